@@ -1,0 +1,3 @@
+//! The project directory: `postern.toml`, `agents/*.md`, `skills/`, and the environment.
+
+pub mod settings;

@@ -1,0 +1,262 @@
+//! What `postern.toml` can say. `default.toml` beside this file documents every key and is the default.
+
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::domain::{
+    source::{SecretRef, SourceSpec},
+    time::Span,
+};
+
+/// The whole file.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// The HTTP server.
+    pub server: ServerSettings,
+    /// Where records are kept.
+    pub database: DatabaseSettings,
+    /// Who works.
+    pub worker: WorkerSettings,
+    /// What agents get when their file names no limit.
+    pub limits: LimitSettings,
+    /// The `claude` executor.
+    pub claude: ClaudeSettings,
+    /// How agents are kept apart from the machine.
+    pub sandbox: SandboxSettings,
+    /// The ways out.
+    pub channels: ChannelSettings,
+    /// Connections outward.
+    pub egress: EgressSettings,
+    /// Logs.
+    pub log: LogSettings,
+    /// Secrets that agents and replies use by name.
+    pub secrets: BTreeMap<String, SecretRef>,
+    /// Inbound addresses by name.
+    pub sources: BTreeMap<String, SourceSpec>,
+}
+
+/// `[server]`
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ServerSettings {
+    /// Address and port to listen on; port 0 takes a free one.
+    #[schemars(with = "String")]
+    pub listen: SocketAddr,
+    /// How the outside reaches this server; default `http://` and `listen`.
+    pub public_url: Option<String>,
+    /// Bytes of a request body.
+    pub max_body_bytes: usize,
+    /// Bytes of a request's head.
+    pub max_header_bytes: usize,
+    /// Header lines of a request.
+    pub max_headers: usize,
+    /// Open connections.
+    pub max_connections: usize,
+    /// Open connections of one remote address.
+    pub max_connections_per_address: usize,
+    /// From the first byte, or from the last answer, until a request's head is complete.
+    pub header_timeout: Span,
+    /// Longest silence while a body arrives.
+    pub body_timeout: Span,
+    /// From the complete head to the end of the answer, streams apart.
+    pub request_timeout: Span,
+    /// How long an accepted request may wait for its commit before it is answered 503.
+    pub commit_timeout: Span,
+    /// Events waiting for a commit; beyond them requests are answered 503.
+    pub max_waiting_commits: usize,
+    /// How long running agents may go on after SIGTERM before they are given back.
+    pub shutdown_grace: Span,
+}
+
+/// `[database]`
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DatabaseSettings {
+    /// `sqlite:PATH` (relative to the project directory) or a `postgres://` URL without its password.
+    pub url: String,
+    /// The password of the Postgres role, when it needs one.
+    pub password: Option<SecretRef>,
+    /// Connections to Postgres, or readers of SQLite.
+    pub max_connections: u32,
+}
+
+/// `[worker]`
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WorkerSettings {
+    /// Runs at the same time in one process; 0 is two for each core.
+    pub concurrency: usize,
+    /// Deliveries at the same time in one process.
+    pub deliveries: usize,
+    /// How long a claimed job belongs to its worker without a sign of life.
+    pub lease: Span,
+    /// How often the queue is looked at when no wake-up came.
+    pub poll: Span,
+    /// How often a run is taken up again after its worker vanished.
+    pub max_lost: u32,
+    /// How often a delivery is tried.
+    pub delivery_attempts: u32,
+    /// Where agents work; default `work` beside the database or in the project's `.postern`.
+    pub work_dir: PathBuf,
+}
+
+/// `[limits]`
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LimitSettings {
+    /// Time of one run.
+    pub wall_clock: Span,
+    /// Time without output.
+    pub idle: Span,
+    /// Bytes of output of one run.
+    pub output_bytes: u64,
+    /// Turns of a `claude` run.
+    pub turns: u32,
+}
+
+/// `[claude]`
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ClaudeSettings {
+    /// The program; a name is looked up in PATH.
+    pub program: String,
+    /// The version that this Postern was built against. Another one is refused.
+    pub version: String,
+    /// Start with another version than `version` all the same.
+    pub allow_other_version: bool,
+    /// The key for the Messages API.
+    pub api_key: Option<SecretRef>,
+    /// Another Messages API than Anthropic's.
+    pub base_url: Option<String>,
+    /// The model of agents that name none.
+    pub model: String,
+    /// CLIs that may be starting at the same time; 0 is one for each core.
+    pub max_starting: usize,
+}
+
+/// `[sandbox]`
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SandboxSettings {
+    /// Whether agents run in one.
+    pub mode: SandboxMode,
+}
+
+/// See [`SandboxSettings::mode`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum SandboxMode {
+    /// With bubblewrap where it works, else without.
+    Auto,
+    /// With bubblewrap, or not at all.
+    Required,
+    /// Without.
+    Off,
+}
+
+/// `[channels]`
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ChannelSettings {
+    /// Keep everything that would leave, send nothing. `up --dev` sets it.
+    pub capture: bool,
+    /// How mail leaves; captured when not there.
+    pub email: Option<EmailChannel>,
+    /// How text messages leave; captured when not there.
+    pub sms: Option<SmsChannel>,
+}
+
+/// `[channels.email]`
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(tag = "provider", rename_all = "lowercase", deny_unknown_fields)]
+pub enum EmailChannel {
+    /// Mailgun's API.
+    Mailgun {
+        /// The sending domain.
+        domain: String,
+        /// The API key.
+        api_key: SecretRef,
+        /// `https://api.mailgun.net` (default) or `https://api.eu.mailgun.net`.
+        base_url: Option<String>,
+    },
+    /// An SMTP server.
+    Smtp {
+        /// Its name.
+        host: String,
+        /// Its port; default 587 with STARTTLS, 465 with TLS, 25 without.
+        port: Option<u16>,
+        /// How the connection is protected; default `starttls`.
+        #[serde(default)]
+        security: SmtpSecurity,
+        /// The user, when it wants one.
+        username: Option<String>,
+        /// That user's password.
+        password: Option<SecretRef>,
+    },
+}
+
+/// How an SMTP connection is protected.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum SmtpSecurity {
+    /// STARTTLS, demanded (RFC 3207).
+    #[default]
+    Starttls,
+    /// TLS from the first byte (RFC 8314).
+    Tls,
+    /// None; only towards loopback.
+    None,
+}
+
+/// `[channels.sms]`
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(tag = "provider", rename_all = "lowercase", deny_unknown_fields)]
+pub enum SmsChannel {
+    /// Twilio's API.
+    Twilio {
+        /// The account, `AC…`.
+        account_sid: String,
+        /// The auth token, or an API key's secret.
+        auth_token: SecretRef,
+        /// An API key, `SK…`, when `auth_token` is its secret.
+        api_key: Option<String>,
+        /// Another base URL than `https://api.twilio.com`.
+        base_url: Option<String>,
+    },
+}
+
+/// `[egress]`
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EgressSettings {
+    /// Private networks that callbacks may reach all the same, as CIDR.
+    #[schemars(with = "Vec<String>")]
+    pub allow_networks: Vec<ipnet::IpNet>,
+    /// Time of one request.
+    pub timeout: Span,
+    /// Bytes of an answer that are read.
+    pub max_answer_bytes: usize,
+}
+
+/// `[log]`
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LogSettings {
+    /// What is logged: a level, or `tracing` directives such as `info,postern::queue=debug`.
+    pub filter: String,
+    /// `text` or `json`.
+    pub format: LogFormat,
+}
+
+/// See [`LogSettings::format`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// Lines for people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}

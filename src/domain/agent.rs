@@ -1,0 +1,175 @@
+//! What an agent is: executor, prompt, skills, mounts, tools, permissions, limits.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::domain::{id::AgentId, source::SecretRef, time::Span, trigger::TriggerSpec};
+
+/// An agent as its file says: the YAML frontmatter, then the system prompt.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AgentSpec {
+    /// One line for people.
+    #[serde(default)]
+    pub description: String,
+    /// How it runs.
+    pub executor: ExecutorKind,
+    /// `command`: program and arguments. Nothing from an event is ever put into it.
+    #[serde(default)]
+    pub command: Vec<String>,
+    /// `command`: what of standard output is the answer.
+    #[serde(default)]
+    pub result: ResultFrom,
+    /// `claude`: the model's id or alias; always named, so that an update changes nothing unasked.
+    #[serde(default)]
+    pub model: Option<String>,
+    /// Folders under `skills/` that it gets.
+    #[serde(default)]
+    pub skills: Vec<String>,
+    /// `claude`: the tools it has; none are there that are not named.
+    #[serde(default)]
+    pub tools: Vec<String>,
+    /// `claude`: what it may do with them. First match wins; what no rule allows is denied.
+    #[serde(default)]
+    pub permissions: Vec<PermissionRule>,
+    /// Files and directories of the host, as `host:/container` or `host:/container:ro|rw`.
+    #[serde(default)]
+    pub mounts: Vec<String>,
+    /// Environment of the agent's process; nothing else of ours is passed on.
+    #[serde(default)]
+    pub env: BTreeMap<String, EnvValue>,
+    /// `claude`: MCP servers by name, in the CLI's own form.
+    #[serde(default)]
+    pub mcp: BTreeMap<String, Value>,
+    /// Whether the agent's process may use the network. Default: `claude` yes, `command` no.
+    #[serde(default)]
+    pub network: Option<bool>,
+    /// Where it must stop.
+    #[serde(default)]
+    pub limits: Limits,
+    /// How often a run that the agent itself failed is tried, from 1.
+    #[serde(default = "one")]
+    pub attempts: u32,
+    /// What starts it.
+    #[serde(default)]
+    pub triggers: Vec<TriggerSpec>,
+    /// The system prompt: the file's text below the frontmatter.
+    #[serde(default)]
+    pub prompt: String,
+}
+
+const fn one() -> u32 {
+    1
+}
+
+/// A way to run an agent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ExecutorKind {
+    /// A full Claude Code instance.
+    Claude,
+    /// Any program.
+    Command,
+}
+
+impl ExecutorKind {
+    /// The word in files and columns.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Claude => "claude",
+            Self::Command => "command",
+        }
+    }
+}
+
+/// What of a command's standard output is the answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ResultFrom {
+    /// All of it, without the last line break.
+    #[default]
+    Stdout,
+    /// The last line that is not blank.
+    LastLine,
+    /// All of it is one JSON value; its `text` (or itself, when a string) is the answer.
+    Json,
+}
+
+/// One permission rule, in Claude Code's rule syntax.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase", deny_unknown_fields)]
+pub enum PermissionRule {
+    /// Done without asking.
+    Allow(String),
+    /// Asked of a person; with nobody to ask, denied.
+    Ask(String),
+    /// Never done.
+    Deny(String),
+}
+
+/// The value of an environment variable.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum EnvValue {
+    /// The text itself; no secrets here.
+    Text(String),
+    /// A number, written as it stands.
+    Number(i64),
+    /// A switch, `true` or `false`.
+    Switch(bool),
+    /// The name of an entry under `[secrets]` in `postern.toml`.
+    Named {
+        /// Its name.
+        secret: String,
+    },
+    /// A secret by reference.
+    Reference(SecretRef),
+}
+
+/// Where an agent must stop. What is not named has the server's default.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// `claude`: turns of the conversation in one run.
+    pub turns: Option<u32>,
+    /// `claude`: US dollars in one run; overshoots by at most the last call.
+    pub budget_usd: Option<f64>,
+    /// Time from start to end of one run.
+    pub wall_clock: Option<Span>,
+    /// Time without any output before the run counts as hung.
+    pub idle: Option<Span>,
+    /// Runs of this agent at the same time, over all workers.
+    pub concurrent: Option<u32>,
+    /// Bytes of output of one run.
+    pub output_bytes: Option<u64>,
+}
+
+/// A skill folder, complete, so that any worker can lay it out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Skill {
+    /// Its folder's name.
+    pub name: String,
+    /// What it is for, from its frontmatter.
+    pub description: String,
+    /// Relative path to bytes in standard base64; `SKILL.md` is among them.
+    pub files: BTreeMap<String, String>,
+}
+
+/// A version of an agent: everything that a run needs to know of it. Never changed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AgentVersion {
+    /// The agent over all versions.
+    pub agent: AgentId,
+    /// Its name: the file's name without `.md`.
+    pub name: String,
+    /// Counts from 1.
+    pub version: i64,
+    /// What its file said; mounts made absolute.
+    pub spec: AgentSpec,
+    /// The skills that it names, complete.
+    pub skills: Vec<Skill>,
+}

@@ -1,0 +1,300 @@
+//! What arrived: the normalised inbound record.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::domain::{
+    id::{AttachmentId, EventId, SourceId, TenantId},
+    time::Timestamp,
+};
+
+/// Something that happened outside, in our words. Written once, never changed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AgentEvent {
+    /// Ours.
+    pub id: EventId,
+    /// Whose.
+    pub tenant: TenantId,
+    /// The address it came in by.
+    pub source: SourceId,
+    /// That address's name in configuration and in the URL.
+    pub source_name: String,
+    /// The provider's id for this delivery, or a hash of the body. Two events of one source with
+    /// the same key are one event.
+    pub dedupe_key: String,
+    /// What the provider calls it: `email`, `sms`, `issues.opened`, `invoice.paid`, …
+    pub kind: String,
+    /// Names the conversation at the provider (mail thread, phone number, issue), when it has one.
+    pub thread_key: Option<String>,
+    /// Who sent it, when somebody did.
+    pub sender: Option<Sender>,
+    /// Why this was made by a machine (RFC 3834 and kin): it is never answered. `None` for people.
+    pub automatic: Option<String>,
+    /// When the request had been read in full.
+    pub received_at: Timestamp,
+    /// What it says.
+    pub content: Content,
+    /// Files that came with it, in order. Their bytes lie in the store.
+    pub attachments: Vec<Attachment>,
+}
+
+/// Who sent an event and how surely.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sender {
+    /// Mail address (domain in lower case) or E.164 number; what allow-lists are matched against.
+    pub address: String,
+    /// Display name; chosen by the sender, so proof of nothing.
+    pub name: Option<String>,
+    /// How strongly the address was authenticated.
+    pub auth: SenderAuth,
+    /// Why `auth` is what it is, in words.
+    pub auth_reason: String,
+}
+
+/// How strongly a sender's address was authenticated, beyond the provider's own signature.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SenderAuth {
+    /// Somebody whom we trust checked that the sender owns the address.
+    Verified,
+    /// A check was made and failed.
+    Failed,
+    /// Nobody checked.
+    Unknown,
+}
+
+/// What an event says. Tagged by the channel it came through.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "channel", rename_all = "lowercase")]
+pub enum Content {
+    /// An email.
+    Email(Email),
+    /// A text message.
+    Sms(Sms),
+    /// A verified HTTP request of any other kind.
+    Webhook(Webhook),
+}
+
+impl Content {
+    /// The channel's name: `email`, `sms` or `webhook`.
+    #[must_use]
+    pub const fn channel(&self) -> &'static str {
+        match self {
+            Self::Email(_) => "email",
+            Self::Sms(_) => "sms",
+            Self::Webhook(_) => "webhook",
+        }
+    }
+}
+
+/// A mail address with its display name.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mailbox {
+    /// The addr-spec, domain in lower case.
+    pub address: String,
+    /// The display name, control characters removed.
+    pub name: Option<String>,
+}
+
+/// One mail, equal for equal mail whatever provider carried it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Email {
+    /// `From`, as many as there are; more than one is never trusted.
+    pub from: Vec<Mailbox>,
+    /// `To`.
+    pub to: Vec<Mailbox>,
+    /// `Cc`.
+    pub cc: Vec<Mailbox>,
+    /// `Reply-To`.
+    pub reply_to: Vec<Mailbox>,
+    /// SMTP MAIL FROM; `Some("")` is the null sender of bounces, `None` is not known.
+    pub envelope_from: Option<String>,
+    /// SMTP RCPT TO: the addresses of ours for which this copy came.
+    pub envelope_to: Vec<String>,
+    /// `Subject`, decoded.
+    pub subject: String,
+    /// `Date`, when it could be read.
+    pub date: Option<Timestamp>,
+    /// The whole text: text/plain, or the HTML as text.
+    pub text: String,
+    /// The part that the sender wrote now, without quoted history and signature.
+    pub new_text: String,
+    /// The HTML part as it came; never shown unescaped.
+    pub html: Option<String>,
+    /// `Message-ID` without angle brackets.
+    pub message_id: Option<String>,
+    /// `In-Reply-To` ids without angle brackets.
+    pub in_reply_to: Vec<String>,
+    /// `References` ids without angle brackets, oldest first.
+    pub references: Vec<String>,
+    /// Every header in order, as text with control characters removed.
+    pub headers: Vec<(String, String)>,
+}
+
+/// One text message.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Sms {
+    /// The provider's id of the message.
+    pub message_id: String,
+    /// E.164, or `whatsapp:+…`.
+    pub from: String,
+    /// E.164, or `whatsapp:+…`; ours.
+    pub to: String,
+    /// The body.
+    pub text: String,
+    /// Pictures and other media; fetched only when asked for.
+    pub media: Vec<Media>,
+    /// `STOP`, `START` or `HELP` when the provider or the text says so: no agent runs.
+    pub opt_out: Option<String>,
+    /// The sender's profile name on WhatsApp.
+    pub profile_name: Option<String>,
+}
+
+/// A reference to media at the provider.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Media {
+    /// Where the provider keeps it.
+    pub url: String,
+    /// What the provider says it is.
+    pub content_type: String,
+}
+
+/// A verified HTTP request.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Webhook {
+    /// Names in lower case; repeated lines joined by `, `; credentials and signatures left out.
+    pub headers: BTreeMap<String, String>,
+    /// Decoded; of repeated names the last.
+    pub query: BTreeMap<String, String>,
+    /// The body by its own content type.
+    pub body: Body,
+}
+
+/// A request body as read.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", content = "value", rename_all = "lowercase")]
+pub enum Body {
+    /// No body.
+    #[default]
+    Empty,
+    /// JSON.
+    Json(Value),
+    /// A form, in order, repeats kept.
+    Form(Vec<(String, String)>),
+    /// Any other text.
+    Text(String),
+    /// Bytes that are no text; they are in the raw request only.
+    Binary {
+        /// How many.
+        size: u64,
+    },
+}
+
+impl Body {
+    /// The body as filters and templates see it: JSON as it is, a form as an object (repeated
+    /// names become arrays), text as a string.
+    #[must_use]
+    pub fn view(&self) -> Value {
+        match self {
+            Self::Empty => Value::Null,
+            Self::Json(value) => value.clone(),
+            Self::Text(text) => Value::String(text.clone()),
+            Self::Binary { size } => json!({ "size": size }),
+            Self::Form(fields) => {
+                let mut map = serde_json::Map::new();
+                for (name, value) in fields {
+                    let value = Value::String(value.clone());
+                    match map.get_mut(name) {
+                        None => {
+                            map.insert(name.clone(), value);
+                        }
+                        Some(Value::Array(values)) => values.push(value),
+                        Some(first) => *first = Value::Array(vec![first.take(), value]),
+                    }
+                }
+                Value::Object(map)
+            }
+        }
+    }
+}
+
+/// A file that came with an event.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attachment {
+    /// Ours; names the file in the store.
+    pub id: AttachmentId,
+    /// A safe base name: no path, no control characters, at most 255 bytes, unique in its event.
+    pub filename: String,
+    /// The declared media type in lower case, without parameters.
+    pub content_type: String,
+    /// Bytes.
+    pub size: u64,
+    /// Lower-case hex SHA-256 of the bytes.
+    pub sha256: String,
+    /// `Content-ID` without angle brackets, for inline pictures.
+    pub content_id: Option<String>,
+}
+
+impl AgentEvent {
+    /// The one JSON form of an event: what agents get on stdin, what filters (`where`) and
+    /// templates see, and what the API shows.
+    #[must_use]
+    pub fn view(&self) -> Value {
+        let mut view = json!({
+            "id": self.id,
+            "channel": self.content.channel(),
+            "kind": self.kind,
+            "source": self.source_name,
+            "received_at": self.received_at,
+            "dedupe_key": self.dedupe_key,
+            "thread": self.thread_key,
+            "sender": self.sender,
+            "automatic": self.automatic,
+            "attachments": self.attachments,
+        });
+        let fields = match &self.content {
+            Content::Email(email) => email.view(),
+            Content::Sms(sms) => json!({
+                "from": sms.from, "to": [sms.to], "text": sms.text,
+                "message_id": sms.message_id, "media": sms.media,
+                "opt_out": sms.opt_out, "profile_name": sms.profile_name,
+            }),
+            Content::Webhook(hook) => json!({
+                "headers": hook.headers, "query": hook.query, "body": hook.body.view(),
+            }),
+        };
+        if let (Value::Object(view), Value::Object(fields)) = (&mut view, fields) {
+            view.extend(fields);
+        }
+        view
+    }
+}
+
+impl Email {
+    fn view(&self) -> Value {
+        let headers: BTreeMap<String, &str> =
+            self.headers.iter().rev().map(|(name, value)| (name.to_ascii_lowercase(), value.as_str())).collect();
+        let addresses = |boxes: &[Mailbox]| boxes.iter().map(|b| b.address.clone()).collect::<Vec<_>>();
+        let to = if self.envelope_to.is_empty() { addresses(&self.to) } else { self.envelope_to.clone() };
+        json!({
+            "from": self.from.first().map(|b| b.address.clone()).unwrap_or_default(),
+            "to": to,
+            "subject": self.subject,
+            "text": self.new_text,
+            "full_text": self.text,
+            "html": self.html,
+            "message_id": self.message_id,
+            "in_reply_to": self.in_reply_to,
+            "references": self.references,
+            "date": self.date,
+            "headers": headers,
+            "mail": { "from": self.from, "to": self.to, "cc": self.cc, "reply_to": self.reply_to,
+                      "envelope_from": self.envelope_from, "envelope_to": self.envelope_to },
+        })
+    }
+}

@@ -1,0 +1,74 @@
+//! `where` of a trigger: a CEL expression (<https://cel.dev>) over an event's view.
+
+use cel::{Context, Program};
+use serde_json::Value;
+
+/// The names of an event's view that an expression can use at the top.
+pub const NAMES: [&str; 22] = [
+    "id", "channel", "kind", "source", "received_at", "dedupe_key", "thread", "sender", "automatic", "attachments",
+    "from", "to", "subject", "text", "full_text", "html", "message_id", "headers", "query", "body", "media", "mail",
+];
+
+/// An expression, checked.
+pub struct Filter {
+    program: Program,
+}
+
+impl Filter {
+    /// Checks an expression.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let program = Program::compile(text).map_err(|fault| format!("`{text}`: {fault}"))?;
+        if let Some(name) = program.references().variables().into_iter().find(|name| !NAMES.contains(name)) {
+            return Err(format!("`{text}`: an event has no `{name}`; it has {}", NAMES.join(", ")));
+        }
+        Ok(Self { program })
+    }
+
+    /// Whether the event passes.
+    ///
+    /// # Errors
+    /// Why the expression has no answer for this event; the trigger does not match then.
+    pub fn passes(&self, view: &Value) -> Result<bool, String> {
+        let mut context = Context::default();
+        for name in NAMES {
+            let value = view.get(name).unwrap_or(&Value::Null);
+            context.add_variable(name, value).map_err(|fault| fault.to_string())?;
+        }
+        match self.program.execute(&context) {
+            Ok(cel::Value::Bool(answer)) => Ok(answer),
+            Ok(other) => Err(format!("gives {:?}, not true or false", other.type_of())),
+            Err(fault) => Err(fault.to_string()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::Filter;
+
+    #[test]
+    fn the_example_of_the_readme_works() {
+        let filter = Filter::parse(r#"headers["x-github-event"] == "issues" && body.action == "opened""#).unwrap();
+        let mut event = json!({"headers": {"x-github-event": "issues"}, "body": {"action": "opened"}});
+        assert_eq!(filter.passes(&event), Ok(true));
+        event["body"]["action"] = json!("closed");
+        assert_eq!(filter.passes(&event), Ok(false));
+    }
+
+    #[test]
+    fn a_missing_field_is_a_reason_and_not_a_crash() {
+        let filter = Filter::parse("body.nothing.there == 1").unwrap();
+        assert!(filter.passes(&json!({"body": {}})).is_err());
+    }
+
+    #[test]
+    fn faults_name_themselves() {
+        assert!(Filter::parse("body.a ==").is_err());
+        assert!(Filter::parse("bdy.a == 1").err().unwrap().contains("`bdy`"));
+    }
+}

@@ -1,0 +1,17 @@
+//! The words of the product and its rules: no I/O, no async, no database.
+//!
+//! Everything above speaks in these types. One file per noun.
+
+pub mod agent;
+pub mod catalog;
+pub mod delivery;
+pub mod event;
+pub mod filter;
+pub mod id;
+pub mod pattern;
+pub mod run;
+pub mod session;
+pub mod source;
+pub mod template;
+pub mod time;
+pub mod trigger;

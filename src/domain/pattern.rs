@@ -1,0 +1,47 @@
+//! Patterns of addresses in triggers: `*` stands for any text, letters of any case are equal.
+
+/// Whether `text` fits `pattern`. Linear in the product of the lengths, no recursion.
+#[must_use]
+pub fn matches(pattern: &str, text: &str) -> bool {
+    let pattern: Vec<char> = pattern.to_lowercase().chars().collect();
+    let text: Vec<char> = text.to_lowercase().chars().collect();
+    let (mut p, mut t) = (0, 0);
+    let mut star: Option<(usize, usize)> = None;
+    while t < text.len() {
+        match pattern.get(p) {
+            Some('*') => {
+                star = Some((p, t));
+                p += 1;
+            }
+            Some(c) if *c == text[t] => {
+                p += 1;
+                t += 1;
+            }
+            Some(_) | None => match star {
+                Some((at, from)) => {
+                    p = at + 1;
+                    t = from + 1;
+                    star = Some((at, from + 1));
+                }
+                None => return false,
+            },
+        }
+    }
+    pattern[p..].iter().all(|c| *c == '*')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::matches;
+
+    #[test]
+    fn a_star_stands_for_any_text() {
+        assert!(matches("*@example.com", "Dana@Example.com"));
+        assert!(!matches("*@example.com", "dana@example.com.evil.test"));
+        assert!(!matches("*@example.com", "dana@notexample.com"));
+        assert!(matches("*", ""));
+        assert!(matches("a*b*c", "aXbYbc"));
+        assert!(!matches("", "a"));
+        assert!(matches("+49*", "+491701234567"));
+    }
+}

@@ -1,0 +1,147 @@
+//! An inbound address and how its requests are verified.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::domain::{
+    id::{SourceId, TenantId},
+    time::Span,
+};
+
+/// Where a secret is kept; the value itself is never stored by Postern.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged, deny_unknown_fields)]
+pub enum SecretRef {
+    /// An environment variable of the gateway or worker.
+    Env {
+        /// The variable's name.
+        env: String,
+    },
+    /// A file; one trailing line break is not part of the secret.
+    File {
+        /// Its path, relative to the project directory.
+        file: String,
+    },
+}
+
+/// One secret of a source; several may hold at once during rotation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum SourceSecret {
+    /// Just the secret.
+    Plain(SecretRef),
+    /// A secret with a label, named in explanations and logs instead of its value.
+    Labelled {
+        /// Shown to operators.
+        label: String,
+        /// The secret.
+        secret: SecretRef,
+    },
+}
+
+impl SourceSecret {
+    /// Where the value is kept.
+    #[must_use]
+    pub const fn reference(&self) -> &SecretRef {
+        match self {
+            Self::Plain(secret) | Self::Labelled { secret, .. } => secret,
+        }
+    }
+}
+
+/// A source as an operator writes it under `[sources.<name>]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct SourceSpec {
+    /// Which scheme and parser: `mailgun`, `twilio`, `github`, `stripe`, `slack`, `standard`, `hmac`, …
+    pub provider: String,
+    /// The shared secret or key.
+    pub secret: Option<SourceSecret>,
+    /// More secrets that hold as well, for rotation.
+    pub secrets: Vec<SourceSecret>,
+    /// The URL that the sender calls, to the letter (Twilio signs it). Default: `server.public_url`
+    /// with `/in/<name>`.
+    pub public_url: Option<String>,
+    /// How old or how far ahead a signed time may be; default is the provider's own rule.
+    pub tolerance: Option<Span>,
+    /// Accept unsigned requests. Only while the server listens on loopback.
+    pub insecure: bool,
+    /// How the sender signs, for `provider = "hmac"`.
+    pub signature: Option<SignatureSpec>,
+    /// Values that a scheme reads as `config:NAME`.
+    pub options: BTreeMap<String, String>,
+}
+
+impl SourceSpec {
+    /// Every secret that holds, the main one first.
+    pub fn all_secrets(&self) -> impl Iterator<Item = &SourceSecret> {
+        self.secret.iter().chain(&self.secrets)
+    }
+}
+
+/// A signature of an operator's own: HMAC over a template of the request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SignatureSpec {
+    /// The header that carries the signature.
+    pub header: String,
+    /// `sha256` (default), `sha1` or `sha512`.
+    #[serde(default = "sha256")]
+    pub algorithm: String,
+    /// `hex` (default), `base64` or `base64url`.
+    #[serde(default = "hex")]
+    pub encoding: String,
+    /// What stands before the signature in the header, such as `sha256=`.
+    #[serde(default)]
+    pub prefix: String,
+    /// How the secret's text becomes the key: `utf8` (default), `base64` or `hex`.
+    #[serde(default = "utf8")]
+    pub key: String,
+    /// The signed text: `{body}` (default), `{header:X-Time}.{body}`, …
+    #[serde(default = "body")]
+    pub signed: String,
+    /// The header that carries the time of signing in Unix seconds; it must be part of `signed`.
+    #[serde(default)]
+    pub timestamp_header: Option<String>,
+    /// The header that names the delivery, for deduplication. Default: a hash of the body.
+    #[serde(default)]
+    pub id_header: Option<String>,
+    /// The header that names the kind of event.
+    #[serde(default)]
+    pub event_header: Option<String>,
+}
+
+fn sha256() -> String {
+    "sha256".to_owned()
+}
+fn hex() -> String {
+    "hex".to_owned()
+}
+fn utf8() -> String {
+    "utf8".to_owned()
+}
+fn body() -> String {
+    "{body}".to_owned()
+}
+
+/// A source as the gateway knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// Ours.
+    pub id: SourceId,
+    /// Whose.
+    pub tenant: TenantId,
+    /// The path key in `/in/{name}` and the name in triggers.
+    pub name: String,
+    /// How its requests are verified.
+    pub spec: SourceSpec,
+}
+
+/// Whether `name` can stand in a URL path and a file: `a-z`, `0-9`, `-`, `_`, 1 to 64 characters.
+#[must_use]
+pub fn is_valid_name(name: &str) -> bool {
+    (1..=64).contains(&name.len())
+        && name.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_'))
+}

@@ -1,0 +1,162 @@
+//! Which events start which agent, with what prompt, in what session, and how it answers.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::domain::{
+    id::{AgentId, TriggerId},
+    session::SessionRule,
+    source::SecretRef,
+};
+
+/// A trigger as it stands in an agent's file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TriggerSpec {
+    /// The name of the source.
+    pub source: String,
+    /// Addresses or numbers of ours that it listens to; empty is all. `*` stands for any text.
+    #[serde(default, with = "one_or_many")]
+    #[schemars(with = "OneOrMany")]
+    pub to: Vec<String>,
+    /// Senders that may start the agent. Email and SMS: nobody until somebody is named. `*` stands
+    /// for any text, so `*@example.com` is everybody there and `*` is everybody.
+    #[serde(default, with = "one_or_many")]
+    #[schemars(with = "OneOrMany")]
+    pub from: Vec<String>,
+    /// A CEL expression over the event that must be true.
+    #[serde(default, rename = "where")]
+    pub filter: Option<String>,
+    /// A template over the event; what the agent is asked. Default: the event's own text.
+    #[serde(default)]
+    pub prompt: Option<String>,
+    /// Which events share a conversation. Default: `thread` for email and SMS, `event` for webhooks.
+    #[serde(default)]
+    pub session: Option<SessionRule>,
+    /// What happens to an event while a run of the same session is active.
+    #[serde(default)]
+    pub while_running: WhileRunning,
+    /// How the answer goes out. Default: the way the event came; webhooks are not answered.
+    #[serde(default)]
+    pub reply: Option<Reply>,
+}
+
+/// What happens to an event while a run of the same session is active.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum WhileRunning {
+    /// Its run waits for its turn.
+    #[default]
+    Queue,
+}
+
+/// How an answer goes out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Reply {
+    /// `none` sends nothing, `same` answers the way the event came.
+    Word(ReplyWord),
+    /// POSTs the result, signed by Standard Webhooks.
+    Webhook(WebhookReply),
+    /// Texts the result.
+    Sms(SmsReply),
+    /// Mails the result.
+    Email(EmailReply),
+}
+
+/// See [`Reply::Word`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ReplyWord {
+    /// Nothing is sent.
+    None,
+    /// The way the event came.
+    Same,
+}
+
+/// See [`Reply::Webhook`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WebhookReply {
+    /// Where to; not a private address unless the server allows it.
+    pub webhook: String,
+    /// The name of an entry under `[secrets]`, or a reference: signs the callback (`whsec_…`).
+    pub secret: ReplySecret,
+}
+
+/// The key that signs a callback.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum ReplySecret {
+    /// The name of an entry under `[secrets]` in `postern.toml`.
+    Named(String),
+    /// Where the value is kept.
+    Reference(SecretRef),
+}
+
+/// See [`Reply::Sms`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SmsReply {
+    /// E.164.
+    pub sms: String,
+}
+
+/// See [`Reply::Email`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EmailReply {
+    /// The address.
+    pub email: String,
+}
+
+/// A trigger as intake knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trigger {
+    /// Ours; stable while the trigger's place in its agent's file is.
+    pub id: TriggerId,
+    /// The agent that it starts.
+    pub agent: AgentId,
+    /// That agent's name.
+    pub agent_name: String,
+    /// Its words.
+    pub spec: TriggerSpec,
+}
+
+/// What became of one trigger for one event; kept with the event and shown.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Routing {
+    /// Which trigger.
+    pub trigger: TriggerId,
+    /// Which agent it would start.
+    pub agent: String,
+    /// Whether it did.
+    pub matched: bool,
+    /// Why, in words.
+    pub reason: String,
+}
+
+/// Accepts `"a"` and `["a", "b"]` alike.
+#[derive(Deserialize, JsonSchema)]
+#[serde(untagged)]
+enum OneOrMany {
+    One(String),
+    Many(Vec<String>),
+}
+
+mod one_or_many {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::OneOrMany;
+
+    pub(super) fn serialize<S: Serializer>(values: &[String], serializer: S) -> Result<S::Ok, S::Error> {
+        values.serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+        Ok(match OneOrMany::deserialize(deserializer)? {
+            OneOrMany::One(value) => vec![value],
+            OneOrMany::Many(values) => values,
+        })
+    }
+}

@@ -1,0 +1,110 @@
+//! Ways to run an agent. The only module that starts processes.
+
+use std::{collections::BTreeMap, future::Future, path::PathBuf, pin::Pin, sync::Arc};
+
+use serde_json::Value;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    crypto::Secret,
+    domain::{
+        agent::AgentVersion,
+        id::{RunId, SessionId},
+        run::{Failure, MessageKind, RunResult},
+    },
+};
+
+/// A boxed future, for traits used as objects.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Everything that one attempt of a run needs; an executor looks nothing up.
+pub struct RunSpec {
+    /// The run.
+    pub run: RunId,
+    /// Which attempt, from 1.
+    pub attempt: i64,
+    /// An earlier attempt was cut off when its worker died, so its conversation may be continued.
+    pub interrupted: bool,
+    /// The conversation that it belongs to.
+    pub session: Option<SessionId>,
+    /// The executor's own id of that conversation, from an earlier run.
+    pub resume_id: Option<String>,
+    /// The agent, with its skills.
+    pub agent: Arc<AgentVersion>,
+    /// The event's one JSON form.
+    pub event: Value,
+    /// What the agent is asked.
+    pub prompt: Prompt,
+    /// Files that came with the event.
+    pub attachments: Vec<AttachmentFile>,
+    /// The environment that its file names, secrets resolved.
+    pub env: BTreeMap<String, Secret>,
+    /// Cancelled when somebody stops the run, the lease is lost, or the process shuts down.
+    pub cancel: CancellationToken,
+}
+
+/// What an agent is asked.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Prompt {
+    /// As one text: for programs that take a prompt.
+    pub plain: String,
+    /// As blocks for a model. Outside text stands marked in all but the last, which is ours alone.
+    pub blocks: Vec<String>,
+}
+
+/// A file that came with an event.
+#[derive(Clone, Debug)]
+pub struct AttachmentFile {
+    /// Its safe name.
+    pub filename: String,
+    /// Its bytes.
+    pub bytes: Vec<u8>,
+}
+
+/// The run belongs to someone else now: stop at once, write nothing more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the lease on the run is lost")]
+pub struct LeaseLost;
+
+/// Where an executor puts what it hears: the store first, then whoever watches.
+pub trait RunSink: Send {
+    /// Records one line. Waits when the store is slow; fails when the lease is gone.
+    fn message(&mut self, kind: MessageKind, body: Value) -> BoxFuture<'_, Result<(), LeaseLost>>;
+}
+
+/// How an attempt ended without a result.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Stopped {
+    /// It failed.
+    Failed(Failure),
+    /// `RunSpec::cancel` was cancelled.
+    Canceled,
+    /// The sink said so.
+    LeaseLost,
+}
+
+impl From<LeaseLost> for Stopped {
+    fn from(_: LeaseLost) -> Self {
+        Self::LeaseLost
+    }
+}
+
+impl From<Failure> for Stopped {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
+/// A way to run an agent.
+pub trait Executor: Send + Sync {
+    /// Runs one attempt to its end. When it returns, and also when its future is dropped, every
+    /// process that it started is gone or going.
+    fn run<'a>(&'a self, spec: &'a RunSpec, sink: &'a mut dyn RunSink) -> BoxFuture<'a, Result<RunResult, Stopped>>;
+}
+
+/// Where executors keep what outlives a run.
+#[derive(Clone, Debug)]
+pub struct WorkRoot(
+    /// `<root>/sessions/<id>` and `<root>/runs/<id>`.
+    pub PathBuf,
+);
