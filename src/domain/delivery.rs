@@ -52,7 +52,9 @@ impl DeliveryState {
         Some(match (self, step) {
             (Self::Pending, DeliveryStep::Claim) => Self::Sending,
             (Self::Sending, DeliveryStep::Deliver) => Self::Delivered,
-            (Self::Sending, DeliveryStep::Release) | (Self::Failed | Self::Canceled, DeliveryStep::Retry) => Self::Pending,
+            (Self::Sending, DeliveryStep::Release) | (Self::Failed | Self::Canceled, DeliveryStep::Retry) => {
+                Self::Pending
+            }
             (Self::Sending, DeliveryStep::Fail) => Self::Failed,
             (Self::Pending, DeliveryStep::Cancel) => Self::Canceled,
             _ => return None,

@@ -5,8 +5,28 @@ use serde_json::Value;
 
 /// The names of an event's view that an expression can use at the top.
 pub const NAMES: [&str; 22] = [
-    "id", "channel", "kind", "source", "received_at", "dedupe_key", "thread", "sender", "automatic", "attachments",
-    "from", "to", "subject", "text", "full_text", "html", "message_id", "headers", "query", "body", "media", "mail",
+    "id",
+    "channel",
+    "kind",
+    "source",
+    "received_at",
+    "dedupe_key",
+    "thread",
+    "sender",
+    "automatic",
+    "attachments",
+    "from",
+    "to",
+    "subject",
+    "text",
+    "full_text",
+    "html",
+    "message_id",
+    "headers",
+    "query",
+    "body",
+    "media",
+    "mail",
 ];
 
 /// An expression, checked.

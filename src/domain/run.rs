@@ -314,20 +314,13 @@ pub struct Run {
 mod tests {
     use super::{RunState, RunStep};
 
-    const STEPS: [RunStep; 6] = [
-        RunStep::Claim,
-        RunStep::Succeed,
-        RunStep::Fail,
-        RunStep::Release,
-        RunStep::Cancel,
-        RunStep::Retry,
-    ];
+    const STEPS: [RunStep; 6] =
+        [RunStep::Claim, RunStep::Succeed, RunStep::Fail, RunStep::Release, RunStep::Cancel, RunStep::Retry];
 
     #[test]
     fn only_a_person_moves_a_run_that_ended() {
         for state in RunState::ALL {
-            let moved_by_worker =
-                STEPS.iter().any(|step| *step != RunStep::Retry && state.after(*step).is_some());
+            let moved_by_worker = STEPS.iter().any(|step| *step != RunStep::Retry && state.after(*step).is_some());
             assert_eq!(moved_by_worker, !state.is_final(), "{state:?}");
         }
         assert_eq!(RunState::Succeeded.after(RunStep::Retry), None);

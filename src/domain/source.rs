@@ -142,6 +142,5 @@ pub struct Source {
 /// Whether `name` can stand in a URL path and a file: `a-z`, `0-9`, `-`, `_`, 1 to 64 characters.
 #[must_use]
 pub fn is_valid_name(name: &str) -> bool {
-    (1..=64).contains(&name.len())
-        && name.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_'))
+    (1..=64).contains(&name.len()) && name.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_'))
 }

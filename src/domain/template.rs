@@ -40,9 +40,8 @@ impl Template {
                 parts.push(Part::Text(rest[..open].to_owned()));
             }
             let inner = &rest[open + 2..];
-            let close = inner
-                .find("}}")
-                .ok_or_else(|| format!("`{{{{` without `}}}}` near `{}`", clip(&rest[open..], 40)))?;
+            let close =
+                inner.find("}}").ok_or_else(|| format!("`{{{{` without `}}}}` near `{}`", clip(&rest[open..], 40)))?;
             parts.push(Part::Path(parse_path(inner[..close].trim())?));
             rest = &inner[close + 2..];
         }
@@ -144,8 +143,10 @@ mod tests {
 
     #[test]
     fn paths_are_replaced_and_values_are_never_read_again() {
-        let view = json!({"body": {"issue": {"title": "{{ id }} <b>", "n": 7}}, "headers": {"x-a": "1"}, "to": ["a", "b"]});
-        let template = Template::parse("#{{ body.issue.n }} {{body.issue.title}} {{ headers[\"x-a\"] }}{{ to[1] }}{{ no.such }}!");
+        let view =
+            json!({"body": {"issue": {"title": "{{ id }} <b>", "n": 7}}, "headers": {"x-a": "1"}, "to": ["a", "b"]});
+        let template =
+            Template::parse("#{{ body.issue.n }} {{body.issue.title}} {{ headers[\"x-a\"] }}{{ to[1] }}{{ no.such }}!");
         assert_eq!(template.unwrap().render(&view), "#7 {{ id }} <b> 1b!");
     }
 
