@@ -12,3 +12,6 @@ pub mod crypto;
 pub mod executor;
 pub mod ingress;
 pub mod outbound;
+pub mod store;
+
+pub mod queue;

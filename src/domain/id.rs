@@ -106,8 +106,8 @@ ids! {
     RunId = "run";
     /// A message owed to somebody.
     DeliveryId = "dlv";
-    /// A queue entry.
-    JobId = "job";
+    /// A request as it came.
+    RequestId = "req";
     /// An API key.
     KeyId = "key";
 }

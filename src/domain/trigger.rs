@@ -119,6 +119,10 @@ pub struct Trigger {
     pub agent: AgentId,
     /// That agent's name.
     pub agent_name: String,
+    /// That agent's current version.
+    pub agent_version: i64,
+    /// Its place in the agent's file, from 0.
+    pub position: i64,
     /// Its words.
     pub spec: TriggerSpec,
 }

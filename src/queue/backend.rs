@@ -1,0 +1,296 @@
+//! Our backend under apalis: claims, renewal, the way back.
+
+use std::{
+    collections::VecDeque,
+    convert::Infallible,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::{Duration, Instant},
+};
+
+use apalis_core::{
+    backend::{Backend, BackendConfig, finalize::Ephemeral},
+    task::{Task, builder::TaskBuilder},
+    worker::context::WorkerContext,
+};
+use futures_util::{FutureExt, future::BoxFuture};
+use tokio::{
+    sync::{Semaphore, mpsc},
+    task::JoinHandle,
+};
+use tokio_util::sync::CancellationToken;
+use tower::layer::util::Identity;
+
+use crate::{
+    queue::{Job, JobEnd, Owner, QueueOptions, StopReason, Wakes, held::Held},
+    store::{Finish, Lease, Outcome, Store},
+};
+
+/// How many ends wait for their common transaction at most.
+const ENDS: usize = 1024;
+
+/// One queue as apalis sees it. It never fails: database trouble is waited out.
+pub(super) struct Queue {
+    core: Arc<Core>,
+    buffer: VecDeque<Job>,
+    claim: Option<JoinHandle<Vec<Job>>>,
+    ends: Ends,
+    tasks: Vec<JoinHandle<()>>,
+    closing: Option<BoxFuture<'static, ()>>,
+}
+
+struct Core {
+    store: Store,
+    options: QueueOptions,
+    owner: Owner,
+    wakes: Arc<Wakes>,
+    stop: CancellationToken,
+    held: Held,
+    slots: Arc<Semaphore>,
+}
+
+/// Where handlers report that they are through with a job.
+#[derive(Clone)]
+pub(super) struct Ends {
+    held: Held,
+    sender: mpsc::Sender<Finish>,
+}
+
+impl Ends {
+    /// Takes the end of a job; waits when the database is slow.
+    pub(super) async fn end(&self, lease: Lease, end: JobEnd) {
+        let outcome = match end {
+            JobEnd::Settled | JobEnd::Abandoned => return self.held.remove(&lease),
+            JobEnd::Done => Outcome::Done,
+            JobEnd::Again(at) => Outcome::Again(at),
+        };
+        // The writer lets the job go once its end is written.
+        if let Err(unsent) = self.sender.send(Finish { lease, outcome }).await {
+            self.held.remove(&unsent.0.lease);
+        }
+    }
+}
+
+impl Queue {
+    pub(super) fn new(
+        store: Store,
+        options: QueueOptions,
+        owner: Owner,
+        wakes: Arc<Wakes>,
+        stop: CancellationToken,
+    ) -> Self {
+        let slots = Arc::new(Semaphore::new(options.slots.max(1)));
+        let core = Arc::new(Core { store, options, owner, wakes, stop, held: Held::default(), slots });
+        let (sender, receiver) = mpsc::channel(ENDS);
+        let writer = tokio::spawn(write_ends(Arc::clone(&core), receiver));
+        let ends = Ends { held: core.held.clone(), sender };
+        let keeper = tokio::spawn(keep_alive(Arc::clone(&core)));
+        Self { core, buffer: VecDeque::new(), claim: None, ends, tasks: vec![keeper, writer], closing: None }
+    }
+
+    pub(super) fn held(&self) -> Held {
+        self.core.held.clone()
+    }
+
+    pub(super) fn ends(&self) -> Ends {
+        self.ends.clone()
+    }
+}
+
+/// Claims until something is there or the queue stops. It runs on its own task, so it is never
+/// cut off between a claim's commit and the jobs' way into the buffer.
+async fn claim(core: Arc<Core>) -> Vec<Job> {
+    let options = &core.options;
+    loop {
+        if core.stop.is_cancelled() {
+            return Vec::new();
+        }
+        let first = tokio::select! {
+            slot = Arc::clone(&core.slots).acquire_owned() => slot,
+            () = core.stop.cancelled() => return Vec::new(),
+        };
+        let Ok(first) = first else { return Vec::new() };
+        let mut slots = vec![first];
+        while slots.len() < options.batch
+            && let Ok(slot) = Arc::clone(&core.slots).try_acquire_owned()
+        {
+            slots.push(slot);
+        }
+        let lease_ms = i64::try_from(options.lease.as_millis()).unwrap_or(i64::MAX);
+        let wait = match core.store.claim(options.queue, core.owner.as_str(), slots.len(), lease_ms).await {
+            Ok(claimed) if !claimed.is_empty() => {
+                return claimed.into_iter().zip(slots).map(|(claimed, slot)| core.held.add(claimed, slot)).collect();
+            }
+            Ok(_) => until_due(&core).await,
+            Err(fault) => {
+                tracing::warn!(queue = options.queue, error = ?fault, "claiming failed; trying again");
+                Duration::from_millis(500).min(options.poll)
+            }
+        };
+        drop(slots);
+        tokio::select! {
+            () = core.wakes.of(options.queue).notified() => {}
+            () = tokio::time::sleep(wait) => {}
+            () = core.stop.cancelled() => {}
+        }
+    }
+}
+
+/// How long nothing can be due, at most the poll interval.
+async fn until_due(core: &Core) -> Duration {
+    match core.store.next_due(core.options.queue).await {
+        Ok(Some(at)) => {
+            let ms = at.0.saturating_sub(core.store.clock().now().0).max(1);
+            Duration::from_millis(ms.unsigned_abs()).min(core.options.poll)
+        }
+        Ok(None) | Err(_) => core.options.poll,
+    }
+}
+
+/// Renews leases and takes lost jobs back, whatever the worker is doing.
+async fn keep_alive(core: Arc<Core>) {
+    let lease = core.options.lease;
+    let lease_ms = i64::try_from(lease.as_millis()).unwrap_or(i64::MAX);
+    let mut ticks = tokio::time::interval(lease / 5);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut renewed = Instant::now();
+    loop {
+        ticks.tick().await;
+        let held = core.held.leases();
+        if held.is_empty() {
+            renewed = Instant::now();
+            take_back(&core).await;
+            continue;
+        }
+        match core.store.renew(&held, lease_ms).await {
+            Ok((lost, canceled)) => {
+                renewed = Instant::now();
+                core.held.stop(&lost, StopReason::LeaseLost);
+                core.held.stop(&canceled, StopReason::Canceled);
+            }
+            Err(fault) => {
+                tracing::warn!(queue = core.options.queue, error = ?fault, "renewing leases failed");
+                if renewed.elapsed() > lease {
+                    // Another worker may have them by now.
+                    core.held.stop(&held, StopReason::LeaseLost);
+                }
+            }
+        }
+        take_back(&core).await;
+    }
+}
+
+async fn take_back(core: &Core) {
+    let queue = core.options.queue;
+    let owners = core.store.lease_owners(&core.owner.machine_prefix()).await.unwrap_or_default();
+    let dead: Vec<String> = owners.into_iter().filter(|owner| core.owner.is_dead(owner)).collect();
+    match core.store.reap(queue, &dead).await {
+        Ok(0) => {}
+        Ok(count) => {
+            tracing::warn!(queue, count, "took back jobs whose worker is gone");
+            core.wakes.of(queue).notify_one();
+        }
+        Err(fault) => tracing::warn!(queue, error = ?fault, "looking for lost jobs failed"),
+    }
+}
+
+/// Writes ends in batches until every sender is gone and all is written.
+async fn write_ends(core: Arc<Core>, mut receiver: mpsc::Receiver<Finish>) {
+    let mut batch = Vec::new();
+    while receiver.recv_many(&mut batch, ENDS).await > 0 {
+        let mut tries = 0;
+        while let Err(fault) = core.store.finish_jobs(&batch).await {
+            tracing::warn!(queue = core.options.queue, error = ?fault, "ending jobs failed; trying again");
+            tries += 1;
+            if tries >= 3 && core.stop.is_cancelled() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+        for finish in batch.drain(..) {
+            core.held.remove(&finish.lease);
+        }
+        core.wakes.of(core.options.queue).notify_one();
+    }
+}
+
+/// Gives back what was claimed and not begun, and waits until the ends of all others are written.
+async fn close(core: Arc<Core>, buffer: VecDeque<Job>, claim: Option<JoinHandle<Vec<Job>>>) {
+    let mut unbegun: Vec<Job> = buffer.into();
+    if let Some(claim) = claim {
+        unbegun.extend(claim.await.unwrap_or_default());
+    }
+    let leases: Vec<Lease> = unbegun.iter().map(|job| job.lease().clone()).collect();
+    if !leases.is_empty()
+        && let Err(fault) = core.store.release(core.options.queue, &leases).await
+    {
+        tracing::warn!(queue = core.options.queue, error = ?fault, "giving jobs back failed; their leases run out");
+    }
+    for lease in &leases {
+        core.held.remove(lease);
+    }
+    while !core.held.leases().is_empty() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+impl BackendConfig for Queue {
+    type Args = Job;
+    type Id = String;
+    type Kind = Ephemeral;
+    type Config = QueueOptions;
+    type Layer = Identity;
+
+    fn config(&self) -> &QueueOptions {
+        &self.core.options
+    }
+
+    fn middleware(&mut self, _: &mut WorkerContext) -> Identity {
+        Identity::new()
+    }
+}
+
+impl Backend for Queue {
+    type Task = Task<Job>;
+    type Error = Infallible;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>, _: &WorkerContext) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_next(&mut self, cx: &mut Context<'_>, _: &WorkerContext) -> Poll<Option<Result<Task<Job>, Infallible>>> {
+        loop {
+            if let Some(job) = self.buffer.pop_front() {
+                return Poll::Ready(Some(Ok(TaskBuilder::new(job).build())));
+            }
+            let core = &self.core;
+            let claim = self.claim.get_or_insert_with(|| tokio::spawn(claim(Arc::clone(core))));
+            let claimed = ready!(Pin::new(claim).poll(cx));
+            self.claim = None;
+            self.buffer.extend(claimed.unwrap_or_default());
+            if self.buffer.is_empty() {
+                return Poll::Ready(None);
+            }
+        }
+    }
+
+    fn poll_close(&mut self, cx: &mut Context<'_>, _: &WorkerContext) -> Poll<Result<(), Infallible>> {
+        if self.closing.is_none() {
+            let buffer = std::mem::take(&mut self.buffer);
+            self.closing = Some(close(Arc::clone(&self.core), buffer, self.claim.take()).boxed());
+        }
+        match &mut self.closing {
+            Some(closing) => closing.as_mut().poll(cx).map(Ok),
+            None => Poll::Ready(Ok(())),
+        }
+    }
+}
+
+impl Drop for Queue {
+    fn drop(&mut self) {
+        for task in &self.tasks {
+            task.abort();
+        }
+    }
+}

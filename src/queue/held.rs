@@ -1,0 +1,115 @@
+//! The jobs that this process holds, kept alive by a task of their own.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+};
+
+use tokio::sync::OwnedSemaphorePermit;
+use tokio_util::sync::CancellationToken;
+
+use crate::store::{Claimed, Lease};
+
+/// Why a job is asked to stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StopReason {
+    /// Its lease is lost: nothing may be written any more.
+    LeaseLost,
+    /// Somebody wants its run stopped.
+    Canceled,
+    /// The process ends: give it back.
+    Shutdown,
+}
+
+/// A claimed job on its way through a handler. Its slot is free again when the last copy is dropped.
+#[derive(Clone, Debug)]
+pub struct Job(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    claimed: Claimed,
+    stop: Stop,
+    _slot: OwnedSemaphorePermit,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Stop {
+    token: CancellationToken,
+    reason: Arc<OnceLock<StopReason>>,
+}
+
+impl Stop {
+    fn because(&self, reason: StopReason) {
+        // The first reason stands.
+        let _ = self.reason.set(reason);
+        self.token.cancel();
+    }
+}
+
+impl Job {
+    /// What was claimed.
+    #[must_use]
+    pub fn claimed(&self) -> &Claimed {
+        &self.0.claimed
+    }
+
+    /// The lease under which it is held.
+    #[must_use]
+    pub fn lease(&self) -> &Lease {
+        &self.0.claimed.lease
+    }
+
+    /// Cancelled when the job must stop.
+    #[must_use]
+    pub fn stop(&self) -> &CancellationToken {
+        &self.0.stop.token
+    }
+
+    /// Why it must stop, once [`Job::stop`] is cancelled.
+    #[must_use]
+    pub fn stop_reason(&self) -> Option<StopReason> {
+        self.0.stop.reason.get().copied()
+    }
+}
+
+/// All jobs that this process holds of one queue.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Held(Arc<Mutex<HashMap<Lease, Stop>>>);
+
+impl Held {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Lease, Stop>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a claimed job in.
+    pub(super) fn add(&self, claimed: Claimed, slot: OwnedSemaphorePermit) -> Job {
+        let stop = Stop::default();
+        self.lock().insert(claimed.lease.clone(), stop.clone());
+        Job(Arc::new(Inner { claimed, stop, _slot: slot }))
+    }
+
+    /// Lets a job go; it is not kept alive any more.
+    pub(super) fn remove(&self, lease: &Lease) {
+        self.lock().remove(lease);
+    }
+
+    /// What is held now.
+    pub(super) fn leases(&self) -> Vec<Lease> {
+        self.lock().keys().cloned().collect()
+    }
+
+    /// Asks some jobs to stop.
+    pub(super) fn stop(&self, leases: &[Lease], reason: StopReason) {
+        let held = self.lock();
+        for stop in leases.iter().filter_map(|lease| held.get(lease)) {
+            stop.because(reason);
+        }
+    }
+
+    /// Asks all jobs to stop.
+    pub(super) fn stop_all(&self, reason: StopReason) {
+        for stop in self.lock().values() {
+            stop.because(reason);
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! Wake-ups: in process right after a commit, and at most once in a while to other processes.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use crate::store::{DELIVERY_QUEUE, Store};
+
+/// The shortest time between two notices to other processes.
+const QUIET: Duration = Duration::from_millis(20);
+
+/// Who is told that work is ready.
+#[derive(Debug, Default)]
+pub struct Wakes {
+    runs: Notify,
+    deliveries: Notify,
+    others: Notify,
+}
+
+impl Wakes {
+    /// Runs may be ready, here and elsewhere.
+    pub fn runs(&self) {
+        self.runs.notify_one();
+        self.others.notify_one();
+    }
+
+    /// Deliveries may be ready, here and elsewhere.
+    pub fn deliveries(&self) {
+        self.deliveries.notify_one();
+        self.others.notify_one();
+    }
+
+    /// Work of any kind may be ready here.
+    pub fn here(&self) {
+        self.runs.notify_one();
+        self.deliveries.notify_one();
+    }
+
+    pub(super) fn of(&self, queue: &str) -> &Notify {
+        if queue == DELIVERY_QUEUE { &self.deliveries } else { &self.runs }
+    }
+
+    /// Carries wake-ups between processes until `stop`: ours out, theirs in. Failures are waited out,
+    /// since polling finds the work all the same.
+    pub async fn exchange(self: Arc<Self>, store: Store, stop: CancellationToken) {
+        let inward = async {
+            loop {
+                match store.notices().await {
+                    Err(fault) => {
+                        tracing::debug!(error = %fault, "listening for work failed; polling goes on");
+                        tokio::time::sleep(Duration::from_secs(2)).await;
+                    }
+                    Ok(mut notices) => loop {
+                        notices.next().await;
+                        self.here();
+                    },
+                }
+            }
+        };
+        let outward = async {
+            loop {
+                self.others.notified().await;
+                if let Err(fault) = store.announce().await {
+                    tracing::debug!(error = %fault, "announcing work failed; polling goes on");
+                }
+                tokio::time::sleep(QUIET).await;
+            }
+        };
+        tokio::select! {
+            () = inward => {}
+            () = outward => {}
+            () = stop.cancelled() => {}
+        }
+    }
+}

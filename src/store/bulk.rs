@@ -1,0 +1,286 @@
+//! The two ways to write a batch of acceptances. Postgres takes whole columns as arrays in one
+//! statement, so that a batch without sessions is one round trip and one commit; SQLite takes rows.
+
+use sqlx::{Postgres as PostgresDatabase, QueryBuilder, Sqlite as SqliteDatabase, Transaction};
+
+use crate::{
+    domain::id::SessionId,
+    store::{
+        StoreError, clean,
+        connect::{Postgres, Sqlite},
+        intake::{Fresh, NewRun, Prepared, SessionOf, session_keys, sessions_of},
+    },
+};
+
+/// Events, and for those that are new their requests, runs and jobs. `$1` to `$16` are columns of events,
+/// `$17` to `$20` of requests, `$21` to `$29` of runs. A job with a lane begins blocked.
+const ACCEPT: &str = "\
+WITH fresh AS (
+  INSERT INTO events (id, tenant_id, source_id, source_name, request_id, dedupe_key, content_key, kind, thread_key,
+                      sender, automatic, status, reason, routing, content, body_in_request, received_at)
+  SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[],
+                       $9::text[], $10::text[], $11::text[], $12::text[], $13::text[], $14::text[], $15::text[],
+                       $30::bool[], $16::bigint[])
+  ON CONFLICT DO NOTHING RETURNING id, request_id, tenant_id, received_at
+), requests AS (
+  INSERT INTO raw_requests (id, tenant_id, method, url, headers, body, received_at)
+  SELECT f.request_id, f.tenant_id, r.method, r.url, r.headers, r.body, f.received_at
+  FROM unnest($5::text[], $17::text[], $18::text[], $19::text[], $20::bytea[]) AS r (id, method, url, headers, body)
+  JOIN fresh f ON f.request_id = r.id
+), new_runs AS (
+  INSERT INTO runs (id, tenant_id, event_id, trigger_id, trigger_position, agent_id, agent_name, agent_version,
+                    session_id, created_at)
+  SELECT n.id, f.tenant_id, f.id, n.trigger_id, n.position, n.agent_id, n.agent_name, n.version, n.session_id,
+         f.received_at
+  FROM unnest($21::text[], $22::text[], $23::text[], $24::bigint[], $25::text[], $26::text[], $27::bigint[], $28::text[])
+       AS n (id, event_id, trigger_id, position, agent_id, agent_name, version, session_id)
+  JOIN fresh f ON f.id = n.event_id
+  RETURNING id, tenant_id, session_id, agent_id, created_at
+), new_jobs AS (
+  INSERT INTO jobs (id, tenant_id, queue, lane, agent_id, state, run_at)
+  SELECT id, tenant_id, $29, session_id, agent_id, CASE WHEN session_id IS NULL THEN 'ready' ELSE 'blocked' END, created_at
+  FROM new_runs
+)
+SELECT id FROM fresh";
+
+const UPSERT_SESSIONS: &str = "\
+INSERT INTO sessions (id, tenant_id, agent_id, key, created_at, last_event_at)
+SELECT id, tenant_id, agent_id, key, at, at
+FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[]) AS s (id, tenant_id, agent_id, key, at)
+ON CONFLICT (agent_id, key) DO UPDATE SET last_event_at = GREATEST(sessions.last_event_at, excluded.last_event_at)
+RETURNING id, agent_id, key";
+
+macro_rules! column {
+    ($rows:expr, |$row:pat_param| $value:expr) => {
+        $rows.iter().map(|$row| $value).collect::<Vec<_>>()
+    };
+}
+
+pub(super) async fn accept_postgres(db: &Postgres, batch: &[Prepared<'_>]) -> Result<Fresh, StoreError> {
+    let keys = session_keys(batch);
+    let has_files = batch.iter().any(|prepared| !prepared.acceptance.files.is_empty());
+    if keys.is_empty() && !has_files {
+        let mut connection = db.intake().acquire().await?;
+        return insert_postgres(&mut connection, batch, &SessionOf::new()).await;
+    }
+    let mut tx = db.intake().begin().await?;
+    let mut sessions = SessionOf::new();
+    if !keys.is_empty() {
+        let found: Vec<(String, String, String)> = sqlx::query_as(UPSERT_SESSIONS)
+            .bind(column!(keys, |(_, _, event)| SessionId::new(event.received_at).to_string()))
+            .bind(column!(keys, |(_, _, event)| event.tenant.as_str()))
+            .bind(column!(keys, |(agent, _, _)| agent.as_str()))
+            .bind(column!(keys, |(_, key, _)| clean(key).into_owned()))
+            .bind(column!(keys, |(_, _, event)| event.received_at.0))
+            .fetch_all(&mut *tx)
+            .await?;
+        sessions = sessions_of(batch, &found)?;
+    }
+    let fresh = insert_postgres(&mut tx, batch, &sessions).await?;
+    insert_files_postgres(&mut tx, batch, &fresh).await?;
+    if !sessions.is_empty() {
+        let lanes: Vec<String> = sessions.values().map(SessionId::to_string).collect();
+        sqlx::query(db.sql(super::jobs::PROMOTE)).bind(db.list(&lanes)).execute(&mut *tx).await?;
+    }
+    tx.commit().await?;
+    Ok(fresh)
+}
+
+async fn insert_postgres(
+    connection: &mut sqlx::PgConnection,
+    batch: &[Prepared<'_>],
+    sessions: &SessionOf,
+) -> Result<Fresh, StoreError> {
+    let runs: Vec<(&Prepared<'_>, &NewRun)> =
+        batch.iter().flat_map(|prepared| prepared.acceptance.runs.iter().map(move |run| (prepared, run))).collect();
+    let found: Vec<(String,)> = sqlx::query_as(ACCEPT)
+        .bind(column!(batch, |p| p.acceptance.event.id.as_str()))
+        .bind(column!(batch, |p| p.acceptance.event.tenant.as_str()))
+        .bind(column!(batch, |p| p.acceptance.event.source.as_str()))
+        .bind(column!(batch, |p| p.acceptance.event.source_name.as_str()))
+        .bind(column!(batch, |p| p.request_id.as_str()))
+        .bind(column!(batch, |p| clean(&p.acceptance.event.dedupe_key).into_owned()))
+        .bind(column!(batch, |p| optional(p.acceptance.content_key.as_deref())))
+        .bind(column!(batch, |p| clean(&p.acceptance.event.kind).into_owned()))
+        .bind(column!(batch, |p| optional(p.acceptance.event.thread_key.as_deref())))
+        .bind(column!(batch, |p| p.sender.as_deref()))
+        .bind(column!(batch, |p| optional(p.acceptance.event.automatic.as_deref())))
+        .bind(column!(batch, |p| p.acceptance.status.as_str()))
+        .bind(column!(batch, |p| optional(p.acceptance.reason.as_deref())))
+        .bind(column!(batch, |p| p.routing.as_str()))
+        .bind(column!(batch, |p| p.content.as_str()))
+        .bind(column!(batch, |p| p.acceptance.event.received_at.0))
+        .bind(column!(batch, |p| p.acceptance.request.method.as_str()))
+        .bind(column!(batch, |p| clean(&p.acceptance.request.url).into_owned()))
+        .bind(column!(batch, |p| p.headers.as_str()))
+        .bind(column!(batch, |p| &p.acceptance.request.body[..]))
+        .bind(column!(runs, |(_, run)| run.id.as_str()))
+        .bind(column!(runs, |(p, _)| p.acceptance.event.id.as_str()))
+        .bind(column!(runs, |(_, run)| run.trigger.as_str()))
+        .bind(column!(runs, |(_, run)| run.position))
+        .bind(column!(runs, |(_, run)| run.agent.as_str()))
+        .bind(column!(runs, |(_, run)| run.agent_name.as_str()))
+        .bind(column!(runs, |(_, run)| run.agent_version))
+        .bind(column!(runs, |(_, run)| sessions.get(&run.id).map(SessionId::as_str)))
+        .bind(super::jobs::RUN_QUEUE)
+        .bind(column!(batch, |p| p.body_in_request))
+        .fetch_all(connection)
+        .await?;
+    Ok(found.into_iter().map(|(id,)| id).collect())
+}
+
+fn optional(text: Option<&str>) -> Option<String> {
+    text.map(|text| clean(text).into_owned())
+}
+
+/// Files one by one: few, and each may be megabytes.
+const INSERT_FILE: &str = "INSERT INTO attachments (id, tenant_id, event_id, position, filename, content_type, size, sha256, \
+    content_id, bytes) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
+
+macro_rules! insert_files {
+    ($tx:expr, $batch:expr, $fresh:expr) => {
+        for prepared in $batch {
+            let event = &prepared.acceptance.event;
+            if !$fresh.contains(event.id.as_str()) {
+                continue;
+            }
+            for (position, (file, bytes)) in event.attachments.iter().zip(&prepared.acceptance.files).enumerate() {
+                sqlx::query(INSERT_FILE)
+                    .bind(file.id.as_str())
+                    .bind(event.tenant.as_str())
+                    .bind(event.id.as_str())
+                    .bind(i64::try_from(position).unwrap_or(i64::MAX))
+                    .bind(clean(&file.filename).into_owned())
+                    .bind(clean(&file.content_type).into_owned())
+                    .bind(i64::try_from(file.size).unwrap_or(i64::MAX))
+                    .bind(&file.sha256)
+                    .bind(optional(file.content_id.as_deref()))
+                    .bind(&bytes[..])
+                    .execute(&mut **$tx)
+                    .await?;
+            }
+        }
+    };
+}
+
+async fn insert_files_postgres(
+    tx: &mut Transaction<'static, PostgresDatabase>,
+    batch: &[Prepared<'_>],
+    fresh: &Fresh,
+) -> Result<(), StoreError> {
+    insert_files!(tx, batch, fresh);
+    Ok(())
+}
+
+/// Rows in one statement on SQLite; 17 columns each stay far below its limit of 32,766 values.
+const CHUNK: usize = 100;
+
+pub(super) async fn accept_sqlite(db: &Sqlite, batch: &[Prepared<'_>]) -> Result<Fresh, StoreError> {
+    let mut tx = db.begin().await?;
+    let mut found = Vec::new();
+    for (agent, key, event) in session_keys(batch) {
+        let row: (String, String, String) = sqlx::query_as(
+            "INSERT INTO sessions (id, tenant_id, agent_id, key, created_at, last_event_at) VALUES ($1, $2, $3, $4, $5, $5) \
+             ON CONFLICT (agent_id, key) DO UPDATE SET last_event_at = MAX(last_event_at, excluded.last_event_at) \
+             RETURNING id, agent_id, key",
+        )
+        .bind(SessionId::new(event.received_at).as_str())
+        .bind(event.tenant.as_str())
+        .bind(agent.as_str())
+        .bind(clean(key).into_owned())
+        .bind(event.received_at.0)
+        .fetch_one(&mut *tx)
+        .await?;
+        found.push(row);
+    }
+    let sessions = sessions_of(batch, &found)?;
+    let mut fresh = Fresh::new();
+    for chunk in batch.chunks(CHUNK) {
+        insert_events_sqlite(&mut tx, chunk, &mut fresh).await?;
+        insert_runs_sqlite(&mut tx, chunk, &sessions, &fresh).await?;
+        insert_files!(&mut tx, chunk, fresh);
+    }
+    if !sessions.is_empty() {
+        let lanes: Vec<String> = sessions.values().map(SessionId::to_string).collect();
+        sqlx::query(db.sql(super::jobs::PROMOTE)).bind(db.list(&lanes)).execute(&mut *tx).await?;
+    }
+    tx.commit().await?;
+    Ok(fresh)
+}
+
+async fn insert_events_sqlite(
+    tx: &mut Transaction<'static, SqliteDatabase>,
+    chunk: &[Prepared<'_>],
+    fresh: &mut Fresh,
+) -> Result<(), StoreError> {
+    let mut events = QueryBuilder::<SqliteDatabase>::new(
+        "INSERT INTO events (id, tenant_id, source_id, source_name, request_id, dedupe_key, content_key, kind, thread_key, \
+         sender, automatic, status, reason, routing, content, body_in_request, received_at) ",
+    );
+    events.push_values(chunk, |mut row, p| {
+        let (acceptance, event) = (p.acceptance, &p.acceptance.event);
+        row.push_bind(event.id.as_str()).push_bind(event.tenant.as_str()).push_bind(event.source.as_str());
+        row.push_bind(&event.source_name).push_bind(&p.request_id).push_bind(clean(&event.dedupe_key).into_owned());
+        row.push_bind(optional(acceptance.content_key.as_deref())).push_bind(clean(&event.kind).into_owned());
+        row.push_bind(optional(event.thread_key.as_deref())).push_bind(&p.sender);
+        row.push_bind(optional(event.automatic.as_deref())).push_bind(acceptance.status.as_str());
+        row.push_bind(optional(acceptance.reason.as_deref())).push_bind(&p.routing).push_bind(&p.content);
+        row.push_bind(p.body_in_request).push_bind(event.received_at.0);
+    });
+    events.push(" ON CONFLICT DO NOTHING RETURNING id");
+    let found: Vec<(String,)> = events.build_query_as().fetch_all(&mut **tx).await?;
+    fresh.extend(found.into_iter().map(|(id,)| id));
+    let new: Vec<&Prepared<'_>> = chunk.iter().filter(|p| fresh.contains(p.acceptance.event.id.as_str())).collect();
+    if new.is_empty() {
+        return Ok(());
+    }
+    let mut requests = QueryBuilder::<SqliteDatabase>::new(
+        "INSERT INTO raw_requests (id, tenant_id, method, url, headers, body, received_at) ",
+    );
+    requests.push_values(new, |mut row, p| {
+        let request = &p.acceptance.request;
+        row.push_bind(&p.request_id).push_bind(p.acceptance.event.tenant.as_str()).push_bind(&request.method);
+        row.push_bind(clean(&request.url).into_owned()).push_bind(&p.headers).push_bind(&request.body[..]);
+        row.push_bind(p.acceptance.event.received_at.0);
+    });
+    requests.build().execute(&mut **tx).await?;
+    Ok(())
+}
+
+async fn insert_runs_sqlite(
+    tx: &mut Transaction<'static, SqliteDatabase>,
+    chunk: &[Prepared<'_>],
+    sessions: &SessionOf,
+    fresh: &Fresh,
+) -> Result<(), StoreError> {
+    let runs: Vec<(&Prepared<'_>, &NewRun)> = chunk
+        .iter()
+        .filter(|p| fresh.contains(p.acceptance.event.id.as_str()))
+        .flat_map(|p| p.acceptance.runs.iter().map(move |run| (p, run)))
+        .collect();
+    for some in runs.chunks(CHUNK) {
+        let mut rows = QueryBuilder::<SqliteDatabase>::new(
+            "INSERT INTO runs (id, tenant_id, event_id, trigger_id, trigger_position, agent_id, agent_name, agent_version, \
+             session_id, created_at) ",
+        );
+        rows.push_values(some, |mut row, (p, run)| {
+            let event = &p.acceptance.event;
+            row.push_bind(run.id.as_str()).push_bind(event.tenant.as_str()).push_bind(event.id.as_str());
+            row.push_bind(run.trigger.as_str()).push_bind(run.position).push_bind(run.agent.as_str());
+            row.push_bind(&run.agent_name).push_bind(run.agent_version);
+            row.push_bind(sessions.get(&run.id).map(SessionId::as_str)).push_bind(event.received_at.0);
+        });
+        rows.build().execute(&mut **tx).await?;
+        let mut jobs =
+            QueryBuilder::<SqliteDatabase>::new("INSERT INTO jobs (id, tenant_id, queue, lane, agent_id, state, run_at) ");
+        jobs.push_values(some, |mut row, (p, run)| {
+            let event = &p.acceptance.event;
+            let lane = sessions.get(&run.id).map(SessionId::as_str);
+            row.push_bind(run.id.as_str()).push_bind(event.tenant.as_str()).push_bind(super::jobs::RUN_QUEUE);
+            row.push_bind(lane).push_bind(run.agent.as_str());
+            row.push_bind(if lane.is_some() { "blocked" } else { "ready" }).push_bind(event.received_at.0);
+        });
+        jobs.build().execute(&mut **tx).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,271 @@
+//! Pools for both engines, and what is checked before anything is written.
+
+use std::{path::PathBuf, str::FromStr, time::Duration};
+
+use sqlx::{
+    AssertSqlSafe, PgPool, Postgres as PostgresDatabase, Sqlite as SqliteDatabase, SqlitePool, Transaction,
+    postgres::{PgConnectOptions, PgListener, PgPoolOptions},
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+};
+
+use crate::{
+    clock::Clock,
+    crypto::Secret,
+    store::{Engine, Store, StoreError, migrate, on_engine},
+};
+
+/// How long a statement waits for a lock of another process on SQLite.
+const SQLITE_BUSY: Duration = Duration::from_secs(2);
+/// How long a caller waits for a free connection.
+const ACQUIRE: Duration = Duration::from_secs(2);
+/// The longest any one statement may take on Postgres.
+const STATEMENT_TIMEOUT: &str = "15s";
+/// The channel on which processes tell each other that work is ready.
+const CHANNEL: &str = "postern_jobs";
+
+/// Where the records are.
+#[derive(Clone, Debug)]
+pub struct ConnectOptions {
+    /// `sqlite:PATH` or `postgres://…`.
+    pub url: String,
+    /// The password of the Postgres role.
+    pub password: Option<Secret>,
+    /// Connections to Postgres, or readers of SQLite.
+    pub max_connections: u32,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Postgres {
+    pool: PgPool,
+    /// The one connection of the accepting writer, so that commits never wait behind other work.
+    intake: PgPool,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Sqlite {
+    writer: SqlitePool,
+    readers: SqlitePool,
+}
+
+impl Postgres {
+    pub(super) const fn read(&self) -> &PgPool {
+        &self.pool
+    }
+    pub(super) const fn intake(&self) -> &PgPool {
+        &self.intake
+    }
+    pub(super) async fn begin(&self) -> sqlx::Result<Transaction<'static, PostgresDatabase>> {
+        self.pool.begin().await
+    }
+    /// Lets one claim at a time pass, over all processes, until the transaction ends.
+    pub(super) async fn lock_claims(&self, tx: &mut Transaction<'static, PostgresDatabase>) -> sqlx::Result<()> {
+        sqlx::query("SELECT pg_advisory_xact_lock(7305808869229538)").execute(&mut **tx).await.map(|_| ())
+    }
+    /// The engine's form of a statement: `@any($n)` is membership in a list that [`Self::list`] binds,
+    /// `@skip_locked` leaves out rows that another transaction holds, `@larger` is the larger of two.
+    pub(super) fn sql(&self, text: &str) -> AssertSqlSafe<String> {
+        let text = replace_any(text, "= ANY(", ")");
+        AssertSqlSafe(text.replace("@skip_locked", "FOR UPDATE SKIP LOCKED").replace("@larger", "GREATEST"))
+    }
+    /// A list to bind for `@any`.
+    pub(super) fn list(&self, ids: &[String]) -> Vec<String> {
+        ids.to_vec()
+    }
+}
+
+impl Sqlite {
+    pub(super) const fn read(&self) -> &SqlitePool {
+        &self.readers
+    }
+    pub(super) const fn writer(&self) -> &SqlitePool {
+        &self.writer
+    }
+    /// Takes the write lock at once: a transaction that reads first and writes later would fail with
+    /// SQLITE_BUSY when another one wrote in between.
+    pub(super) async fn begin(&self) -> sqlx::Result<Transaction<'static, SqliteDatabase>> {
+        self.writer.begin_with("BEGIN IMMEDIATE").await
+    }
+    /// The write lock that `begin` took is enough.
+    #[expect(clippy::unused_async, reason = "the same call serves both engines")]
+    pub(super) async fn lock_claims(&self, _: &mut Transaction<'static, SqliteDatabase>) -> sqlx::Result<()> {
+        Ok(())
+    }
+    /// See [`Postgres::sql`]. One writer at a time holds the whole database, so no rows are skipped.
+    pub(super) fn sql(&self, text: &str) -> AssertSqlSafe<String> {
+        let text = replace_any(text, "IN (SELECT value FROM json_each(", "))");
+        AssertSqlSafe(text.replace("@skip_locked", "").replace("@larger", "MAX"))
+    }
+    /// See [`Postgres::list`].
+    pub(super) fn list(&self, ids: &[String]) -> String {
+        super::to_json(&ids)
+    }
+}
+
+fn replace_any(text: &str, open: &str, close: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 64);
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once("@any(") {
+        let (argument, after) = after.split_once(')').unwrap_or((after, ""));
+        out.push_str(before);
+        out.push_str(open);
+        out.push_str(argument);
+        out.push_str(close);
+        rest = after;
+    }
+    out.push_str(rest);
+    out
+}
+
+/// Tells when another process says that work is ready.
+pub struct Notices(Option<PgListener>);
+
+impl Notices {
+    /// Waits for the next notice; for ever on SQLite, which has one process. Errors are waited out.
+    pub async fn next(&mut self) {
+        match &mut self.0 {
+            None => std::future::pending().await,
+            Some(listener) => {
+                if let Err(fault) = listener.recv().await {
+                    tracing::debug!(error = %fault, "listening for work failed; polling goes on");
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                }
+            }
+        }
+    }
+}
+
+impl Store {
+    /// Opens the database; makes it when it is SQLite and not there. The schema is not touched.
+    ///
+    /// # Errors
+    /// When it cannot be reached, or SQLite would not be durable.
+    pub async fn connect(options: &ConnectOptions, clock: Clock) -> Result<Self, StoreError> {
+        let engine = if let Some(path) = options.url.strip_prefix("sqlite:") {
+            Engine::Sqlite(open_sqlite(path, options.max_connections).await?)
+        } else if options.url.starts_with("postgres://") || options.url.starts_with("postgresql://") {
+            Engine::Postgres(open_postgres(options).await?)
+        } else {
+            return Err(StoreError::Url(options.url.split('@').next_back().unwrap_or_default().to_owned()));
+        };
+        Ok(Self { engine, clock })
+    }
+
+    /// Brings the schema up to date.
+    ///
+    /// # Errors
+    /// When it is newer than this program, or a migration fails.
+    pub async fn migrate(&self) -> Result<(), StoreError> {
+        on_engine!(self, |db| migrate::run(db).await)
+    }
+
+    /// The schema's number in the database; 0 when there is none.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn schema_version(&self) -> Result<i64, StoreError> {
+        on_engine!(self, |db| migrate::Migrating::found(db).await)
+    }
+
+    /// Whether the database answers.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        on_engine!(self, |db| sqlx::query("SELECT 1").execute(db.read()).await.map(|_| ())?);
+        Ok(())
+    }
+
+    /// Listens for work that other processes announce.
+    ///
+    /// # Errors
+    /// When the listening connection cannot be made.
+    pub async fn notices(&self) -> Result<Notices, StoreError> {
+        Ok(Notices(match &self.engine {
+            Engine::Sqlite(_) => None,
+            Engine::Postgres(db) => {
+                let mut listener = PgListener::connect_with(&db.pool).await?;
+                listener.listen(CHANNEL).await?;
+                Some(listener)
+            }
+        }))
+    }
+
+    /// Tells other processes that work is ready. Never inside a transaction: commits that notify run
+    /// one after the other.
+    ///
+    /// # Errors
+    /// When the database fails; polling finds the work all the same.
+    pub async fn announce(&self) -> Result<(), StoreError> {
+        if let Engine::Postgres(db) = &self.engine {
+            sqlx::query("SELECT pg_notify($1, '')").bind(CHANNEL).execute(&db.pool).await?;
+        }
+        Ok(())
+    }
+
+    /// Closes all connections.
+    pub async fn close(&self) {
+        match &self.engine {
+            Engine::Postgres(db) => {
+                db.intake.close().await;
+                db.pool.close().await;
+            }
+            Engine::Sqlite(db) => {
+                db.readers.close().await;
+                db.writer.close().await;
+            }
+        }
+    }
+}
+
+async fn open_postgres(options: &ConnectOptions) -> Result<Postgres, StoreError> {
+    let mut connect = PgConnectOptions::from_str(&options.url)?
+        .application_name("postern")
+        .options([("statement_timeout", STATEMENT_TIMEOUT), ("idle_in_transaction_session_timeout", "30s")]);
+    if let Some(password) = options.password.as_ref().and_then(Secret::expose_str) {
+        connect = connect.password(password);
+    }
+    let pool = |connections| {
+        PgPoolOptions::new()
+            .max_connections(connections)
+            .acquire_timeout(ACQUIRE)
+            .test_before_acquire(false)
+            .connect_lazy_with(connect.clone())
+    };
+    let opened = Postgres { pool: pool(options.max_connections.max(2)), intake: pool(1) };
+    sqlx::query("SELECT 1").execute(&opened.pool).await?;
+    Ok(opened)
+}
+
+async fn open_sqlite(path: &str, readers: u32) -> Result<Sqlite, StoreError> {
+    let path = PathBuf::from(path.trim_start_matches("//"));
+    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        std::fs::create_dir_all(folder).map_err(sqlx::Error::Io)?;
+    }
+    let connect = SqliteConnectOptions::new()
+        .filename(&path)
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .foreign_keys(true)
+        .busy_timeout(SQLITE_BUSY)
+        .pragma("cache_size", "-4096")
+        .pragma("journal_size_limit", "67108864")
+        .statement_cache_capacity(64);
+    let writer = SqlitePoolOptions::new()
+        .max_connections(1)
+        .min_connections(1)
+        .acquire_timeout(ACQUIRE)
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .connect_with(connect.clone())
+        .await?;
+    let (level,): (i64,) = sqlx::query_as("PRAGMA synchronous").fetch_one(&writer).await?;
+    if level < 2 {
+        return Err(StoreError::NotDurable(level));
+    }
+    let readers = SqlitePoolOptions::new()
+        .max_connections(readers.max(1))
+        .acquire_timeout(ACQUIRE)
+        .connect_lazy_with(connect.read_only(true));
+    Ok(Sqlite { writer, readers })
+}

@@ -1,0 +1,215 @@
+//! Accepting events: event, raw request, files, sessions, runs and queue entries in one transaction for
+//! a whole batch of requests.
+
+use std::collections::{BTreeMap, HashSet};
+
+use bytes::Bytes;
+
+use crate::{
+    domain::{
+        event::{AgentEvent, Body, Content},
+        id::{AgentId, EventId, RequestId, RunId, SessionId, TriggerId},
+        trigger::Routing,
+    },
+    store::{Engine, EventStatus, Store, StoreError, on_engine, rows},
+};
+
+/// A request as it came.
+#[derive(Clone, Debug)]
+pub struct RawRequest {
+    /// `POST`, `GET`, …
+    pub method: String,
+    /// Path and query.
+    pub url: String,
+    /// Header lines in order; credentials that are no signatures are left out.
+    pub headers: Vec<(String, String)>,
+    /// To the byte.
+    pub body: Bytes,
+}
+
+/// One event with all that follows from it, ready to be committed.
+#[derive(Clone, Debug)]
+pub struct Acceptance {
+    /// The event; its attachments' bytes are in `files`.
+    pub event: AgentEvent,
+    /// The same content posted again under another delivery id has the same key.
+    pub content_key: Option<String>,
+    /// What becomes of it.
+    pub status: EventStatus,
+    /// Why, unless it is accepted.
+    pub reason: Option<String>,
+    /// What became of each trigger.
+    pub routing: Vec<Routing>,
+    /// The request that it came by.
+    pub request: RawRequest,
+    /// The attachments' bytes, in the order of `event.attachments`.
+    pub files: Vec<Vec<u8>>,
+    /// The runs that it starts.
+    pub runs: Vec<NewRun>,
+}
+
+/// A run to be made.
+#[derive(Clone, Debug)]
+pub struct NewRun {
+    /// Ours.
+    pub id: RunId,
+    /// The trigger that matched.
+    pub trigger: TriggerId,
+    /// That trigger's place in its agent's file, from 0.
+    pub position: i64,
+    /// The agent.
+    pub agent: AgentId,
+    /// Its name.
+    pub agent_name: String,
+    /// Its version now.
+    pub agent_version: i64,
+    /// What its session's events share; `None` when it stands alone.
+    pub session_key: Option<String>,
+}
+
+/// What became of an acceptance.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Accepted {
+    /// The event: the new one, or the one that came first.
+    pub event: EventId,
+    /// Its runs.
+    pub runs: Vec<RunId>,
+    /// Whether it had come before.
+    pub duplicate: bool,
+    /// What became of it.
+    pub status: EventStatus,
+    /// Why, unless it was accepted.
+    pub reason: Option<String>,
+}
+
+/// Columns of an acceptance as text, made once for either engine.
+pub(super) struct Prepared<'a> {
+    pub(super) acceptance: &'a Acceptance,
+    pub(super) request_id: String,
+    pub(super) sender: Option<String>,
+    pub(super) routing: String,
+    pub(super) content: String,
+    pub(super) body_in_request: bool,
+    pub(super) headers: String,
+}
+
+/// The session of each run of the batch, by run.
+pub(super) type SessionOf = BTreeMap<RunId, SessionId>;
+
+impl Store {
+    /// Commits a batch and says what became of each, in order. All or nothing.
+    ///
+    /// # Errors
+    /// When the database fails; nothing is kept then.
+    pub async fn accept(&self, batch: &[Acceptance]) -> Result<Vec<Accepted>, StoreError> {
+        let prepared: Vec<Prepared<'_>> = batch.iter().map(prepare).collect();
+        let fresh = match &self.engine {
+            Engine::Postgres(db) => super::bulk::accept_postgres(db, &prepared).await?,
+            Engine::Sqlite(db) => super::bulk::accept_sqlite(db, &prepared).await?,
+        };
+        let mut answers = Vec::with_capacity(batch.len());
+        for acceptance in batch {
+            answers.push(if fresh.contains(acceptance.event.id.as_str()) {
+                Accepted {
+                    event: acceptance.event.id.clone(),
+                    runs: acceptance.runs.iter().map(|run| run.id.clone()).collect(),
+                    duplicate: false,
+                    status: acceptance.status,
+                    reason: acceptance.reason.clone(),
+                }
+            } else {
+                self.find_first(acceptance).await?
+            });
+        }
+        Ok(answers)
+    }
+
+    /// The event that came before this one, with its runs.
+    async fn find_first(&self, acceptance: &Acceptance) -> Result<Accepted, StoreError> {
+        let by_key = "SELECT id, status, reason FROM events WHERE source_id = $1 AND (dedupe_key = $2 OR content_key = $3) \
+                      ORDER BY CASE WHEN dedupe_key = $2 THEN 0 ELSE 1 END LIMIT 1";
+        let of_event = "SELECT id FROM runs WHERE event_id = $1 AND NOT replay ORDER BY id";
+        let event = &acceptance.event;
+        let (id, status, reason, runs): (String, String, Option<String>, Vec<(String,)>) = on_engine!(self, |db| {
+            let (id, status, reason): (String, String, Option<String>) = sqlx::query_as(by_key)
+                .bind(event.source.as_str())
+                .bind(super::clean(&event.dedupe_key).as_ref())
+                .bind(acceptance.content_key.as_deref().map(|key| super::clean(key).into_owned()))
+                .fetch_one(db.read())
+                .await?;
+            let runs = sqlx::query_as(of_event).bind(&id).fetch_all(db.read()).await?;
+            (id, status, reason, runs)
+        });
+        Ok(Accepted {
+            event: rows::id("events", &id)?,
+            runs: runs.iter().map(|(run,)| rows::id("runs", run)).collect::<Result<_, _>>()?,
+            duplicate: true,
+            status: rows::word(&id, "status", &status)?,
+            reason,
+        })
+    }
+}
+
+fn prepare(acceptance: &Acceptance) -> Prepared<'_> {
+    let event = &acceptance.event;
+    let (content, body_in_request) = content_column(&event.content, &acceptance.request);
+    Prepared {
+        acceptance,
+        request_id: RequestId::new(event.received_at).to_string(),
+        sender: event.sender.as_ref().map(super::to_json),
+        routing: super::to_json(&acceptance.routing),
+        content,
+        body_in_request,
+        headers: super::to_json(&acceptance.request.headers),
+    }
+}
+
+/// The content as JSON, and whether a webhook's body was left out since the raw request's body is it.
+fn content_column(content: &Content, request: &RawRequest) -> (String, bool) {
+    if let Content::Webhook(hook) = content
+        && matches!(hook.body, Body::Json(_))
+        && is_json(&request.headers)
+    {
+        let short = serde_json::json!({"channel": "webhook", "headers": hook.headers, "query": hook.query});
+        return (short.to_string(), true);
+    }
+    (super::to_json(content), false)
+}
+
+fn is_json(headers: &[(String, String)]) -> bool {
+    headers
+        .iter()
+        .find(|(name, _)| name.eq_ignore_ascii_case("content-type"))
+        .is_some_and(|(_, value)| value.split(';').next().is_some_and(|kind| kind.trim().ends_with("json")))
+}
+
+/// The distinct (agent, key) pairs of a batch in a fixed order, so that two writers lock sessions alike.
+pub(super) fn session_keys<'a>(batch: &'a [Prepared<'a>]) -> Vec<(&'a AgentId, &'a str, &'a AgentEvent)> {
+    let mut keys = BTreeMap::new();
+    for prepared in batch {
+        for run in &prepared.acceptance.runs {
+            if let Some(key) = &run.session_key {
+                keys.entry((&run.agent, key.as_str())).or_insert(&prepared.acceptance.event);
+            }
+        }
+    }
+    keys.into_iter().map(|((agent, key), event)| (agent, key, event)).collect()
+}
+
+/// Maps every run of the batch to its session, given the sessions' rows.
+pub(super) fn sessions_of(batch: &[Prepared<'_>], found: &[(String, String, String)]) -> Result<SessionOf, StoreError> {
+    let by_key: BTreeMap<(&str, &str), &str> =
+        found.iter().map(|(id, agent, key)| ((agent.as_str(), key.as_str()), id.as_str())).collect();
+    let mut sessions = SessionOf::new();
+    for run in batch.iter().flat_map(|prepared| &prepared.acceptance.runs) {
+        if let Some(key) = &run.session_key
+            && let Some(id) = by_key.get(&(run.agent.as_str(), super::clean(key).as_ref()))
+        {
+            sessions.insert(run.id.clone(), rows::id("sessions", id)?);
+        }
+    }
+    Ok(sessions)
+}
+
+/// Ids of events that were new.
+pub(super) type Fresh = HashSet<String>;

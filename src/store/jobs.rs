@@ -1,0 +1,348 @@
+//! The queue's rows: claims with a lease and a fence, renewal, the way back, and the lanes.
+//!
+//! A claim moves the job and the run or delivery behind it in one transaction, so both always tell the
+//! same. Every later write names the fence; a write that finds another fence changes nothing.
+
+use std::collections::BTreeMap;
+
+use crate::{
+    domain::{id::TenantId, time::Timestamp},
+    store::{Store, StoreError, on_engine, rows},
+};
+
+/// The queue of runs.
+pub const RUN_QUEUE: &str = "run";
+/// The queue of deliveries.
+pub const DELIVERY_QUEUE: &str = "delivery";
+
+/// Proof of a claim: the job's id and the fence under which it was claimed.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Lease {
+    /// The run's or delivery's id.
+    pub id: String,
+    /// Grows with each claim of this job.
+    pub fence: i64,
+}
+
+/// A claimed job.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claimed {
+    /// The lease under which it is held.
+    pub lease: Lease,
+    /// Whose it is.
+    pub tenant: TenantId,
+    /// How many leases of it ran out.
+    pub lost: i64,
+}
+
+/// A job of no lane, for queues of other kinds.
+#[derive(Clone, Debug)]
+pub struct NewJob {
+    /// Unique.
+    pub id: String,
+    /// Whose.
+    pub tenant: TenantId,
+    /// Not before this.
+    pub run_at: Timestamp,
+}
+
+/// What becomes of a claimed job whose run or delivery was not touched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is gone.
+    Done,
+    /// It comes back then.
+    Again(Timestamp),
+}
+
+/// One job's end, to be written in a batch with others.
+#[derive(Clone, Debug)]
+pub struct Finish {
+    /// The lease under which it is held.
+    pub lease: Lease,
+    /// What becomes of it.
+    pub outcome: Outcome,
+}
+
+/// Queues a delivery for its first attempt.
+pub(super) const ADD_DELIVERY_JOB: &str =
+    "INSERT INTO jobs (id, tenant_id, queue, state, run_at) VALUES ($1, $2, 'delivery', 'ready', $3)";
+
+/// Makes the first job of each lane `$1` ready when none of the lane is active.
+pub(super) const PROMOTE: &str = "UPDATE jobs SET state = 'ready' WHERE state = 'blocked' \
+    AND id IN (SELECT MIN(id) FROM jobs WHERE lane @any($1) GROUP BY lane) \
+    AND NOT EXISTS (SELECT 1 FROM jobs a WHERE a.lane = jobs.lane AND a.state <> 'blocked')";
+
+const SATURATED: &str = "SELECT a.id, a.max_concurrent - (SELECT COUNT(*) FROM jobs j WHERE j.agent_id = a.id AND j.state = 'running' \
+    AND j.queue = 'run') FROM agents a WHERE a.max_concurrent IS NOT NULL";
+
+const CANDIDATES: &str = "SELECT id, agent_id FROM jobs WHERE queue = $1 AND state = 'ready' AND run_at <= $2 \
+    AND (agent_id IS NULL OR NOT (agent_id @any($4))) ORDER BY priority DESC, run_at, id LIMIT $3 @skip_locked";
+
+const TAKE: &str = "UPDATE jobs SET state = 'running', lease_owner = $1, lease_until = $2, fence = fence + 1 \
+    WHERE id @any($3) AND state = 'ready' RETURNING id, fence, tenant_id, lost";
+
+const START_RUNS: &str = "UPDATE runs SET state = 'running', lease = j.fence, attempt = attempt + 1, \
+    started_at = COALESCE(started_at, $2) FROM jobs j WHERE j.id = runs.id AND runs.id @any($1) AND runs.state = 'queued'";
+
+const START_DELIVERIES: &str = "UPDATE deliveries SET state = 'sending', lease = j.fence, attempt = attempt + 1, \
+    next_attempt_at = NULL FROM jobs j WHERE j.id = deliveries.id AND deliveries.id @any($1) AND deliveries.state = 'pending'";
+
+const EXPIRED: &str = "SELECT id FROM jobs WHERE queue = $1 AND state = 'running' \
+    AND (lease_until < $2 OR lease_owner @any($3)) @skip_locked";
+
+const GIVE_BACK: &str = "UPDATE jobs SET state = 'ready', lease_owner = NULL, lease_until = NULL, lost = lost + 1 WHERE id @any($1)";
+
+const UNDO_RUNS: &str = "UPDATE runs SET state = 'queued', lease = NULL WHERE id @any($1) AND state = 'running'";
+
+const UNDO_DELIVERIES: &str =
+    "UPDATE deliveries SET state = 'pending', lease = NULL, next_attempt_at = $2 WHERE id @any($1) AND state = 'sending'";
+
+const RELEASE: &str = "UPDATE jobs SET state = 'ready', lease_owner = NULL, lease_until = NULL, run_at = $1 \
+    WHERE id = $2 AND fence = $3 AND state = 'running'";
+
+const RELEASE_RUN: &str =
+    "UPDATE runs SET state = 'queued', lease = NULL, attempt = attempt - 1 WHERE id = $1 AND lease = $2 AND state = 'running'";
+
+const RELEASE_DELIVERY: &str = "UPDATE deliveries SET state = 'pending', lease = NULL, attempt = attempt - 1, next_attempt_at = $3 \
+    WHERE id = $1 AND lease = $2 AND state = 'sending'";
+
+impl Store {
+    /// Claims up to `limit` jobs that are due, within the agents' own limits of concurrency.
+    ///
+    /// # Errors
+    /// When the database fails; nothing is claimed then.
+    pub async fn claim(&self, queue: &str, owner: &str, limit: usize, lease_ms: i64) -> Result<Vec<Claimed>, StoreError> {
+        let now = self.clock.now();
+        let limit_rows = i64::try_from(limit).unwrap_or(i64::MAX);
+        let taken: Vec<(String, i64, String, i64)> = on_engine!(self, |db| {
+            let mut tx = db.begin().await?;
+            let mut free: BTreeMap<String, i64> = BTreeMap::new();
+            if queue == RUN_QUEUE {
+                // Exact limits need one claim at a time; without limits claims run side by side.
+                let limits: Vec<(String, i64)> = sqlx::query_as(SATURATED).fetch_all(&mut *tx).await?;
+                if !limits.is_empty() {
+                    db.lock_claims(&mut tx).await?;
+                    let limits: Vec<(String, i64)> = sqlx::query_as(SATURATED).fetch_all(&mut *tx).await?;
+                    free.extend(limits);
+                }
+            }
+            let full: Vec<String> = free.iter().filter(|(_, free)| **free <= 0).map(|(id, _)| id.clone()).collect();
+            let candidates: Vec<(String, Option<String>)> = sqlx::query_as(db.sql(CANDIDATES))
+                .bind(queue)
+                .bind(now.0)
+                .bind(limit_rows)
+                .bind(db.list(&full))
+                .fetch_all(&mut *tx)
+                .await?;
+            let ids = within_limits(candidates, &mut free);
+            if ids.is_empty() {
+                Vec::new()
+            } else {
+                let list = db.list(&ids);
+                let taken = sqlx::query_as(db.sql(TAKE))
+                    .bind(owner)
+                    .bind(now.plus_ms(lease_ms).0)
+                    .bind(&list)
+                    .fetch_all(&mut *tx)
+                    .await?;
+                if let Some(start) = start_of(queue) {
+                    sqlx::query(db.sql(start)).bind(&list).bind(now.0).execute(&mut *tx).await?;
+                }
+                tx.commit().await?;
+                taken
+            }
+        });
+        let mut claimed: Vec<Claimed> = taken
+            .into_iter()
+            .map(|(id, fence, tenant, lost)| {
+                Ok(Claimed { tenant: rows::id("jobs", &tenant)?, lease: Lease { id, fence }, lost })
+            })
+            .collect::<Result<_, StoreError>>()?;
+        claimed.sort_by(|a, b| a.lease.id.cmp(&b.lease.id));
+        Ok(claimed)
+    }
+
+    /// When the next job of the queue that waits for its time is due.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn next_due(&self, queue: &str) -> Result<Option<Timestamp>, StoreError> {
+        let sql = "SELECT MIN(run_at) FROM jobs WHERE queue = $1 AND state = 'ready' AND run_at > $2";
+        let (at,): (Option<i64>,) = on_engine!(self, |db| {
+            sqlx::query_as(sql).bind(queue).bind(self.clock.now().0).fetch_one(db.read()).await?
+        });
+        Ok(at.map(Timestamp))
+    }
+
+    /// Prolongs leases. Returns those that are no longer held, and the runs that somebody wants stopped.
+    ///
+    /// # Errors
+    /// When the database fails; the leases run on until they end.
+    pub async fn renew(&self, held: &[Lease], lease_ms: i64) -> Result<(Vec<Lease>, Vec<Lease>), StoreError> {
+        let until = self.clock.now().plus_ms(lease_ms).0;
+        let renew = "UPDATE jobs SET lease_until = $1 WHERE id @any($2) AND state = 'running' RETURNING id, fence";
+        let stop = "SELECT id FROM runs WHERE id @any($1) AND state = 'running' AND cancel_requested_at IS NOT NULL";
+        let ids: Vec<String> = held.iter().map(|lease| lease.id.clone()).collect();
+        let (kept, stopped): (Vec<(String, i64)>, Vec<(String,)>) = on_engine!(self, |db| {
+            let mut tx = db.begin().await?;
+            let list = db.list(&ids);
+            let kept = sqlx::query_as(db.sql(renew)).bind(until).bind(&list).fetch_all(&mut *tx).await?;
+            let stopped = sqlx::query_as(db.sql(stop)).bind(&list).fetch_all(&mut *tx).await?;
+            tx.commit().await?;
+            (kept, stopped)
+        });
+        let lost = held
+            .iter()
+            .filter(|lease| !kept.iter().any(|(id, fence)| *id == lease.id && *fence == lease.fence))
+            .cloned()
+            .collect();
+        let stopped = held.iter().filter(|lease| stopped.iter().any(|(id,)| *id == lease.id)).cloned().collect();
+        Ok((lost, stopped))
+    }
+
+    /// Takes back jobs whose lease ran out or whose owner is known to be dead. Returns how many.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn reap(&self, queue: &str, dead_owners: &[String]) -> Result<usize, StoreError> {
+        let now = self.clock.now();
+        on_engine!(self, |db| {
+            let mut tx = db.begin().await?;
+            let expired: Vec<(String,)> = sqlx::query_as(db.sql(EXPIRED))
+                .bind(queue)
+                .bind(now.0)
+                .bind(db.list(dead_owners))
+                .fetch_all(&mut *tx)
+                .await?;
+            let ids: Vec<String> = expired.into_iter().map(|(id,)| id).collect();
+            if !ids.is_empty() {
+                let list = db.list(&ids);
+                sqlx::query(db.sql(GIVE_BACK)).bind(&list).execute(&mut *tx).await?;
+                match queue {
+                    RUN_QUEUE => sqlx::query(db.sql(UNDO_RUNS)).bind(&list).execute(&mut *tx).await.map(|_| ())?,
+                    DELIVERY_QUEUE => {
+                        sqlx::query(db.sql(UNDO_DELIVERIES)).bind(&list).bind(now.0).execute(&mut *tx).await.map(|_| ())?;
+                    }
+                    _ => {}
+                }
+                tx.commit().await?;
+            }
+            Ok(ids.len())
+        })
+    }
+
+    /// Gives claimed jobs back as if they had not been claimed: no attempt is burned, and any worker may
+    /// claim them at once. Those whose lease is lost stay as they are.
+    ///
+    /// # Errors
+    /// When the database fails; the leases run on until they end.
+    pub async fn release(&self, queue: &str, leases: &[Lease]) -> Result<(), StoreError> {
+        let now = self.clock.now().0;
+        on_engine!(self, |db| {
+            let mut tx = db.begin().await?;
+            for lease in leases {
+                match queue {
+                    RUN_QUEUE => {
+                        sqlx::query(RELEASE_RUN).bind(&lease.id).bind(lease.fence).execute(&mut *tx).await?;
+                    }
+                    DELIVERY_QUEUE => {
+                        let release = sqlx::query(RELEASE_DELIVERY).bind(&lease.id).bind(lease.fence);
+                        release.bind(now).execute(&mut *tx).await?;
+                    }
+                    _ => {}
+                }
+                sqlx::query(RELEASE).bind(now).bind(&lease.id).bind(lease.fence).execute(&mut *tx).await?;
+            }
+            tx.commit().await?;
+        });
+        Ok(())
+    }
+
+    /// The owners of running jobs whose name begins with `prefix`.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn lease_owners(&self, prefix: &str) -> Result<Vec<String>, StoreError> {
+        let sql = "SELECT DISTINCT lease_owner FROM jobs WHERE state = 'running' AND substr(lease_owner, 1, $2) = $1";
+        let length = i32::try_from(prefix.chars().count()).unwrap_or(i32::MAX);
+        let found: Vec<(String,)> =
+            on_engine!(self, |db| sqlx::query_as(sql).bind(prefix).bind(length).fetch_all(db.read()).await?);
+        Ok(found.into_iter().map(|(owner,)| owner).collect())
+    }
+
+    /// Adds jobs that stand for nothing but themselves.
+    ///
+    /// # Errors
+    /// When the database fails; none is added then.
+    pub async fn enqueue(&self, queue: &str, jobs: &[NewJob]) -> Result<(), StoreError> {
+        on_engine!(self, |db| {
+            let mut tx = db.begin().await?;
+            for some in jobs.chunks(500) {
+                let mut rows = sqlx::QueryBuilder::new("INSERT INTO jobs (id, tenant_id, queue, state, run_at) ");
+                rows.push_values(some, |mut row, job| {
+                    row.push_bind(&job.id).push_bind(job.tenant.as_str()).push_bind(queue);
+                    row.push_bind("ready").push_bind(job.run_at.0);
+                });
+                rows.build().execute(&mut *tx).await?;
+            }
+            tx.commit().await?;
+        });
+        Ok(())
+    }
+
+    /// Ends jobs whose run or delivery is not touched. Those whose lease is lost stay as they are.
+    ///
+    /// # Errors
+    /// When the database fails; none is ended then.
+    pub async fn finish_jobs(&self, batch: &[Finish]) -> Result<(), StoreError> {
+        let (done, again): (Vec<&Finish>, Vec<&Finish>) =
+            batch.iter().partition(|finish| finish.outcome == Outcome::Done);
+        on_engine!(self, |db| {
+            let mut tx = db.begin().await?;
+            for some in done.chunks(500) {
+                let mut delete = sqlx::QueryBuilder::new("DELETE FROM jobs WHERE state = 'running' AND (id, fence) IN (");
+                delete.push_values(some, |mut row, finish| {
+                    row.push_bind(&finish.lease.id).push_bind(finish.lease.fence);
+                });
+                delete.push(") RETURNING lane");
+                let lanes: Vec<(Option<String>,)> = delete.build_query_as().fetch_all(&mut *tx).await?;
+                let lanes: Vec<String> = lanes.into_iter().filter_map(|(lane,)| lane).collect();
+                if !lanes.is_empty() {
+                    sqlx::query(db.sql(PROMOTE)).bind(db.list(&lanes)).execute(&mut *tx).await?;
+                }
+            }
+            for finish in again {
+                if let Outcome::Again(at) = finish.outcome {
+                    let query = sqlx::query(RELEASE).bind(at.0).bind(&finish.lease.id).bind(finish.lease.fence);
+                    query.execute(&mut *tx).await?;
+                }
+            }
+            tx.commit().await?;
+        });
+        Ok(())
+    }
+}
+
+fn start_of(queue: &str) -> Option<&'static str> {
+    match queue {
+        RUN_QUEUE => Some(START_RUNS),
+        DELIVERY_QUEUE => Some(START_DELIVERIES),
+        _ => None,
+    }
+}
+
+/// Drops candidates beyond what their agents may still start.
+fn within_limits(candidates: Vec<(String, Option<String>)>, free: &mut BTreeMap<String, i64>) -> Vec<String> {
+    candidates
+        .into_iter()
+        .filter(|(_, agent)| match agent.as_ref().and_then(|agent| free.get_mut(agent)) {
+            None => true,
+            Some(left) => {
+                *left -= 1;
+                *left >= 0
+            }
+        })
+        .map(|(id, _)| id)
+        .collect()
+}

@@ -1,0 +1,124 @@
+//! The records. SQL lives here and nowhere else: one text for Postgres and SQLite, and where a
+//! statement must differ a `match` on the engine at that place, with its reason.
+
+mod attachments;
+mod bulk;
+mod catalog;
+mod connect;
+mod deliveries;
+mod events;
+mod intake;
+mod jobs;
+mod keys;
+mod messages;
+mod migrate;
+mod page;
+mod refusals;
+mod replay;
+mod rows;
+mod runs;
+mod runs_work;
+mod sessions;
+
+pub use catalog::ApplyMode;
+pub use connect::{ConnectOptions, Notices};
+pub use deliveries::Next;
+pub use events::{EventRecord, EventStatus};
+pub use intake::{Acceptance, Accepted, NewRun, RawRequest};
+pub use jobs::{Claimed, DELIVERY_QUEUE, Finish, Lease, NewJob, Outcome, RUN_QUEUE};
+pub use keys::KeyRecord;
+pub use migrate::SCHEMA_VERSION;
+pub use page::{Page, PageOf};
+pub use refusals::Refusal;
+pub use runs_work::{NewDelivery, NewMessage, RunEnd, RunWork};
+
+use crate::clock::Clock;
+
+/// Why the store could not do something.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The database refused or could not be reached.
+    #[error("the database failed")]
+    Database(#[from] sqlx::Error),
+    /// A migration could not be made.
+    #[error("the schema could not be brought up to date")]
+    Migration(#[from] sqlx::migrate::MigrateError),
+    /// The database was made by a newer Postern.
+    #[error("the database has schema {found}, this postern knows up to {known}; start the newer postern")]
+    NewerSchema {
+        /// The schema's number in the database.
+        found: i64,
+        /// The newest that this program knows.
+        known: i64,
+    },
+    /// SQLite would not keep commits over a power cut.
+    #[error("SQLite runs with synchronous={0}; only FULL (2) or EXTRA (3) keep what was acknowledged")]
+    NotDurable(i64),
+    /// The URL names no engine.
+    #[error("`{0}` is not a database; write sqlite:PATH or postgres://USER@HOST/NAME")]
+    Url(String),
+    /// A row holds what this program cannot read.
+    #[error("row {id} has an unreadable {column}: {fault}")]
+    Unreadable {
+        /// Which row.
+        id: String,
+        /// Which column.
+        column: &'static str,
+        /// Why.
+        fault: String,
+    },
+    /// The thing is in no state for that.
+    #[error("{0}")]
+    Conflict(String),
+}
+
+/// The records of all tenants, in one of two engines.
+#[derive(Clone, Debug)]
+pub struct Store {
+    engine: Engine,
+    clock: Clock,
+}
+
+#[derive(Clone, Debug)]
+enum Engine {
+    Postgres(connect::Postgres),
+    Sqlite(connect::Sqlite),
+}
+
+/// Runs one body on either engine: `on_engine!(self, |db| …)`, where `db.read()` is a pool for reading
+/// and `db.begin()` starts a transaction that may write.
+macro_rules! on_engine {
+    ($store:expr, |$db:ident| $body:expr) => {
+        match &$store.engine {
+            $crate::store::Engine::Postgres($db) => $body,
+            $crate::store::Engine::Sqlite($db) => $body,
+        }
+    };
+}
+pub(crate) use on_engine;
+
+impl Store {
+    /// The clock that stamps rows.
+    #[must_use]
+    pub const fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// `postgres` or `sqlite`.
+    #[must_use]
+    pub const fn engine_name(&self) -> &'static str {
+        match self.engine {
+            Engine::Postgres(_) => "postgres",
+            Engine::Sqlite(_) => "sqlite",
+        }
+    }
+}
+
+/// Text without NUL, which Postgres cannot keep: each becomes U+FFFD.
+fn clean(text: &str) -> std::borrow::Cow<'_, str> {
+    if text.contains('\0') { text.replace('\0', "\u{fffd}").into() } else { text.into() }
+}
+
+fn to_json<T: serde::Serialize>(value: &T) -> String {
+    serde_json::to_string(value).unwrap_or_else(|_| "null".to_owned())
+}

@@ -1,0 +1,70 @@
+//! Running agents once more for an event that is stored.
+
+use crate::{
+    domain::{
+        event::AgentEvent,
+        id::{RunId, SessionId},
+    },
+    store::{NewRun, Store, StoreError, jobs, on_engine, runs},
+};
+
+const ADD_RUN: &str = "INSERT INTO runs (id, tenant_id, event_id, trigger_id, trigger_position, agent_id, agent_name, \
+    agent_version, session_id, replay, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, TRUE, $10)";
+
+const SESSION: &str = "INSERT INTO sessions (id, tenant_id, agent_id, key, created_at, last_event_at) \
+    VALUES ($1, $2, $3, $4, $5, $5) ON CONFLICT (agent_id, key) DO UPDATE SET last_event_at = excluded.last_event_at \
+    RETURNING id";
+
+impl Store {
+    /// Adds runs, marked as replays, for an event that is stored.
+    ///
+    /// # Errors
+    /// When the database fails; none is added then.
+    pub async fn add_replays(&self, event: &AgentEvent, new: &[NewRun]) -> Result<Vec<RunId>, StoreError> {
+        let now = self.clock.now();
+        on_engine!(self, |db| {
+            let mut tx = db.begin().await?;
+            for run in new {
+                let mut lane: Option<String> = None;
+                if let Some(key) = &run.session_key {
+                    let (id,): (String,) = sqlx::query_as(SESSION)
+                        .bind(SessionId::new(now).as_str())
+                        .bind(event.tenant.as_str())
+                        .bind(run.agent.as_str())
+                        .bind(super::clean(key).into_owned())
+                        .bind(now.0)
+                        .fetch_one(&mut *tx)
+                        .await?;
+                    lane = Some(id);
+                }
+                sqlx::query(ADD_RUN)
+                    .bind(run.id.as_str())
+                    .bind(event.tenant.as_str())
+                    .bind(event.id.as_str())
+                    .bind(run.trigger.as_str())
+                    .bind(run.position)
+                    .bind(run.agent.as_str())
+                    .bind(&run.agent_name)
+                    .bind(run.agent_version)
+                    .bind(&lane)
+                    .bind(now.0)
+                    .execute(&mut *tx)
+                    .await?;
+                sqlx::query(runs::ADD_RUN_JOB)
+                    .bind(run.id.as_str())
+                    .bind(event.tenant.as_str())
+                    .bind(&lane)
+                    .bind(run.agent.as_str())
+                    .bind(if lane.is_some() { "blocked" } else { "ready" })
+                    .bind(now.0)
+                    .execute(&mut *tx)
+                    .await?;
+                if let Some(lane) = lane {
+                    sqlx::query(db.sql(jobs::PROMOTE)).bind(db.list(&[lane])).execute(&mut *tx).await?;
+                }
+            }
+            tx.commit().await?;
+        });
+        Ok(new.iter().map(|run| run.id.clone()).collect())
+    }
+}

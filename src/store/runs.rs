@@ -1,0 +1,149 @@
+//! Runs as operators see and steer them.
+
+use crate::{
+    domain::{
+        id::{EventId, RunId, SessionId, TenantId},
+        run::{Run, RunState},
+    },
+    store::{Page, PageOf, Store, StoreError, jobs, on_engine, rows},
+};
+
+impl Store {
+    /// One run.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn run(&self, tenant: &TenantId, run: &RunId) -> Result<Option<Run>, StoreError> {
+        let sql = format!("SELECT {} FROM runs WHERE tenant_id = $1 AND id = $2", rows::RUN);
+        let row: Option<rows::RunRow> = on_engine!(self, |db| {
+            let query = sqlx::query_as(db.sql(&sql)).bind(tenant.as_str()).bind(run.as_str());
+            query.fetch_optional(db.read()).await?
+        });
+        row.map(rows::RunRow::read).transpose()
+    }
+
+    /// Runs, newest first; of one event, of one state, or all.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn runs(
+        &self,
+        tenant: &TenantId,
+        event: Option<&EventId>,
+        state: Option<RunState>,
+        page: &Page,
+    ) -> Result<PageOf<Run>, StoreError> {
+        let sql = format!(
+            "SELECT {} FROM runs WHERE tenant_id = $1 AND id < $2 AND (CAST($3 AS TEXT) IS NULL OR event_id = $3) \
+             AND (CAST($4 AS TEXT) IS NULL OR state = $4) ORDER BY id DESC LIMIT $5",
+            rows::RUN
+        );
+        let found: Vec<rows::RunRow> = on_engine!(self, |db| {
+            sqlx::query_as(db.sql(&sql))
+                .bind(tenant.as_str())
+                .bind(page.below())
+                .bind(event.map(EventId::as_str))
+                .bind(state.map(RunState::as_str))
+                .bind(page.fetch())
+                .fetch_all(db.read())
+                .await?
+        });
+        let runs = found.into_iter().map(rows::RunRow::read).collect::<Result<Vec<_>, _>>()?;
+        Ok(page.cut(runs, |run| run.id.to_string()))
+    }
+
+    /// Stops a run: a waiting one at once, a running one as soon as its worker hears of it. The run
+    /// afterwards; `None` when there is none.
+    ///
+    /// # Errors
+    /// When the database fails, or the run has ended.
+    pub async fn cancel_run(&self, tenant: &TenantId, run: &RunId) -> Result<Option<Run>, StoreError> {
+        let now = self.clock.now().0;
+        let waiting = "UPDATE runs SET state = 'canceled', finished_at = $3, cancel_requested_at = $3 \
+                       WHERE tenant_id = $1 AND id = $2 AND state = 'queued'";
+        let running = "UPDATE runs SET cancel_requested_at = COALESCE(cancel_requested_at, $3) \
+                       WHERE tenant_id = $1 AND id = $2 AND state = 'running'";
+        let touched = on_engine!(self, |db| {
+            let mut tx = db.begin().await?;
+            let session: Option<(Option<String>,)> =
+                sqlx::query_as("SELECT session_id FROM runs WHERE tenant_id = $1 AND id = $2")
+                    .bind(tenant.as_str())
+                    .bind(run.as_str())
+                    .fetch_optional(&mut *tx)
+                    .await?;
+            let Some((session,)) = session else { return Ok(None) };
+            if let Some(session) = &session {
+                sqlx::query(LOCK_LANE).bind(session).execute(&mut *tx).await?;
+            }
+            let ended = sqlx::query(waiting).bind(tenant.as_str()).bind(run.as_str()).bind(now).execute(&mut *tx).await?;
+            let touched = if ended.rows_affected() == 1 {
+                sqlx::query("DELETE FROM jobs WHERE id = $1").bind(run.as_str()).execute(&mut *tx).await?;
+                if let Some(session) = session {
+                    sqlx::query(db.sql(jobs::PROMOTE)).bind(db.list(&[session])).execute(&mut *tx).await?;
+                }
+                1
+            } else {
+                let asked = sqlx::query(running).bind(tenant.as_str()).bind(run.as_str()).bind(now);
+                asked.execute(&mut *tx).await?.rows_affected()
+            };
+            tx.commit().await?;
+            touched
+        });
+        if touched == 0 {
+            return Err(StoreError::Conflict(format!("{run} has already ended")));
+        }
+        self.run(tenant, run).await
+    }
+
+    /// Queues a run that ended without a result once more. The run afterwards; `None` when there is none.
+    ///
+    /// # Errors
+    /// When the database fails, or the run is not one that failed or was canceled.
+    pub async fn retry_run(&self, tenant: &TenantId, run: &RunId) -> Result<Option<Run>, StoreError> {
+        let Some(found) = self.run(tenant, run).await? else { return Ok(None) };
+        let now = self.clock.now().0;
+        let lane = found.session.as_ref().map(SessionId::to_string);
+        let again = "UPDATE runs SET state = 'queued', finished_at = NULL, failure_code = NULL, failure_message = NULL, \
+                     cancel_requested_at = NULL WHERE tenant_id = $1 AND id = $2 AND state IN ('failed', 'canceled')";
+        let changed = on_engine!(self, |db| {
+            let mut tx = db.begin().await?;
+            if let Some(lane) = &lane {
+                sqlx::query(LOCK_LANE).bind(lane).execute(&mut *tx).await?;
+            }
+            let changed = sqlx::query(again).bind(tenant.as_str()).bind(run.as_str()).execute(&mut *tx).await?;
+            if changed.rows_affected() == 1 {
+                sqlx::query(ADD_RUN_JOB)
+                    .bind(run.as_str())
+                    .bind(tenant.as_str())
+                    .bind(&lane)
+                    .bind(found.agent.as_str())
+                    .bind(if lane.is_some() { "blocked" } else { "ready" })
+                    .bind(now)
+                    .execute(&mut *tx)
+                    .await?;
+                if let Some(lane) = &lane {
+                    sqlx::query(db.sql(jobs::PROMOTE))
+                        .bind(db.list(std::slice::from_ref(lane)))
+                        .execute(&mut *tx)
+                        .await?;
+                }
+                tx.commit().await?;
+            }
+            changed.rows_affected()
+        });
+        if changed == 0 {
+            return Err(StoreError::Conflict(format!(
+                "{run} is {}; only failed and canceled runs can be retried",
+                found.state.as_str()
+            )));
+        }
+        self.run(tenant, run).await
+    }
+}
+
+/// Holds a lane until the transaction ends.
+pub(super) const LOCK_LANE: &str = "UPDATE sessions SET last_event_at = last_event_at WHERE id = $1";
+
+/// Queues a run.
+pub(super) const ADD_RUN_JOB: &str =
+    "INSERT INTO jobs (id, tenant_id, queue, lane, agent_id, state, run_at) VALUES ($1, $2, 'run', $3, $4, $5, $6)";

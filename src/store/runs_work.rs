@@ -1,0 +1,302 @@
+//! What a worker reads and writes of a run. Every write names its lease: no row changed means that
+//! the run belongs to somebody else now.
+
+use serde_json::Value;
+
+use crate::{
+    domain::{
+        agent::AgentVersion,
+        delivery::Message,
+        event::Attachment,
+        id::DeliveryId,
+        run::{Failure, MessageKind, Run, RunResult, Usage},
+        time::Timestamp,
+    },
+    store::{Claimed, EventRecord, Lease, Store, StoreError, clean, jobs, on_engine, rows, to_json},
+};
+
+/// Everything that a worker needs of a run that it claimed.
+#[derive(Clone, Debug)]
+pub struct RunWork {
+    /// The lease under which it is held.
+    pub lease: Lease,
+    /// The run, already running.
+    pub run: Run,
+    /// The place of its trigger in the agent's file, from 0.
+    pub position: usize,
+    /// The event.
+    pub event: EventRecord,
+    /// The event's files with their bytes.
+    pub files: Vec<(Attachment, Vec<u8>)>,
+    /// The agent as it was when the run was made.
+    pub agent: AgentVersion,
+    /// How the session's conversation is continued.
+    pub resume_id: Option<String>,
+    /// How many workers vanished with it.
+    pub lost: i64,
+}
+
+/// A line of a run's record before it has its number.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NewMessage {
+    /// What it is.
+    pub kind: MessageKind,
+    /// When it was read.
+    pub at: Timestamp,
+    /// See `RunMessage::body`.
+    pub body: Value,
+}
+
+/// A delivery owed from now on.
+#[derive(Clone, Debug)]
+pub struct NewDelivery {
+    /// Ours, and the receiver's idempotency key.
+    pub id: DeliveryId,
+    /// What to send.
+    pub message: Message,
+}
+
+/// How an attempt of a run ends.
+#[derive(Clone, Debug)]
+pub enum RunEnd {
+    /// With a result.
+    Succeeded(RunResult),
+    /// Without one, for good.
+    Failed(Failure, Usage),
+    /// Somebody stopped it.
+    Canceled,
+    /// It failed and is tried again then.
+    Again(Failure, Usage, Timestamp),
+}
+
+const APPEND: &str = "UPDATE runs SET messages = messages + $1 WHERE id = $2 AND lease = $3 AND state = 'running' \
+    RETURNING messages, attempt, tenant_id";
+
+macro_rules! append {
+    ($db:expr, $tx:expr, $lease:expr, $messages:expr) => {{
+        let count = i64::try_from($messages.len()).unwrap_or(i64::MAX);
+        let counted: Option<(i64, i64, String)> = sqlx::query_as(APPEND)
+            .bind(count)
+            .bind(&$lease.id)
+            .bind($lease.fence)
+            .fetch_optional(&mut *$tx)
+            .await?;
+        match counted {
+            None => None,
+            Some((last, attempt, tenant)) => {
+                let first = last - count + 1;
+                let numbered: Vec<(i64, &NewMessage)> = (first..).zip($messages).collect();
+                for some in numbered.chunks(200) {
+                    let mut rows = sqlx::QueryBuilder::new(
+                        "INSERT INTO run_messages (run_id, seq, tenant_id, attempt, kind, at, body) ",
+                    );
+                    rows.push_values(some, |mut row, (seq, message)| {
+                        row.push_bind(&$lease.id).push_bind(*seq).push_bind(&tenant).push_bind(attempt);
+                        row.push_bind(message.kind.as_str()).push_bind(message.at.0).push_bind(to_json(&message.body));
+                    });
+                    rows.build().execute(&mut *$tx).await?;
+                }
+                Some(first)
+            }
+        }
+    }};
+}
+
+impl Store {
+    /// Reads all that belongs to a claimed run; `None` when the claim does not hold any more.
+    ///
+    /// # Errors
+    /// When the database fails or a row cannot be read.
+    pub async fn load_run(&self, claimed: &Claimed) -> Result<Option<RunWork>, StoreError> {
+        let sql = format!(
+            "SELECT {}, trigger_position, (SELECT resume_id FROM sessions WHERE sessions.id = runs.session_id) AS resume_id \
+             FROM runs WHERE id = $1 AND lease = $2 AND state = 'running'",
+            rows::RUN
+        );
+        let found: Option<WorkRow> = on_engine!(self, |db| {
+            sqlx::query_as(db.sql(&sql))
+                .bind(&claimed.lease.id)
+                .bind(claimed.lease.fence)
+                .fetch_optional(db.read())
+                .await?
+        });
+        let Some(row) = found else { return Ok(None) };
+        let run = row.run.read()?;
+        let event = self.event(&run.tenant, &run.event).await?;
+        let event = event.ok_or_else(|| rows::unreadable(run.id.as_str(), "event_id", "no such event"))?;
+        let files = if event.event.attachments.is_empty() { Vec::new() } else { self.files(&run.event).await? };
+        let agent = self.agent_version(&run.tenant, &run.agent, run.agent_version).await?;
+        Ok(Some(RunWork {
+            lease: claimed.lease.clone(),
+            position: usize::try_from(row.trigger_position).unwrap_or(0),
+            event,
+            files,
+            agent: agent.ok_or_else(|| rows::unreadable(run.id.as_str(), "agent_version", "no such version"))?,
+            resume_id: row.resume_id,
+            lost: claimed.lost,
+            run,
+        }))
+    }
+
+    /// Adds lines to the record. The number of the first, or `None` when the lease is lost.
+    ///
+    /// # Errors
+    /// When the database fails; none is added then.
+    pub async fn append_messages(&self, lease: &Lease, messages: &[NewMessage]) -> Result<Option<i64>, StoreError> {
+        on_engine!(self, |db| {
+            let mut tx = db.begin().await?;
+            let first = append!(db, tx, lease, messages);
+            if first.is_some() {
+                tx.commit().await?;
+            }
+            Ok(first)
+        })
+    }
+
+    /// Ends an attempt: last lines, state, usage, session, queue entry and the deliveries owed, in one
+    /// transaction. The number of the first line, or `None` when the lease is lost: nothing is written.
+    ///
+    /// # Errors
+    /// When the database fails; nothing is written then.
+    pub async fn finish_run(
+        &self,
+        work: &RunWork,
+        end: &RunEnd,
+        messages: &[NewMessage],
+        deliveries: &[NewDelivery],
+    ) -> Result<Option<i64>, StoreError> {
+        let now = self.clock.now();
+        let lease = &work.lease;
+        let columns = EndColumns::of(end);
+        let session = work.run.session.as_ref().map(ToString::to_string);
+        on_engine!(self, |db| {
+            let mut tx = db.begin().await?;
+            if let Some(session) = &session {
+                // First: this row is the lane's lock.
+                sqlx::query("UPDATE sessions SET resume_id = COALESCE($2, resume_id) WHERE id = $1")
+                    .bind(session)
+                    .bind(columns.resume_id)
+                    .execute(&mut *tx)
+                    .await?;
+            }
+            let Some(first) = append!(db, tx, lease, messages) else { return Ok(None) };
+            let ended = sqlx::query(END)
+                .bind(&lease.id)
+                .bind(lease.fence)
+                .bind(columns.state)
+                .bind(columns.text.map(|text| clean(text).into_owned()))
+                .bind(&columns.json)
+                .bind(columns.failure.map(|failure| failure.code.as_str()))
+                .bind(columns.failure.map(|failure| clean(&failure.message).into_owned()))
+                .bind(columns.usage.turns)
+                .bind(columns.usage.input_tokens)
+                .bind(columns.usage.output_tokens)
+                .bind(columns.usage.cache_read_tokens)
+                .bind(columns.usage.cache_write_tokens)
+                .bind(columns.usage.cost_micros)
+                .bind((columns.state != "queued").then_some(now.0))
+                .execute(&mut *tx)
+                .await?;
+            let job = match columns.again_at {
+                None => sqlx::query(DELETE_JOB).bind(&lease.id).bind(lease.fence).execute(&mut *tx).await?,
+                Some(at) => {
+                    sqlx::query(RETURN_JOB).bind(&lease.id).bind(lease.fence).bind(at.0).execute(&mut *tx).await?
+                }
+            };
+            if ended.rows_affected() != 1 || job.rows_affected() != 1 {
+                return Ok(None);
+            }
+            for delivery in deliveries {
+                sqlx::query(ADD_DELIVERY)
+                    .bind(delivery.id.as_str())
+                    .bind(work.run.tenant.as_str())
+                    .bind(&lease.id)
+                    .bind(work.run.event.as_str())
+                    .bind(to_json(&delivery.message))
+                    .bind(now.0)
+                    .execute(&mut *tx)
+                    .await?;
+                sqlx::query(jobs::ADD_DELIVERY_JOB)
+                    .bind(delivery.id.as_str())
+                    .bind(work.run.tenant.as_str())
+                    .bind(now.0)
+                    .execute(&mut *tx)
+                    .await?;
+            }
+            if let (Some(session), None) = (session, columns.again_at) {
+                sqlx::query(db.sql(jobs::PROMOTE)).bind(db.list(&[session])).execute(&mut *tx).await?;
+            }
+            tx.commit().await?;
+            Ok(Some(first))
+        })
+    }
+}
+
+const END: &str = "UPDATE runs SET state = $3, lease = NULL, result_text = $4, result_json = $5, failure_code = $6, \
+    failure_message = $7, turns = turns + $8, input_tokens = input_tokens + $9, output_tokens = output_tokens + $10, \
+    cache_read_tokens = cache_read_tokens + $11, cache_write_tokens = cache_write_tokens + $12, \
+    cost_micros = cost_micros + $13, finished_at = $14 \
+    WHERE id = $1 AND lease = $2 AND state = 'running'";
+
+const DELETE_JOB: &str = "DELETE FROM jobs WHERE id = $1 AND fence = $2 AND state = 'running'";
+
+const RETURN_JOB: &str = "UPDATE jobs SET state = 'ready', lease_owner = NULL, lease_until = NULL, run_at = $3 \
+    WHERE id = $1 AND fence = $2 AND state = 'running'";
+
+const ADD_DELIVERY: &str = "INSERT INTO deliveries (id, tenant_id, run_id, event_id, message, next_attempt_at, created_at) \
+    VALUES ($1, $2, $3, $4, $5, $6, $6)";
+
+/// The columns of a run that its end sets.
+struct EndColumns<'a> {
+    state: &'static str,
+    text: Option<&'a str>,
+    json: Option<String>,
+    failure: Option<&'a Failure>,
+    usage: Usage,
+    resume_id: Option<&'a str>,
+    /// When the job comes back; `None`: it is gone.
+    again_at: Option<Timestamp>,
+}
+
+impl<'a> EndColumns<'a> {
+    fn of(end: &'a RunEnd) -> Self {
+        let mut columns = Self {
+            state: "queued",
+            text: None,
+            json: None,
+            failure: None,
+            usage: Usage::default(),
+            resume_id: None,
+            again_at: None,
+        };
+        match end {
+            RunEnd::Succeeded(result) => {
+                columns.state = "succeeded";
+                columns.text = Some(&result.text);
+                columns.json = result.structured.as_ref().map(to_json);
+                columns.usage = result.usage;
+                columns.resume_id = result.resume_id.as_deref();
+            }
+            RunEnd::Failed(failure, usage) => {
+                columns.state = "failed";
+                columns.failure = Some(failure);
+                columns.usage = *usage;
+            }
+            RunEnd::Canceled => columns.state = "canceled",
+            RunEnd::Again(failure, usage, at) => {
+                columns.failure = Some(failure);
+                columns.usage = *usage;
+                columns.again_at = Some(*at);
+            }
+        }
+        columns
+    }
+}
+
+#[derive(sqlx::FromRow)]
+struct WorkRow {
+    #[sqlx(flatten)]
+    run: rows::RunRow,
+    trigger_position: i64,
+    resume_id: Option<String>,
+}
