@@ -42,6 +42,21 @@ impl fmt::Debug for Secret {
     }
 }
 
+/// Where secrets are looked up: `config` knows, everybody else asks.
+pub trait SecretSource: Send + Sync {
+    /// The value behind a reference.
+    ///
+    /// # Errors
+    /// Why there is none, without the value.
+    fn secret(&self, reference: &crate::domain::source::SecretRef) -> Result<Secret, String>;
+
+    /// The value of an entry under `[secrets]`.
+    ///
+    /// # Errors
+    /// Why there is none, without the value.
+    fn named(&self, name: &str) -> Result<Secret, String>;
+}
+
 /// Whether both are equal, in time that depends on the lengths alone.
 #[must_use]
 pub fn equal(a: &[u8], b: &[u8]) -> bool {

@@ -49,6 +49,15 @@ impl SourceSecret {
             Self::Plain(secret) | Self::Labelled { secret, .. } => secret,
         }
     }
+
+    /// What stands for the value in explanations.
+    #[must_use]
+    pub fn label(&self) -> Option<&str> {
+        match self {
+            Self::Plain(_) => None,
+            Self::Labelled { label, .. } => Some(label),
+        }
+    }
 }
 
 /// A source as an operator writes it under `[sources.<name>]`.

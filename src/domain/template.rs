@@ -54,11 +54,22 @@ impl Template {
     /// The text with every path replaced by its value; what is not there becomes nothing.
     #[must_use]
     pub fn render(&self, view: &Value) -> String {
+        self.render_marked(view, "", "")
+    }
+
+    /// As [`Template::render`], with every value between `open` and `close`, so that a reader can tell
+    /// the operator's words from a stranger's.
+    #[must_use]
+    pub fn render_marked(&self, view: &Value, open: &str, close: &str) -> String {
         let mut out = String::new();
         for part in &self.parts {
             match part {
                 Part::Text(text) => out.push_str(text),
-                Part::Path(path) => push_value(&mut out, lookup(view, path)),
+                Part::Path(path) => {
+                    out.push_str(open);
+                    push_value(&mut out, lookup(view, path));
+                    out.push_str(close);
+                }
             }
         }
         out

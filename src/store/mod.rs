@@ -72,6 +72,15 @@ pub enum StoreError {
     Conflict(String),
 }
 
+impl StoreError {
+    /// Whether the database answered and refused what was in a statement: one of its rows may be at
+    /// fault, rather than the database.
+    #[must_use]
+    pub const fn is_about_a_row(&self) -> bool {
+        matches!(self, Self::Database(sqlx::Error::Database(_) | sqlx::Error::Encode(_)))
+    }
+}
+
 /// The records of all tenants, in one of two engines.
 #[derive(Clone, Debug)]
 pub struct Store {

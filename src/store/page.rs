@@ -3,14 +3,14 @@
 use serde::Serialize;
 
 /// The most that one page holds.
-pub const MAX_PAGE: i64 = 200;
+const MAX_PAGE: i64 = 200;
 
 /// Which part of a list.
 #[derive(Clone, Debug)]
 pub struct Page {
     /// Only what is older than this id.
     pub before: Option<String>,
-    /// At most this many; between 1 and [`MAX_PAGE`].
+    /// At most this many; between 1 and 200.
     pub limit: i64,
 }
 

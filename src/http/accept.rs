@@ -1,0 +1,162 @@
+//! The accept loop. Every connection is bounded: head and body in bytes and time, connections in number
+//! and for each remote address. `axum::serve` has none of these limits.
+
+use std::{
+    collections::HashMap,
+    convert::Infallible,
+    net::{IpAddr, SocketAddr},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use axum::{Router, body::Body, http::StatusCode};
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    service::TowerToHyperService,
+};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tower::{Layer, Service, util::BoxCloneSyncService};
+use tower_http::timeout::{RequestBodyTimeoutLayer, TimeoutLayer};
+
+/// What a connection may take.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Bytes of a request's head.
+    pub max_header_bytes: usize,
+    /// Header lines of a request.
+    pub max_headers: usize,
+    /// Open connections.
+    pub max_connections: usize,
+    /// Open connections of one remote address.
+    pub max_connections_per_address: usize,
+    /// From the first byte, or the last answer, until a head is complete.
+    pub header_timeout: Duration,
+    /// Longest silence while a body arrives.
+    pub body_timeout: Duration,
+    /// From the complete head to the start of the answer.
+    pub request_timeout: Duration,
+    /// How long open requests may go on after `stop`.
+    pub grace: Duration,
+}
+
+type Handler = BoxCloneSyncService<axum::http::Request<hyper::body::Incoming>, axum::http::Response<Body>, Infallible>;
+
+/// Serves until `stop`, then lets open requests end within the grace time.
+pub async fn serve(listener: TcpListener, router: Router, limits: Limits, stop: CancellationToken) {
+    let handler = handler(router, &limits);
+    let slots = Arc::new(Semaphore::new(limits.max_connections));
+    let addresses = Addresses::default();
+    let connections = TaskTracker::new();
+    loop {
+        let slot = tokio::select! {
+            slot = Arc::clone(&slots).acquire_owned() => slot,
+            () = stop.cancelled() => break,
+        };
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = stop.cancelled() => break,
+        };
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(fault) => {
+                tracing::warn!(error = %fault, "accepting a connection failed");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                continue;
+            }
+        };
+        let Ok(slot) = slot else { break };
+        let Some(place) = addresses.take(peer, limits.max_connections_per_address) else { continue };
+        connections.spawn(connection(stream, handler.clone(), limits.clone(), stop.clone(), (slot, place)));
+    }
+    connections.close();
+    if tokio::time::timeout(limits.grace, connections.wait()).await.is_err() {
+        tracing::warn!(open = connections.len(), "some requests did not end in time");
+    }
+}
+
+fn handler(router: Router, limits: &Limits) -> Handler {
+    let timed = RequestBodyTimeoutLayer::new(limits.body_timeout).layer(router);
+    let timed = TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, limits.request_timeout).layer(timed);
+    BoxCloneSyncService::new(tower::service_fn(move |request| {
+        let mut service = timed.clone();
+        async move {
+            // A router is always ready.
+            let answer: Result<axum::http::Response<Body>, Infallible> =
+                service.call(request).await.map(|answer| answer.map(Body::new));
+            answer
+        }
+    }))
+}
+
+async fn connection(
+    stream: TcpStream,
+    handler: Handler,
+    limits: Limits,
+    stop: CancellationToken,
+    _places: (OwnedSemaphorePermit, Place),
+) {
+    let _ = stream.set_nodelay(true);
+    let served = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.header_timeout)
+        .max_headers(limits.max_headers)
+        .max_buf_size(limits.max_header_bytes.max(8_192))
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(handler));
+    let mut served = std::pin::pin!(served);
+    let ended = tokio::select! {
+        ended = served.as_mut() => ended,
+        () = stop.cancelled() => {
+            served.as_mut().graceful_shutdown();
+            served.await
+        }
+    };
+    if let Err(fault) = ended {
+        tracing::debug!(error = %fault, "a connection ended early");
+    }
+}
+
+/// How many connections each remote address has.
+#[derive(Clone, Default)]
+struct Addresses(Arc<Mutex<HashMap<IpAddr, usize>>>);
+
+/// A place among the connections of an address; free again when dropped.
+struct Place {
+    addresses: Addresses,
+    address: IpAddr,
+}
+
+impl Addresses {
+    fn take(&self, peer: SocketAddr, most: usize) -> Option<Place> {
+        // A single IPv6 customer commands a /64 at least.
+        let address = match peer.ip().to_canonical() {
+            IpAddr::V6(v6) => {
+                let [a, b, c, d, ..] = v6.segments();
+                IpAddr::from([a, b, c, d, 0, 0, 0, 0])
+            }
+            v4 @ IpAddr::V4(_) => v4,
+        };
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = counts.entry(address).or_insert(0);
+        if *count >= most {
+            return None;
+        }
+        *count += 1;
+        Some(Place { addresses: self.clone(), address })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut counts = self.addresses.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = counts.get_mut(&self.address) {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(&self.address);
+            }
+        }
+    }
+}

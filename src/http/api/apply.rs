@@ -1,0 +1,35 @@
+//! `POST /v1/apply`: makes the tenant's sources and agents those of a project.
+
+use axum::{
+    Json,
+    extract::{Query, State},
+};
+use serde::Deserialize;
+
+use crate::{
+    domain::catalog::{ApplyReport, Bundle},
+    http::{auth::Caller, error::ApiError, gateway::Gateway},
+    store::ApplyMode,
+};
+
+/// How to apply.
+#[derive(Deserialize)]
+pub(in crate::http) struct How {
+    #[serde(default)]
+    dry_run: bool,
+}
+
+pub(in crate::http) async fn apply(
+    State(gateway): State<Gateway>,
+    Caller(tenant): Caller,
+    Query(how): Query<How>,
+    body: Result<Json<Bundle>, axum::extract::rejection::JsonRejection>,
+) -> Result<Json<ApplyReport>, ApiError> {
+    let Json(bundle) = body.map_err(|fault| ApiError::bad(fault.body_text()))?;
+    let mode = if how.dry_run { ApplyMode::DryRun } else { ApplyMode::Write };
+    let report = gateway.store.apply(&tenant, &bundle, mode).await?;
+    if mode == ApplyMode::Write {
+        gateway.refresh().await?;
+    }
+    Ok(Json(report))
+}

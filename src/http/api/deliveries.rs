@@ -1,0 +1,60 @@
+//! Deliveries.
+
+use axum::{
+    Json,
+    extract::{Path, Query, State},
+};
+use serde_json::{Value, json};
+
+use crate::{
+    domain::{
+        delivery::{Delivery, DeliveryState},
+        id::{DeliveryId, RunId},
+    },
+    http::{api::ListQuery, auth::Caller, error::ApiError, gateway::Gateway},
+    store::PageOf,
+};
+
+pub(in crate::http) async fn list(
+    State(gateway): State<Gateway>,
+    Caller(tenant): Caller,
+    Query(query): Query<ListQuery>,
+) -> Result<Json<PageOf<Delivery>>, ApiError> {
+    let run = query.run.as_deref().map(str::parse::<RunId>).transpose()?;
+    let state = query.state(DeliveryState::parse, "pending, sending, delivered, failed, canceled")?;
+    Ok(Json(gateway.store.deliveries(&tenant, run.as_ref(), state, &query.page()?).await?))
+}
+
+pub(in crate::http) async fn show(
+    State(gateway): State<Gateway>,
+    Caller(tenant): Caller,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, ApiError> {
+    let id: DeliveryId = id.parse()?;
+    let found = gateway.store.delivery(&tenant, &id).await?;
+    let (delivery, attempts) = found.ok_or_else(|| ApiError::not_found("delivery"))?;
+    let mut view = json!(delivery);
+    view["attempts"] = json!(attempts);
+    Ok(Json(view))
+}
+
+pub(in crate::http) async fn cancel(
+    State(gateway): State<Gateway>,
+    Caller(tenant): Caller,
+    Path(id): Path<String>,
+) -> Result<Json<Delivery>, ApiError> {
+    let id: DeliveryId = id.parse()?;
+    let canceled = gateway.store.cancel_delivery(&tenant, &id).await?;
+    canceled.map(Json).ok_or_else(|| ApiError::not_found("delivery"))
+}
+
+pub(in crate::http) async fn retry(
+    State(gateway): State<Gateway>,
+    Caller(tenant): Caller,
+    Path(id): Path<String>,
+) -> Result<Json<Delivery>, ApiError> {
+    let id: DeliveryId = id.parse()?;
+    let again = gateway.store.retry_delivery(&tenant, &id).await?;
+    gateway.wakes.deliveries();
+    again.map(Json).ok_or_else(|| ApiError::not_found("delivery"))
+}

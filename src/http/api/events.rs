@@ -1,0 +1,113 @@
+//! Events.
+
+use axum::{
+    Json,
+    extract::{Path, Query, State},
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::{
+    domain::id::{AttachmentId, EventId},
+    http::{api::ListQuery, auth::Caller, error::ApiError, gateway::Gateway},
+    store::{EventRecord, EventStatus, Page},
+};
+
+pub(in crate::http) async fn list(
+    State(gateway): State<Gateway>,
+    Caller(tenant): Caller,
+    Query(query): Query<ListQuery>,
+) -> Result<Json<Value>, ApiError> {
+    let state = query.state(status, "accepted, ignored, rejected")?;
+    let page = gateway.store.events(&tenant, state, &query.page()?).await?.map(|record| summary(&record));
+    Ok(Json(json!(page)))
+}
+
+fn status(word: &str) -> Option<EventStatus> {
+    [EventStatus::Accepted, EventStatus::Ignored, EventStatus::Rejected].into_iter().find(|s| s.as_str() == word)
+}
+
+/// An event in a list: who, what, when and what became of it, without its text.
+fn summary(record: &EventRecord) -> Value {
+    let event = &record.event;
+    let view = event.view();
+    json!({
+        "id": event.id, "source": event.source_name, "channel": event.content.channel(), "kind": event.kind,
+        "from": view.get("from"), "to": view.get("to"), "subject": view.get("subject"),
+        "received_at": event.received_at, "status": record.status, "reason": record.reason,
+    })
+}
+
+pub(in crate::http) async fn show(
+    State(gateway): State<Gateway>,
+    Caller(tenant): Caller,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, ApiError> {
+    let id: EventId = id.parse()?;
+    let record = gateway.store.event(&tenant, &id).await?.ok_or_else(|| ApiError::not_found("event"))?;
+    let runs = gateway.store.runs(&tenant, Some(&id), None, &Page { before: None, limit: 200 }).await?;
+    let runs: Vec<Value> = runs
+        .items
+        .iter()
+        .map(|run| json!({"id": run.id, "agent": run.agent_name, "state": run.state, "replay": run.replay}))
+        .collect();
+    Ok(Json(json!({
+        "event": record.event.view(), "status": record.status, "reason": record.reason,
+        "routing": record.routing, "runs": runs,
+    })))
+}
+
+/// What a replay starts.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(in crate::http) struct Replay {
+    /// Only this agent; default is every agent whose trigger matches now.
+    agent: Option<String>,
+}
+
+/// Starts the agents whose triggers match the event now, in new runs marked as replays.
+pub(in crate::http) async fn replay(
+    State(gateway): State<Gateway>,
+    Caller(tenant): Caller,
+    Path(id): Path<String>,
+    body: Option<Json<Replay>>,
+) -> Result<(StatusCode, Json<Value>), ApiError> {
+    let id: EventId = id.parse()?;
+    let wanted = body.map(|Json(body)| body.agent).unwrap_or_default();
+    let record = gateway.store.event(&tenant, &id).await?.ok_or_else(|| ApiError::not_found("event"))?;
+    gateway.refresh().await?;
+    let matched = gateway.routes().matching(&record.event);
+    let runs: Vec<_> = matched
+        .runs
+        .into_iter()
+        .filter(|run| wanted.as_ref().is_none_or(|name| *name == run.agent_name))
+        .collect();
+    if runs.is_empty() {
+        let reasons: Vec<String> =
+            matched.routing.iter().map(|routing| format!("{}: {}", routing.agent, routing.reason)).collect();
+        let detail = format!("no trigger matches this event now ({})", reasons.join("; "));
+        return Err(ApiError::new(StatusCode::CONFLICT, "nothing_to_replay", detail));
+    }
+    let runs = gateway.store.add_replays(&record.event, &runs).await?;
+    gateway.wakes.runs();
+    Ok((StatusCode::ACCEPTED, Json(json!({"event": id, "runs": runs, "status": "accepted"}))))
+}
+
+/// The bytes of a file, always as a download: what came from outside is never shown by us.
+pub(in crate::http) async fn attachment(
+    State(gateway): State<Gateway>,
+    Caller(tenant): Caller,
+    Path((_, id)): Path<(String, String)>,
+) -> Result<Response, ApiError> {
+    let id: AttachmentId = id.parse()?;
+    let found = gateway.store.attachment(&tenant, &id).await?;
+    let (_, bytes) = found.ok_or_else(|| ApiError::not_found("attachment"))?;
+    let mut response = bytes.into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+    headers.insert(header::CONTENT_DISPOSITION, HeaderValue::from_static("attachment"));
+    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("sandbox; default-src 'none'"));
+    Ok(response)
+}

@@ -1,0 +1,109 @@
+//! What every request handler shares.
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use tokio::sync::Semaphore;
+
+use crate::{
+    clock::Clock,
+    crypto::SecretSource,
+    domain::id::TenantId,
+    live::Live,
+    pipeline::{intake::Intake, routes::Routes, sweep::Refusals},
+    queue::Wakes,
+    store::{Store, StoreError},
+};
+
+/// What a gateway is made of.
+pub struct GatewayOptions {
+    /// The records.
+    pub store: Store,
+    /// The way in for events.
+    pub intake: Intake,
+    /// The tenant of this project.
+    pub tenant: TenantId,
+    /// Counters of refused requests.
+    pub refusals: Refusals,
+    /// Who watches runs.
+    pub live: Live,
+    /// Who is told that work is ready.
+    pub wakes: Arc<Wakes>,
+    /// Where secrets are looked up.
+    pub secrets: Arc<dyn SecretSource>,
+    /// How the outside reaches this server.
+    pub public_url: String,
+    /// Bytes of a request body.
+    pub max_body_bytes: usize,
+}
+
+/// What every request handler shares.
+#[derive(Clone)]
+pub struct Gateway(Arc<Shared>);
+
+pub(super) struct Shared {
+    pub(super) store: Store,
+    pub(super) intake: Intake,
+    pub(super) tenant: TenantId,
+    pub(super) refusals: Refusals,
+    pub(super) live: Live,
+    pub(super) wakes: Arc<Wakes>,
+    pub(super) max_body_bytes: usize,
+    /// How many large bodies may be parsed at once, beside the threads that serve requests.
+    pub(super) parsers: Arc<Semaphore>,
+    secrets: Arc<dyn SecretSource>,
+    public_url: String,
+    routes: RwLock<Arc<Routes>>,
+}
+
+impl std::ops::Deref for Gateway {
+    type Target = Shared;
+    fn deref(&self) -> &Shared {
+        &self.0
+    }
+}
+
+impl Gateway {
+    /// A gateway without sources; [`Gateway::refresh`] reads them.
+    #[must_use]
+    pub fn new(options: GatewayOptions) -> Self {
+        let cores = std::thread::available_parallelism().map_or(2, usize::from);
+        Self(Arc::new(Shared {
+            store: options.store,
+            intake: options.intake,
+            tenant: options.tenant,
+            refusals: options.refusals,
+            live: options.live,
+            wakes: options.wakes,
+            max_body_bytes: options.max_body_bytes,
+            parsers: Arc::new(Semaphore::new(2 * cores)),
+            secrets: options.secrets,
+            public_url: options.public_url,
+            routes: RwLock::default(),
+        }))
+    }
+
+    /// Reads sources and triggers again when they changed. Returns whether they had.
+    ///
+    /// # Errors
+    /// When the database fails; the old ones stay.
+    pub async fn refresh(&self) -> Result<bool, StoreError> {
+        let revision = self.store.catalog_revision(&self.tenant).await?;
+        if revision == self.routes().revision {
+            return Ok(false);
+        }
+        let catalog = self.store.catalog(&self.tenant).await?;
+        let routes = Arc::new(Routes::compile(&catalog, &self.public_url, &*self.secrets));
+        *self.0.routes.write().unwrap_or_else(PoisonError::into_inner) = routes;
+        Ok(true)
+    }
+
+    /// The sources and triggers as last read.
+    #[must_use]
+    pub fn routes(&self) -> Arc<Routes> {
+        Arc::clone(&self.0.routes.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(super) fn clock(&self) -> &Clock {
+        self.store.clock()
+    }
+}

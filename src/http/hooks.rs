@@ -1,0 +1,217 @@
+//! `/in/{source}`: from the bytes of a request to the answer that its sender understands.
+
+use std::sync::Arc;
+
+use axum::{
+    body::Body,
+    extract::{Path, State},
+    http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header},
+    response::{IntoResponse, Response},
+};
+use bytes::Bytes;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+
+use crate::{
+    domain::time::Timestamp,
+    http::{error::ApiError, gateway::Gateway},
+    ingress::{Answer, Gate, Inbound, Outcome, ParseFault, Parsed, Rejection},
+    pipeline::{
+        intake::{self, IntakeError, Origin},
+        routes::SourceRoute,
+    },
+    store::{Accepted, EventStatus, RawRequest},
+};
+
+/// Bodies up to this size are parsed where they are; larger ones on a thread of their own.
+const PARSE_INLINE: usize = 64 * 1024;
+/// Header lines that are not stored: they may carry credentials that are no signatures.
+const NOT_KEPT: [&str; 4] = ["authorization", "proxy-authorization", "cookie", "set-cookie"];
+
+/// What a request turned out to be.
+struct Read {
+    parsed: Result<Parsed, (String, ParseFault)>,
+    handshake: Option<Answer>,
+}
+
+/// Any method: some providers call with GET.
+pub(super) async fn receive(
+    State(gateway): State<Gateway>,
+    Path(name): Path<String>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
+    let began = gateway.clock().now();
+    let routes = gateway.routes();
+    let Some(route) = routes.source(&name).cloned() else {
+        gateway.refusals.count("(unknown)", "unknown_source", began);
+        return ApiError::new(StatusCode::NOT_FOUND, "unknown_source", "there is no such source").into_response();
+    };
+    let gate = match &route.gate {
+        Ok(gate) => Arc::clone(gate),
+        Err(_) => {
+            gateway.refusals.count(&name, "source_unready", began);
+            return ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "this source is not ready").into_response();
+        }
+    };
+    let lines = lines(&headers);
+    let refuse = |outcome: Outcome, code: &str| {
+        gateway.refusals.count(&name, code, began);
+        tracing::info!(source = name, code, "request refused");
+        reply(gate.answer(&outcome))
+    };
+    if let Err(rejection) = gate.early(&lines) {
+        return refuse(Outcome::Unauthorized(rejection.code), rejection.code);
+    }
+    let body = match read_body(body, &headers, gateway.max_body_bytes).await {
+        Ok(body) => body,
+        Err(Unread::TooLarge) => return refuse(Outcome::TooLarge, "too_large"),
+        Err(Unread::Broken) => {
+            gateway.refusals.count(&name, "unreadable_body", began);
+            return ApiError::bad("the body did not arrive whole").into_response();
+        }
+    };
+    let url = gate.url(uri.query());
+    let request = RawRequest {
+        method: method.to_string(),
+        url: uri.path_and_query().map_or_else(|| uri.path().to_owned(), ToString::to_string),
+        headers: kept(&lines),
+        body: body.clone(),
+    };
+    let read = match read(&gateway, Arc::clone(&gate), (method, url, lines, body), began).await {
+        Ok(read) => read,
+        Err(rejection) => {
+            tracing::debug!(source = name, code = rejection.code, detail = rejection.detail, "not believed");
+            return refuse(Outcome::Unauthorized(rejection.code), rejection.code);
+        }
+    };
+    accept(&gateway, &route, &gate, request, read, &routes).await
+}
+
+/// Verifies and parses. A large body is parsed on a thread beside those that serve requests.
+async fn read(
+    gateway: &Gateway,
+    gate: Arc<Gate>,
+    request: (Method, String, Vec<(String, Vec<u8>)>, Bytes),
+    at: Timestamp,
+) -> Result<Read, Rejection> {
+    let large = request.3.len() > PARSE_INLINE;
+    let work = move || {
+        let (method, url, headers, body) = &request;
+        let inbound = Inbound { method: method.as_str(), url, headers, body };
+        let verified = gate.verify(&inbound, at)?;
+        let handshake = gate.handshake(&verified);
+        let key = || {
+            let replay = verified.replay_id().map(ToOwned::to_owned);
+            replay.unwrap_or_else(|| format!("sha256:{}", crate::crypto::sha256_hex(body)))
+        };
+        let parsed = gate.parse(&verified, at).map_err(|fault| (key(), fault));
+        Ok(Read { parsed, handshake })
+    };
+    if !large {
+        return work();
+    }
+    let busy = || Rejection { code: "parser_failed", detail: "a body could not be parsed".to_owned() };
+    let _place = Arc::clone(&gateway.parsers).acquire_owned().await.map_err(|_| busy())?;
+    #[expect(clippy::disallowed_methods, reason = "bounded by the semaphore of parsers")]
+    let done = tokio::task::spawn_blocking(work).await;
+    done.unwrap_or_else(|_| Err(busy()))
+}
+
+async fn accept(
+    gateway: &Gateway,
+    route: &SourceRoute,
+    gate: &Gate,
+    request: RawRequest,
+    read: Read,
+    routes: &crate::pipeline::routes::Routes,
+) -> Response {
+    let origin = Origin { tenant: &gateway.tenant, source: &route.source, request };
+    let (acceptance, fault) = match read.parsed {
+        Ok(parsed) => (intake::acceptance(origin, parsed, routes, gateway.clock()), None),
+        Err((key, fault)) => (intake::rejection(origin, key, &fault, gateway.clock()), Some(fault)),
+    };
+    let (kind, received) = (acceptance.event.kind.clone(), acceptance.event.received_at);
+    let accepted = match gateway.intake.accept(acceptance).await {
+        Ok(accepted) => accepted,
+        Err(fault) => {
+            let code = match fault {
+                IntakeError::Full => "too_many_waiting",
+                IntakeError::Slow => "commit_timeout",
+                IntakeError::Failed => "commit_failed",
+            };
+            gateway.refusals.count(&route.source.name, code, received);
+            tracing::warn!(source = route.source.name, code, "request answered 503");
+            return reply(gate.answer(&Outcome::Unavailable));
+        }
+    };
+    tracing::info!(
+        event = %accepted.event, tenant = %gateway.tenant, source = route.source.name, provider = route.source.spec.provider,
+        kind, status = accepted.status.as_str(), duplicate = accepted.duplicate, runs = accepted.runs.len(),
+        reason = accepted.reason, took_ms = gateway.clock().now().0 - received.0, "event received"
+    );
+    match read.handshake {
+        Some(answer) => reply(answer),
+        None => reply(gate.answer(&outcome(accepted, fault))),
+    }
+}
+
+fn outcome(accepted: Accepted, fault: Option<ParseFault>) -> Outcome {
+    let Accepted { event, runs, duplicate, status, reason } = accepted;
+    match (status, fault) {
+        (EventStatus::Rejected, Some(fault)) => {
+            Outcome::Malformed { code: fault.code, detail: fault.detail, event: Some(event) }
+        }
+        (EventStatus::Rejected, None) | (EventStatus::Accepted | EventStatus::Ignored, _) if duplicate => {
+            Outcome::Duplicate { event, runs }
+        }
+        (EventStatus::Ignored | EventStatus::Rejected, _) => {
+            Outcome::Ignored { event, why: reason.unwrap_or_default() }
+        }
+        (EventStatus::Accepted, _) => Outcome::Accepted { event, runs },
+    }
+}
+
+enum Unread {
+    TooLarge,
+    Broken,
+}
+
+async fn read_body(body: Body, headers: &HeaderMap, most: usize) -> Result<Bytes, Unread> {
+    let declared = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+    if declared.is_some_and(|bytes| bytes > most) {
+        return Err(Unread::TooLarge);
+    }
+    match Limited::new(body, most).collect().await {
+        Ok(whole) => Ok(whole.to_bytes()),
+        Err(fault) if fault.is::<LengthLimitError>() => Err(Unread::TooLarge),
+        Err(_) => Err(Unread::Broken),
+    }
+}
+
+fn lines(headers: &HeaderMap) -> Vec<(String, Vec<u8>)> {
+    headers.iter().map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec())).collect()
+}
+
+fn kept(lines: &[(String, Vec<u8>)]) -> Vec<(String, String)> {
+    lines
+        .iter()
+        .filter(|(name, _)| !NOT_KEPT.contains(&name.as_str()))
+        .map(|(name, value)| (name.clone(), String::from_utf8_lossy(value).into_owned()))
+        .collect()
+}
+
+fn reply(answer: Answer) -> Response {
+    let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut response = (status, answer.body).into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(answer.content_type));
+    if let Some(seconds) = answer.retry_after_s {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    for (name, value) in answer.headers {
+        headers.insert(header::HeaderName::from_static(name), HeaderValue::from_static(value));
+    }
+    response
+}

@@ -1,0 +1,13 @@
+//! The HTTP surface: senders at `/in/{source}`, operators at `/v1`.
+
+pub mod accept;
+mod api;
+mod auth;
+mod error;
+mod gateway;
+mod health;
+mod hooks;
+pub mod router;
+mod stream;
+
+pub use gateway::{Gateway, GatewayOptions};

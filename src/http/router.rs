@@ -1,0 +1,67 @@
+//! Every route in one place.
+
+use axum::{
+    Router,
+    extract::DefaultBodyLimit,
+    http::{HeaderValue, StatusCode, header},
+    response::IntoResponse,
+    routing::{any, get, post},
+};
+
+use crate::http::{
+    api::{agents, apply, deliveries, events, runs, sessions, sources},
+    error::ApiError,
+    gateway::Gateway,
+    health, hooks, stream,
+};
+
+/// Bytes of a body of the API; an apply with skills is the largest.
+const MAX_API_BODY: usize = 64 << 20;
+
+/// The whole surface.
+#[must_use]
+pub fn router(gateway: Gateway) -> Router {
+    let api = Router::new()
+        .route("/agents", get(agents::list))
+        .route("/agents/{name}", get(agents::show))
+        .route("/sources", get(sources::list))
+        .route("/sources/{name}", get(sources::show))
+        .route("/events", get(events::list))
+        .route("/events/{id}", get(events::show))
+        .route("/events/{id}/replay", post(events::replay))
+        .route("/events/{id}/attachments/{attachment}", get(events::attachment))
+        .route("/runs", get(runs::list))
+        .route("/runs/{id}", get(runs::show))
+        .route("/runs/{id}/messages", get(runs::messages))
+        .route("/runs/{id}/stream", get(stream::stream_run))
+        .route("/runs/{id}/cancel", post(runs::cancel))
+        .route("/runs/{id}/retry", post(runs::retry))
+        .route("/sessions", get(sessions::list))
+        .route("/sessions/{id}", get(sessions::show))
+        .route("/deliveries", get(deliveries::list))
+        .route("/deliveries/{id}", get(deliveries::show))
+        .route("/deliveries/{id}/cancel", post(deliveries::cancel))
+        .route("/deliveries/{id}/retry", post(deliveries::retry))
+        .route("/apply", post(apply::apply))
+        .layer(DefaultBodyLimit::max(MAX_API_BODY));
+    Router::new()
+        .route("/in/{source}", any(hooks::receive))
+        .route("/healthz", get(health::healthz))
+        .route("/readyz", get(health::readyz))
+        .nest("/v1", api)
+        .fallback(|| async { ApiError::new(StatusCode::NOT_FOUND, "not_found", "there is nothing here").into_response() })
+        .method_not_allowed_fallback(|| async {
+            let detail = "this method is not allowed here";
+            ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail).into_response()
+        })
+        .layer(axum::middleware::map_response(harden))
+        .with_state(gateway)
+}
+
+/// Answers are data: not to be sniffed, framed or kept by caches.
+async fn harden(mut response: axum::response::Response) -> axum::response::Response {
+    let headers = response.headers_mut();
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    response
+}

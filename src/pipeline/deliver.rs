@@ -1,0 +1,133 @@
+//! One attempt of a delivery, and what follows from it.
+
+use std::time::Duration;
+
+use crate::{
+    domain::delivery::{Attempt, AttemptRecord, Delivery, Outgoing},
+    outbound::{Channel, Channels},
+    pipeline::execute::spread,
+    queue::{Job, JobEnd, StopReason},
+    store::{Next, Store},
+};
+
+/// Waits before the second, third, … attempt: the example of the Standard Webhooks specification, 75
+/// hours and 35 minutes in all.
+const WAITS_S: [i64; 9] = [5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400];
+/// The longest wait that a receiver can ask for.
+const MAX_WAIT_MS: i64 = 24 * 3_600 * 1_000;
+/// The longest that an attempt may take, whatever its channel says.
+const MAX_ATTEMPT: Duration = Duration::from_secs(60);
+/// Bytes of what the other side said that are kept.
+const MAX_DETAIL: usize = 2_000;
+
+/// What delivering needs.
+#[derive(Clone)]
+pub struct Deliver {
+    /// The records.
+    pub store: Store,
+    /// The ways out.
+    pub channels: Channels,
+    /// How often a delivery is tried.
+    pub attempts: i64,
+}
+
+impl Deliver {
+    /// Works one job of the delivery queue.
+    pub async fn handle(self, job: Job) -> JobEnd {
+        let delivery = match self.store.load_delivery(job.claimed()).await {
+            Ok(Some(delivery)) => delivery,
+            Ok(None) => return JobEnd::Abandoned,
+            Err(fault) => {
+                tracing::error!(delivery = job.lease().id, error = ?fault, "a claimed delivery could not be read");
+                return JobEnd::Abandoned;
+            }
+        };
+        let channel = self.channels.of(&delivery.message);
+        let outgoing = Outgoing {
+            id: delivery.id.clone(),
+            created_at: delivery.created_at,
+            attempt: delivery.attempt,
+            message: delivery.message.clone(),
+        };
+        let began = self.store.clock().now();
+        let attempt = tokio::select! {
+            attempt = tokio::time::timeout(MAX_ATTEMPT, channel.send(&outgoing)) => attempt.unwrap_or_else(|_| {
+                Attempt::Later { after_ms: None, detail: "no answer within 60 s".to_owned() }
+            }),
+            // What was sent under a lost lease is sent again by its new holder, under the same key.
+            () = lease_lost(&job) => return JobEnd::Abandoned,
+        };
+        let record = AttemptRecord {
+            number: delivery.attempt,
+            outcome: outcome(&attempt).to_owned(),
+            detail: crate::domain::template::clip(detail(&attempt), MAX_DETAIL).to_owned(),
+            at: began,
+            took_ms: self.store.clock().now().0 - began.0,
+        };
+        let next = self.next(&delivery, attempt, channel.captures());
+        self.record(&job, &delivery, &record, &next).await
+    }
+
+    fn next(&self, delivery: &Delivery, attempt: Attempt, captured: bool) -> Next {
+        match attempt {
+            Attempt::Delivered { provider_id, .. } => Next::Delivered { provider_id, captured },
+            Attempt::Refused { .. } => Next::Failed,
+            Attempt::Later { .. } if delivery.attempt >= self.attempts => Next::Failed,
+            Attempt::Later { after_ms, .. } => {
+                let index = usize::try_from(delivery.attempt - 1).unwrap_or(0).min(WAITS_S.len() - 1);
+                let wait = spread(WAITS_S[index] * 1_000).max(after_ms.unwrap_or(0)).min(MAX_WAIT_MS);
+                Next::Again(self.store.clock().now().plus_ms(wait))
+            }
+        }
+    }
+
+    /// Writes the attempt. Database trouble is waited out as long as the lease holds.
+    async fn record(&self, job: &Job, delivery: &Delivery, record: &AttemptRecord, next: &Next) -> JobEnd {
+        loop {
+            match self.store.record_attempt(job.lease(), record, next).await {
+                Ok(true) => break,
+                Ok(false) => return JobEnd::Abandoned,
+                Err(fault) => {
+                    tracing::warn!(delivery = %delivery.id, error = ?fault, "recording an attempt failed; trying again");
+                    if job.stop_reason() == Some(StopReason::LeaseLost) {
+                        return JobEnd::Abandoned;
+                    }
+                    tokio::time::sleep(Duration::from_millis(300)).await;
+                }
+            }
+        }
+        let next = match next {
+            Next::Delivered { captured: true, .. } => "captured",
+            Next::Delivered { .. } => "delivered",
+            Next::Again(_) => "again",
+            Next::Failed => "failed",
+        };
+        tracing::info!(
+            delivery = %delivery.id, run = %delivery.run, event = %delivery.event, tenant = %delivery.tenant,
+            channel = delivery.message.channel(), attempt = record.number, outcome = record.outcome, next,
+            took_ms = record.took_ms, "delivery attempted"
+        );
+        JobEnd::Settled
+    }
+}
+
+async fn lease_lost(job: &Job) {
+    job.stop().cancelled().await;
+    if job.stop_reason() != Some(StopReason::LeaseLost) {
+        std::future::pending::<()>().await;
+    }
+}
+
+const fn outcome(attempt: &Attempt) -> &'static str {
+    match attempt {
+        Attempt::Delivered { .. } => "delivered",
+        Attempt::Later { .. } => "later",
+        Attempt::Refused { .. } => "refused",
+    }
+}
+
+fn detail(attempt: &Attempt) -> &str {
+    match attempt {
+        Attempt::Delivered { detail, .. } | Attempt::Later { detail, .. } | Attempt::Refused { detail } => detail,
+    }
+}

@@ -1,0 +1,311 @@
+//! One attempt of a run: read all that it needs, run the agent, write the end with what is owed.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use serde_json::{Value, json};
+
+use crate::{
+    crypto::{Secret, SecretSource},
+    domain::{
+        agent::EnvValue,
+        id::DeliveryId,
+        run::{Failure, FailureCode, MessageKind, RunResult, RunState, Usage},
+        template::Template,
+        time::Timestamp,
+        trigger::TriggerSpec,
+    },
+    executor::{AttachmentFile, Executors, RunSink, RunSpec, Stopped},
+    live::Live,
+    outbound::answer::{Answered, Finished, answer},
+    pipeline::{
+        prompt,
+        record::Recorder,
+    },
+    queue::{Job, JobEnd, StopReason, Wakes},
+    store::{NewDelivery, NewMessage, RUN_QUEUE, RunEnd, RunWork, Store},
+};
+
+/// How often a run is tried while the model is busy.
+const BUSY_ATTEMPTS: i64 = 6;
+/// The longest wait between two tries.
+const MAX_WAIT_MS: i64 = 30 * 60 * 1000;
+
+/// What running agents needs.
+#[derive(Clone)]
+pub struct Execute {
+    /// The records.
+    pub store: Store,
+    /// Who watches.
+    pub live: Live,
+    /// Who is told that work is ready.
+    pub wakes: Arc<Wakes>,
+    /// The ways to run an agent.
+    pub executors: Arc<Executors>,
+    /// Where secrets are looked up.
+    pub secrets: Arc<dyn SecretSource>,
+    /// How often a run is taken up again after its worker vanished.
+    pub max_lost: i64,
+}
+
+/// How an attempt ended, before it is written.
+enum Ended {
+    Run(RunEnd),
+    GiveBack,
+    Lost,
+}
+
+impl Execute {
+    /// Works one job of the run queue.
+    pub async fn handle(self, job: Job) -> JobEnd {
+        let work = loop {
+            match self.store.load_run(job.claimed()).await {
+                Ok(Some(work)) => break work,
+                Ok(None) => return JobEnd::Abandoned,
+                Err(fault) => {
+                    tracing::error!(run = job.lease().id, error = ?fault, "a claimed run could not be read");
+                    if !wait_unless_stopped(&job, Duration::from_millis(500)).await {
+                        return JobEnd::Abandoned;
+                    }
+                }
+            }
+        };
+        self.attempt(&job, work).await
+    }
+
+    async fn attempt(&self, job: &Job, work: RunWork) -> JobEnd {
+        let began = self.store.clock().now();
+        let run = work.run.id.clone();
+        let (recorder, writer) =
+            Recorder::start(self.store.clone(), self.live.clone(), run.clone(), work.lease.clone());
+        let ended = self.run(job, &work, recorder.clone()).await;
+        let rest = recorder.rest(writer).await;
+        match ended {
+            Ended::Lost => JobEnd::Abandoned,
+            Ended::GiveBack => self.give_back(&work, &rest).await,
+            Ended::Run(end) => self.finish(job, &work, end, rest, began).await,
+        }
+    }
+
+    /// Runs the agent and says how the attempt ended.
+    async fn run(&self, job: &Job, work: &RunWork, mut sink: Recorder) -> Ended {
+        if work.run.cancel_requested_at.is_some() {
+            return Ended::Run(RunEnd::Canceled);
+        }
+        if work.lost > self.max_lost {
+            let times = work.lost;
+            let failure = Failure::new(FailureCode::Lost, format!("its worker vanished {times} times; it may be what kills it"));
+            return Ended::Run(RunEnd::Failed(failure, Usage::default()));
+        }
+        let spec = match self.spec(job, work) {
+            Ok(spec) => spec,
+            Err(failure) => return Ended::Run(RunEnd::Failed(failure, Usage::default())),
+        };
+        if work.lost > 0 {
+            let body = json!({"text": "taken up again: the worker before vanished", "lost": work.lost});
+            if sink.message(MessageKind::Status, body).await.is_err() {
+                return Ended::Lost;
+            }
+        }
+        if sink.message(MessageKind::Prompt, json!({"text": spec.prompt.plain})).await.is_err() {
+            return Ended::Lost;
+        }
+        let executor = self.executors.get(work.agent.spec.executor);
+        match executor.run(&spec, &mut sink).await {
+            Ok(result) => Ended::Run(RunEnd::Succeeded(result)),
+            Err(Stopped::LeaseLost) => Ended::Lost,
+            Err(Stopped::Failed(failure, usage)) => Ended::Run(self.after_failure(work, failure, usage)),
+            Err(Stopped::Canceled) => match job.stop_reason() {
+                Some(StopReason::Canceled) => Ended::Run(RunEnd::Canceled),
+                Some(StopReason::LeaseLost) => Ended::Lost,
+                Some(StopReason::Shutdown) | None => Ended::GiveBack,
+            },
+        }
+    }
+
+    fn spec(&self, job: &Job, work: &RunWork) -> Result<RunSpec, Failure> {
+        let setup = |reason: String| Failure::new(FailureCode::Setup, reason);
+        let view = work.event.event.view();
+        let template = match trigger_of(work).and_then(|trigger| trigger.prompt.as_deref()) {
+            None => None,
+            Some(text) => Some(Template::parse(text).map_err(setup)?),
+        };
+        Ok(RunSpec {
+            run: work.run.id.clone(),
+            attempt: work.run.attempt,
+            interrupted: work.lost > 0,
+            session: work.run.session.clone(),
+            resume_id: work.resume_id.clone(),
+            prompt: prompt::build(&work.event.event, &view, template.as_ref()).map_err(setup)?,
+            event: view,
+            attachments: work
+                .files
+                .iter()
+                .map(|(file, bytes)| AttachmentFile { filename: file.filename.clone(), bytes: bytes.clone() })
+                .collect(),
+            env: self.environment(&work.agent.spec.env).map_err(setup)?,
+            agent: Arc::new(work.agent.clone()),
+            cancel: job.stop().clone(),
+        })
+    }
+
+    fn environment(&self, named: &BTreeMap<String, EnvValue>) -> Result<BTreeMap<String, Secret>, String> {
+        named
+            .iter()
+            .map(|(name, value)| {
+                let value = match value {
+                    EnvValue::Text(text) => Secret::new(text.as_bytes()),
+                    EnvValue::Number(number) => Secret::new(number.to_string()),
+                    EnvValue::Switch(on) => Secret::new(on.to_string()),
+                    EnvValue::Named { secret } => self.secrets.named(secret)?,
+                    EnvValue::Reference(reference) => self.secrets.secret(reference)?,
+                };
+                Ok((name.clone(), value))
+            })
+            .collect()
+    }
+
+    /// Whether a failure is tried again, and when.
+    fn after_failure(&self, work: &RunWork, failure: Failure, usage: Usage) -> RunEnd {
+        let attempt = work.run.attempt;
+        let most = match failure.code {
+            FailureCode::ModelBusy => BUSY_ATTEMPTS,
+            FailureCode::Agent => i64::from(work.agent.spec.attempts),
+            FailureCode::MaxTurns
+            | FailureCode::Budget
+            | FailureCode::Timeout
+            | FailureCode::Idle
+            | FailureCode::OutputLimit
+            | FailureCode::ModelAuth
+            | FailureCode::Model
+            | FailureCode::Setup
+            | FailureCode::Executor
+            | FailureCode::Lost => 1,
+        };
+        if attempt >= most {
+            return RunEnd::Failed(failure, usage);
+        }
+        let doubling = 5_000_i64.saturating_mul(1 << attempt.clamp(0, 12));
+        let wait = failure.retry_after_ms.unwrap_or(doubling).clamp(0, MAX_WAIT_MS);
+        RunEnd::Again(failure, usage, self.store.clock().now().plus_ms(spread(wait)))
+    }
+
+    async fn give_back(&self, work: &RunWork, rest: &[NewMessage]) -> JobEnd {
+        if !rest.is_empty()
+            && let Err(fault) = self.store.append_messages(&work.lease, rest).await
+        {
+            tracing::warn!(run = %work.run.id, error = ?fault, "the last lines of a run given back are lost");
+        }
+        match self.store.release(RUN_QUEUE, std::slice::from_ref(&work.lease)).await {
+            Ok(()) => {
+                self.wakes.runs();
+                tracing::info!(run = %work.run.id, "run given back for another worker");
+                JobEnd::Settled
+            }
+            Err(_) => JobEnd::Abandoned,
+        }
+    }
+
+    /// Writes the end. Database trouble is waited out as long as the lease holds.
+    async fn finish(&self, job: &Job, work: &RunWork, end: RunEnd, rest: Vec<NewMessage>, began: Timestamp) -> JobEnd {
+        let (deliveries, mut lines) = self.owed(work, &end);
+        let mut messages = rest;
+        messages.append(&mut lines);
+        loop {
+            match self.store.finish_run(work, &end, &messages, &deliveries).await {
+                Ok(Some(first)) => {
+                    let count = i64::try_from(messages.len()).unwrap_or(0);
+                    self.live.tell(&work.run.id, first + count);
+                    break;
+                }
+                Ok(None) => {
+                    tracing::warn!(run = %work.run.id, "the lease was lost; nothing was written");
+                    return JobEnd::Abandoned;
+                }
+                Err(fault) => {
+                    tracing::warn!(run = %work.run.id, error = ?fault, "writing a run's end failed; trying again");
+                    let lost = job.stop_reason() == Some(StopReason::LeaseLost);
+                    if lost {
+                        return JobEnd::Abandoned;
+                    }
+                    tokio::time::sleep(Duration::from_millis(300)).await;
+                }
+            }
+        }
+        if !deliveries.is_empty() {
+            self.wakes.deliveries();
+        }
+        if work.run.session.is_some() || matches!(end, RunEnd::Again(..)) {
+            self.wakes.runs();
+        }
+        self.log(work, &end, &deliveries, began);
+        JobEnd::Settled
+    }
+
+    /// The deliveries owed at this end, and the last lines of the record.
+    fn owed(&self, work: &RunWork, end: &RunEnd) -> (Vec<NewDelivery>, Vec<NewMessage>) {
+        let now = self.store.clock().now();
+        let line = |kind, body| NewMessage { kind, at: now, body };
+        let outcome = match end {
+            RunEnd::Succeeded(result) => Ok(result),
+            RunEnd::Failed(failure, _) => Err(failure),
+            RunEnd::Canceled => return (Vec::new(), vec![line(MessageKind::Result, json!({"state": "canceled"}))]),
+            RunEnd::Again(failure, _, at) => {
+                let body = json!({"text": format!("tried again at {at}"), "failure": failure});
+                return (Vec::new(), vec![line(MessageKind::Status, body)]);
+            }
+        };
+        let mut lines = vec![line(MessageKind::Result, result_line(outcome))];
+        let finished = Finished { run: &work.run.id, agent: &work.agent.name, outcome };
+        let reply = trigger_of(work).and_then(|trigger| trigger.reply.as_ref());
+        match answer(&work.event.event, reply, &finished) {
+            Answered::Send(message) => (vec![NewDelivery { id: DeliveryId::new(now), message: *message }], lines),
+            Answered::Nothing { reason } => {
+                lines.push(line(MessageKind::Status, json!({"text": format!("no answer goes out: {reason}")})));
+                (Vec::new(), lines)
+            }
+        }
+    }
+
+    fn log(&self, work: &RunWork, end: &RunEnd, deliveries: &[NewDelivery], began: Timestamp) {
+        let (state, code, usage) = match end {
+            RunEnd::Succeeded(result) => (RunState::Succeeded, None, result.usage),
+            RunEnd::Failed(failure, usage) => (RunState::Failed, Some(failure.code.as_str()), *usage),
+            RunEnd::Canceled => (RunState::Canceled, None, Usage::default()),
+            RunEnd::Again(failure, usage, _) => (RunState::Queued, Some(failure.code.as_str()), *usage),
+        };
+        tracing::info!(
+            run = %work.run.id, event = %work.run.event, tenant = %work.run.tenant, agent = work.agent.name,
+            version = work.agent.version, session = work.run.session.as_ref().map(tracing::field::display),
+            attempt = work.run.attempt, state = state.as_str(), failure = code,
+            delivery = deliveries.first().map(|delivery| tracing::field::display(&delivery.id)),
+            took_ms = self.store.clock().now().0 - began.0, turns = usage.turns, cost_micros = usage.cost_micros,
+            "run ended"
+        );
+    }
+}
+
+fn result_line(outcome: Result<&RunResult, &Failure>) -> Value {
+    match outcome {
+        Ok(result) => json!({"state": "succeeded", "text": result.text, "structured": result.structured, "usage": result.usage}),
+        Err(failure) => json!({"state": "failed", "failure": failure}),
+    }
+}
+
+fn trigger_of(work: &RunWork) -> Option<&TriggerSpec> {
+    work.agent.spec.triggers.get(work.position)
+}
+
+/// `false` when the job must stop.
+async fn wait_unless_stopped(job: &Job, time: Duration) -> bool {
+    tokio::select! {
+        () = tokio::time::sleep(time) => true,
+        () = job.stop().cancelled() => false,
+    }
+}
+
+/// Up to a fifth more or less, so that many that failed together do not come back together.
+pub(super) fn spread(wait_ms: i64) -> i64 {
+    let random = crate::crypto::random::<2>().map_or(0, |bytes| i64::from(u16::from_le_bytes(bytes)));
+    let fifth = wait_ms / 5;
+    wait_ms - fifth + (2 * fifth).saturating_mul(random) / 65_535
+}

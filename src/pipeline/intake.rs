@@ -1,0 +1,228 @@
+//! From a parsed request to a committed event: one writer commits whatever requests are waiting in one
+//! transaction, then answers them all. There is no timer: alone, a request is committed at once.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::sync::{mpsc, oneshot};
+
+use crate::{
+    clock::Clock,
+    domain::{
+        event::{AgentEvent, Content},
+        id::{EventId, TenantId},
+        source::Source,
+    },
+    ingress::{ParseFault, Parsed},
+    pipeline::routes::Routes,
+    queue::Wakes,
+    store::{Acceptance, Accepted, EventStatus, RawRequest, Store, StoreError},
+};
+
+/// Events of one transaction at most.
+const MAX_BATCH: usize = 512;
+/// Bytes of bodies and files of one transaction at most, beyond its first event.
+const MAX_BATCH_BYTES: usize = 32 << 20;
+
+/// Why an event could not be accepted. Nothing is remembered of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum IntakeError {
+    /// Too many events wait for their commit.
+    #[error("too many events wait for their commit")]
+    Full,
+    /// The database did not commit in time.
+    #[error("the database did not commit in time")]
+    Slow,
+    /// The database refused.
+    #[error("the database failed")]
+    Failed,
+}
+
+/// The way into the store for events.
+#[derive(Clone)]
+pub struct Intake {
+    sender: mpsc::Sender<Waiting>,
+    patience: Duration,
+}
+
+struct Waiting {
+    acceptance: Acceptance,
+    answer: oneshot::Sender<Result<Accepted, IntakeError>>,
+}
+
+impl Intake {
+    /// Starts the writer. It ends when the last `Intake` is dropped and all is committed.
+    #[must_use]
+    pub fn start(store: Store, wakes: Arc<Wakes>, waiting: usize, patience: Duration) -> Self {
+        let (sender, receiver) = mpsc::channel(waiting.max(1));
+        tokio::spawn(write(store, wakes, receiver));
+        Self { sender, patience }
+    }
+
+    /// Commits an event with all that follows from it. When this returns, it is on disk.
+    ///
+    /// # Errors
+    /// When it is not, or not known to be: the sender is to try again, and finds it as a duplicate
+    /// should it have been committed after all.
+    pub async fn accept(&self, acceptance: Acceptance) -> Result<Accepted, IntakeError> {
+        let (answer, answered) = oneshot::channel();
+        self.sender.try_send(Waiting { acceptance, answer }).map_err(|_| IntakeError::Full)?;
+        match tokio::time::timeout(self.patience, answered).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(_)) => Err(IntakeError::Failed),
+            Err(_) => Err(IntakeError::Slow),
+        }
+    }
+}
+
+async fn write(store: Store, wakes: Arc<Wakes>, mut receiver: mpsc::Receiver<Waiting>) {
+    let mut held: Option<Waiting> = None;
+    loop {
+        let mut batch = Vec::new();
+        match held.take() {
+            Some(first) => batch.push(first),
+            None => match receiver.recv().await {
+                Some(first) => batch.push(first),
+                None => return,
+            },
+        }
+        let mut bytes = 0;
+        while batch.len() < MAX_BATCH
+            && let Ok(next) = receiver.try_recv()
+        {
+            bytes += size_of(&next.acceptance);
+            if bytes > MAX_BATCH_BYTES {
+                held = Some(next);
+                break;
+            }
+            batch.push(next);
+        }
+        // Whoever does not wait any more was answered 503: forget it, the sender tries again.
+        batch.retain(|waiting| !waiting.answer.is_closed());
+        commit(&store, &wakes, batch).await;
+    }
+}
+
+fn size_of(acceptance: &Acceptance) -> usize {
+    acceptance.request.body.len() + acceptance.files.iter().map(Vec::len).sum::<usize>()
+}
+
+async fn commit(store: &Store, wakes: &Wakes, batch: Vec<Waiting>) {
+    let (acceptances, answers): (Vec<Acceptance>, Vec<_>) =
+        batch.into_iter().map(|waiting| (waiting.acceptance, waiting.answer)).unzip();
+    let mut runs = false;
+    match store.accept(&acceptances).await {
+        Ok(accepted) => {
+            for (accepted, answer) in accepted.into_iter().zip(answers) {
+                runs |= !accepted.runs.is_empty() && !accepted.duplicate;
+                let _ = answer.send(Ok(accepted));
+            }
+        }
+        Err(fault) if acceptances.len() == 1 => refuse(&fault, answers),
+        Err(fault) if !fault.is_about_a_row() => refuse(&fault, answers),
+        Err(_) => {
+            // One of them is at fault: the others must not suffer for it.
+            for (acceptance, answer) in acceptances.into_iter().zip(answers) {
+                match store.accept(std::slice::from_ref(&acceptance)).await {
+                    Ok(mut accepted) => {
+                        let accepted = accepted.pop().ok_or(IntakeError::Failed);
+                        runs |= accepted.as_ref().is_ok_and(|accepted| !accepted.duplicate);
+                        let _ = answer.send(accepted);
+                    }
+                    Err(fault) => refuse(&fault, vec![answer]),
+                }
+            }
+        }
+    }
+    if runs {
+        wakes.runs();
+    }
+}
+
+fn refuse(fault: &StoreError, answers: Vec<oneshot::Sender<Result<Accepted, IntakeError>>>) {
+    tracing::error!(error = ?fault, events = answers.len(), "events could not be committed");
+    for answer in answers {
+        let _ = answer.send(Err(IntakeError::Failed));
+    }
+}
+
+/// Where an event came from.
+pub struct Origin<'a> {
+    /// Whose source.
+    pub tenant: &'a TenantId,
+    /// The source.
+    pub source: &'a Source,
+    /// The request.
+    pub request: RawRequest,
+}
+
+/// Everything that follows from a parsed request.
+#[must_use]
+pub fn acceptance(origin: Origin<'_>, parsed: Parsed, routes: &Routes, clock: &Clock) -> Acceptance {
+    let (attachments, files) = parsed.attachments.into_iter().unzip();
+    let event = AgentEvent {
+        id: EventId::new(clock.now()),
+        tenant: origin.tenant.clone(),
+        source: origin.source.id.clone(),
+        source_name: origin.source.name.clone(),
+        dedupe_key: parsed.dedupe_key,
+        kind: parsed.kind,
+        thread_key: parsed.thread_key,
+        sender: parsed.sender,
+        automatic: parsed.automatic,
+        received_at: clock.now(),
+        content: parsed.content,
+        attachments,
+    };
+    let silent = parsed.quiet.or_else(|| event.automatic.as_ref().map(|why| format!("sent by a machine: {why}")));
+    let (runs, routing) = match &silent {
+        Some(_) => (Vec::new(), Vec::new()),
+        None => {
+            let matched = routes.matching(&event);
+            (matched.runs, matched.routing)
+        }
+    };
+    let reason = silent.or_else(|| {
+        runs.is_empty().then(|| match routing.is_empty() {
+            true => "no trigger listens to this source".to_owned(),
+            false => "no trigger matches".to_owned(),
+        })
+    });
+    Acceptance {
+        content_key: parsed.content_key,
+        status: if reason.is_some() { EventStatus::Ignored } else { EventStatus::Accepted },
+        reason,
+        routing,
+        request: origin.request,
+        files,
+        runs,
+        event,
+    }
+}
+
+/// What is kept of a request that was verified but cannot be read.
+#[must_use]
+pub fn rejection(origin: Origin<'_>, dedupe_key: String, fault: &ParseFault, clock: &Clock) -> Acceptance {
+    Acceptance {
+        event: AgentEvent {
+            id: EventId::new(clock.now()),
+            tenant: origin.tenant.clone(),
+            source: origin.source.id.clone(),
+            source_name: origin.source.name.clone(),
+            dedupe_key,
+            kind: "unreadable".to_owned(),
+            thread_key: None,
+            sender: None,
+            automatic: None,
+            received_at: clock.now(),
+            content: Content::Webhook(crate::domain::event::Webhook::default()),
+            attachments: Vec::new(),
+        },
+        content_key: None,
+        status: EventStatus::Rejected,
+        reason: Some(format!("{}: {}", fault.code, fault.detail)),
+        routing: Vec::new(),
+        request: origin.request,
+        files: Vec::new(),
+        runs: Vec::new(),
+    }
+}

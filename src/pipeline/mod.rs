@@ -1,0 +1,9 @@
+//! The product: intake · execute · deliver · sweep.
+
+pub mod deliver;
+pub mod execute;
+pub mod intake;
+mod prompt;
+mod record;
+pub mod routes;
+pub mod sweep;

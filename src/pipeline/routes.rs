@@ -1,0 +1,231 @@
+//! A tenant's sources and triggers, compiled, and which of them an event concerns.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use serde_json::Value;
+
+use crate::{
+    crypto::SecretSource,
+    domain::{
+        catalog::Catalog,
+        event::{AgentEvent, Content, SenderAuth},
+        filter::Filter,
+        id::RunId,
+        pattern,
+        session::SessionRule,
+        source::{Source, SourceSpec},
+        template::Template,
+        trigger::{Routing, Trigger},
+    },
+    ingress::{Gate, LabelledSecret},
+    store::NewRun,
+};
+
+/// The longest key of a session, in bytes; longer ones are replaced by their hash.
+const MAX_SESSION_KEY: usize = 512;
+
+/// What a tenant's requests and events are matched against.
+#[derive(Default)]
+pub struct Routes {
+    /// The change of the catalog that this was made of.
+    pub revision: i64,
+    sources: BTreeMap<String, SourceRoute>,
+    triggers: Vec<TriggerRoute>,
+}
+
+/// A source, ready to verify.
+#[derive(Clone)]
+pub struct SourceRoute {
+    /// The source.
+    pub source: Arc<Source>,
+    /// Its verification; or why it cannot verify, so that its requests are answered 503.
+    pub gate: Result<Arc<Gate>, String>,
+    /// The URL that its sender calls, without a query.
+    pub public_url: String,
+}
+
+struct TriggerRoute {
+    trigger: Trigger,
+    filter: Option<Filter>,
+    session: Option<Template>,
+    fault: Option<String>,
+}
+
+/// Which runs an event starts, and why or why not.
+#[derive(Debug)]
+pub struct Matched {
+    /// The runs.
+    pub runs: Vec<NewRun>,
+    /// One entry for each trigger of the event's source.
+    pub routing: Vec<Routing>,
+}
+
+impl Routes {
+    /// Compiles a catalog. What is broken keeps its place and says why when it is used.
+    #[must_use]
+    pub fn compile(catalog: &Catalog, public_url: &str, secrets: &dyn SecretSource) -> Self {
+        let sources = catalog.sources.values().map(|source| {
+            let url = source.spec.public_url.clone();
+            let url = url.unwrap_or_else(|| format!("{}/in/{}", public_url.trim_end_matches('/'), source.name));
+            let gate = open_gate(&source.spec, &url, secrets);
+            if let Err(fault) = &gate {
+                tracing::error!(source = source.name, fault, "a source cannot verify; its requests are refused");
+            }
+            let route = SourceRoute { source: Arc::new(source.clone()), gate: gate.map(Arc::new), public_url: url };
+            (source.name.clone(), route)
+        });
+        Self {
+            revision: catalog.revision,
+            sources: sources.collect(),
+            triggers: catalog.triggers.iter().map(TriggerRoute::compile).collect(),
+        }
+    }
+
+    /// The source of that name.
+    #[must_use]
+    pub fn source(&self, name: &str) -> Option<&SourceRoute> {
+        self.sources.get(name)
+    }
+
+    /// The sources that cannot verify, with the reason.
+    pub fn broken_sources(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.sources.iter().filter_map(|(name, route)| Some((name.as_str(), route.gate.as_ref().err()?.as_str())))
+    }
+
+    /// Matches an event against every trigger of its source.
+    #[must_use]
+    pub fn matching(&self, event: &AgentEvent) -> Matched {
+        let mut matched = Matched { runs: Vec::new(), routing: Vec::new() };
+        let mut view: Option<Value> = None;
+        for route in self.triggers.iter().filter(|route| route.trigger.spec.source == event.source_name) {
+            let verdict = route.judge(event, &mut view);
+            let (is_match, reason) = match verdict {
+                Ok(()) => (true, "matches".to_owned()),
+                Err(reason) => (false, reason),
+            };
+            matched.routing.push(Routing {
+                trigger: route.trigger.id.clone(),
+                agent: route.trigger.agent_name.clone(),
+                matched: is_match,
+                reason,
+            });
+            if is_match {
+                matched.runs.push(route.run(event, &mut view));
+            }
+        }
+        matched
+    }
+}
+
+impl TriggerRoute {
+    fn compile(trigger: &Trigger) -> Self {
+        let mut fault = None;
+        let filter = trigger.spec.filter.as_deref().and_then(|text| {
+            Filter::parse(text).map_err(|reason| fault = Some(format!("its `where` is broken: {reason}"))).ok()
+        });
+        let session = match &trigger.spec.session {
+            Some(SessionRule::Template(text)) => {
+                Template::parse(text).map_err(|reason| fault = Some(format!("its `session` is broken: {reason}"))).ok()
+            }
+            Some(SessionRule::Thread | SessionRule::Sender | SessionRule::Source | SessionRule::Event) | None => None,
+        };
+        Self { trigger: trigger.clone(), filter, session, fault }
+    }
+
+    /// Whether the event concerns this trigger; if not, why.
+    fn judge(&self, event: &AgentEvent, view: &mut Option<Value>) -> Result<(), String> {
+        if let Some(fault) = &self.fault {
+            return Err(fault.clone());
+        }
+        let spec = &self.trigger.spec;
+        let ours = own_addresses(event);
+        if !spec.to.is_empty() && !ours.iter().any(|address| fits(&spec.to, address)) {
+            return Err(format!("it listens to {}, not to {}", spec.to.join(", "), ours.join(", ")));
+        }
+        self.judge_sender(event)?;
+        if let Some(filter) = &self.filter {
+            let view = view.get_or_insert_with(|| event.view());
+            match filter.passes(view) {
+                Ok(true) => {}
+                Ok(false) => return Err("its `where` is false".to_owned()),
+                Err(reason) => return Err(format!("its `where` has no answer: {reason}")),
+            }
+        }
+        Ok(())
+    }
+
+    fn judge_sender(&self, event: &AgentEvent) -> Result<(), String> {
+        let allowed = &self.trigger.spec.from;
+        let personal = !matches!(event.content, Content::Webhook(_));
+        if allowed.is_empty() {
+            return if personal { Err("its `from` allows nobody".to_owned()) } else { Ok(()) };
+        }
+        match &event.sender {
+            None => Err("its `from` allows some senders; the event names none".to_owned()),
+            Some(sender) if sender.auth == SenderAuth::Failed => {
+                Err(format!("the sender is not believed: {}", sender.auth_reason))
+            }
+            Some(sender) if fits(allowed, &sender.address) => Ok(()),
+            Some(_) => Err("its `from` does not allow the sender".to_owned()),
+        }
+    }
+
+    fn run(&self, event: &AgentEvent, view: &mut Option<Value>) -> NewRun {
+        NewRun {
+            id: RunId::new(event.received_at),
+            trigger: self.trigger.id.clone(),
+            position: self.trigger.position,
+            agent: self.trigger.agent.clone(),
+            agent_name: self.trigger.agent_name.clone(),
+            agent_version: self.trigger.agent_version,
+            session_key: self.session_key(event, view),
+        }
+    }
+
+    /// What the event shares with others of its session; `None` when it stands alone.
+    fn session_key(&self, event: &AgentEvent, view: &mut Option<Value>) -> Option<String> {
+        let default = match event.content {
+            Content::Email(_) | Content::Sms(_) => SessionRule::Thread,
+            Content::Webhook(_) => SessionRule::Event,
+        };
+        let source = &event.source_name;
+        let key = match self.trigger.spec.session.as_ref().unwrap_or(&default) {
+            SessionRule::Event => None,
+            SessionRule::Source => Some(format!("source:{source}")),
+            SessionRule::Sender => event.sender.as_ref().map(|sender| format!("sender:{source}:{}", sender.address)),
+            SessionRule::Thread => event.thread_key.as_ref().map(|key| format!("thread:{source}:{key}")),
+            SessionRule::Template(_) => {
+                let template = self.session.as_ref()?;
+                let text = template.render(view.get_or_insert_with(|| event.view()));
+                (!text.trim().is_empty()).then(|| format!("template:{}", text.trim()))
+            }
+        }?;
+        if key.len() > MAX_SESSION_KEY {
+            return Some(format!("sha256:{}", crate::crypto::sha256_hex(key.as_bytes())));
+        }
+        Some(key)
+    }
+}
+
+fn open_gate(spec: &SourceSpec, url: &str, secrets: &dyn SecretSource) -> Result<Gate, String> {
+    let mut labelled = Vec::new();
+    for (number, secret) in spec.all_secrets().enumerate() {
+        let label = secret.label().map_or_else(|| format!("secret {}", number + 1), ToOwned::to_owned);
+        labelled.push(LabelledSecret { label, secret: secrets.secret(secret.reference())? });
+    }
+    Gate::new(spec, url, labelled)
+}
+
+/// The addresses and numbers of ours that the event came to.
+fn own_addresses(event: &AgentEvent) -> Vec<String> {
+    match &event.content {
+        Content::Email(email) if email.envelope_to.is_empty() => email.to.iter().map(|to| to.address.clone()).collect(),
+        Content::Email(email) => email.envelope_to.clone(),
+        Content::Sms(sms) => vec![sms.to.clone()],
+        Content::Webhook(_) => Vec::new(),
+    }
+}
+
+fn fits(patterns: &[String], text: &str) -> bool {
+    patterns.iter().any(|pattern| pattern::matches(pattern, text))
+}

@@ -1,0 +1,64 @@
+//! What is done now and then: counters of refused requests are written, the catalog is read again.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    domain::{id::TenantId, time::Timestamp},
+    store::{Refusal, Store},
+};
+
+/// Different counters that are kept in memory at most; more are counted together.
+const MAX_COUNTERS: usize = 1_000;
+/// How often counters are written.
+const EVERY: Duration = Duration::from_secs(5);
+
+/// Counts refused requests in memory, so that a flood of them costs no writes.
+#[derive(Clone, Debug, Default)]
+pub struct Refusals(Arc<Mutex<HashMap<(String, String), (i64, Timestamp)>>>);
+
+impl Refusals {
+    /// Counts one.
+    pub fn count(&self, source: &str, code: &str, at: Timestamp) {
+        let mut counters = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut key = (source.to_owned(), code.to_owned());
+        if counters.len() >= MAX_COUNTERS && !counters.contains_key(&key) {
+            key = ("(others)".to_owned(), code.to_owned());
+        }
+        let counter = counters.entry(key).or_insert((0, at));
+        counter.0 += 1;
+        counter.1 = at;
+    }
+
+    fn take(&self) -> Vec<Refusal> {
+        let counters = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        counters
+            .into_iter()
+            .map(|((source, code), (count, last_at))| Refusal { source, code, count, last_at })
+            .collect()
+    }
+
+    /// Writes what was counted every few seconds until `stop`, and once more then.
+    pub async fn keep(self, store: Store, tenant: TenantId, stop: CancellationToken) {
+        loop {
+            let last = tokio::select! {
+                () = tokio::time::sleep(EVERY) => false,
+                () = stop.cancelled() => true,
+            };
+            let counted = self.take();
+            if !counted.is_empty()
+                && let Err(fault) = store.count_refusals(&tenant, &counted).await
+            {
+                tracing::warn!(error = ?fault, "counters of refused requests are lost");
+            }
+            if last {
+                return;
+            }
+        }
+    }
+}
