@@ -28,6 +28,8 @@ const MAX_CHARACTERS: usize = 1600;
 const MAX_SEGMENTS: usize = 10;
 /// How far Twilio's clock may be behind ours when an earlier attempt is looked for.
 const CLOCK_SLACK_MS: i64 = 2_000;
+/// How many of the newest messages are looked at; ten of the longest stay within 64 KiB.
+const LOOKED_AT: &str = "10";
 /// What accounts on trial get put before each text.
 const TRIAL_PREFIX: &str = "Sent from your Twilio trial account - ";
 
@@ -109,8 +111,9 @@ impl Twilio {
         let day = since.to_string().chars().take(10).collect::<String>();
         let query = Serializer::new(String::new())
             .append_pair("To", &sms.to)
+            .append_pair("From", &sms.from)
             .append_pair("DateSent>", &day)
-            .append_pair("PageSize", "100")
+            .append_pair("PageSize", LOOKED_AT)
             .finish();
         let request = self.authorized(Request::get(format!("{}?{query}", self.url)));
         let answer = self.exchange(request).await.map_err(|error| without_answer(&error))?;
