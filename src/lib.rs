@@ -8,6 +8,7 @@ pub mod domain;
 pub mod clock;
 pub mod config;
 pub mod crypto;
+pub mod egress;
 
 pub mod executor;
 pub mod ingress;

@@ -117,7 +117,7 @@ impl Message {
 /// An answer by mail. `Message-ID` is made of the delivery's id, so each attempt has the same.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EmailMessage {
-    /// Our address, the one that was written to.
+    /// Our address, the one that was written to; empty for the channel's own, when nobody wrote to us.
     pub from: String,
     /// The one recipient.
     pub to: String,
@@ -175,6 +175,8 @@ pub struct Outgoing {
     pub id: DeliveryId,
     /// When the delivery was made; part of what must be equal over attempts.
     pub created_at: Timestamp,
+    /// Which attempt this is, from 1. After the first one, an earlier one may have arrived unseen.
+    pub attempt: i64,
     /// What to send.
     pub message: Message,
 }

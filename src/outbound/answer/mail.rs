@@ -1,0 +1,156 @@
+//! Who is answered by mail, and in which thread.
+
+use crate::{
+    domain::{
+        delivery::{EmailMessage, Message, Quote},
+        event::{AgentEvent, Content, Email, Mailbox},
+    },
+    outbound::answer::Answered,
+};
+
+/// Longer chains are loops, whatever else they are.
+const MAX_REFERENCES: usize = 50;
+
+/// To the sender, from the address that was written to, in the same thread.
+pub(super) fn same_thread(event: &AgentEvent, email: &Email, text: String) -> Answered {
+    if let Some(reason) = not_to_answer(email) {
+        return Answered::nothing(reason);
+    }
+    let (Some(sender), Some(ours)) = (recipient(email), own_address(email)) else {
+        return Answered::nothing("the mail does not say who wrote it, or to which address of ours");
+    };
+    let mut references = match email.references.as_slice() {
+        // RFC 5322 §3.6.4: a parent without References lends its one In-Reply-To
+        [] if email.in_reply_to.len() == 1 => email.in_reply_to.clone(),
+        references => references.to_vec(),
+    };
+    if let Some(id) = &email.message_id
+        && references.last() != Some(id)
+    {
+        references.push(id.clone());
+    }
+    Answered::send(Message::Email(EmailMessage {
+        from: ours.to_owned(),
+        to: sender.address.clone(),
+        subject: reply_subject(&email.subject),
+        text,
+        in_reply_to: email.message_id.clone(),
+        references,
+        quote: quote(event, email),
+    }))
+}
+
+/// To somebody whom the trigger names, outside the thread: they do not have the mail that came.
+pub(super) fn to_third(event: &AgentEvent, to: &str, agent: &str, text: String) -> Answered {
+    let (from, subject, quote) = match &event.content {
+        Content::Email(email) => {
+            if own_addresses(email).any(|own| own.eq_ignore_ascii_case(to)) {
+                return Answered::nothing("the trigger's `reply` names our own address");
+            }
+            let from = own_address(email).unwrap_or_default();
+            (from, reply_subject(&email.subject), quote(event, email))
+        }
+        Content::Sms(_) | Content::Webhook(_) => ("", format!("{agent}: {}", event.kind), None),
+    };
+    Answered::send(Message::Email(EmailMessage {
+        from: from.to_owned(),
+        to: to.to_owned(),
+        subject,
+        text,
+        in_reply_to: None,
+        references: Vec::new(),
+        quote,
+    }))
+}
+
+/// Why this mail gets no answer (RFC 3834 §2, and a guard against loops).
+fn not_to_answer(email: &Email) -> Option<&'static str> {
+    let [from] = email.from.as_slice() else {
+        return Some("the mail has no sender or several, so it is not known whom to answer");
+    };
+    if email.envelope_from.as_deref().is_some_and(|sender| sender.is_empty() || sender == "<>") {
+        return Some("the envelope sender is empty: bounces and notices are not answered");
+    }
+    let envelope = email.envelope_from.as_deref().unwrap_or_default();
+    let target = recipient(email).map(|mailbox| mailbox.address.as_str()).unwrap_or_default();
+    if is_machine(&from.address) || is_machine(target) || local_part(envelope) == "mailer-daemon" {
+        return Some("the sender's address is a machine's, which reads no answers");
+    }
+    if own_addresses(email).any(|own| own.eq_ignore_ascii_case(&from.address) || own.eq_ignore_ascii_case(target)) {
+        return Some("the mail came from our own address");
+    }
+    let looped = |(name, value): &(String, String)| {
+        name.eq_ignore_ascii_case("x-loop") && own_addresses(email).any(|own| own.eq_ignore_ascii_case(value.trim()))
+    };
+    if email.headers.iter().any(looped) {
+        return Some("the mail has passed through our own address before (X-Loop)");
+    }
+    (email.references.len() > MAX_REFERENCES).then_some("the thread is too long to be anything but a loop")
+}
+
+/// `From`, or the one `Reply-To` of the same domain: another domain there is how answers are stolen.
+fn recipient(email: &Email) -> Option<&Mailbox> {
+    let from = email.from.first().filter(|mailbox| mailbox.address.contains('@'))?;
+    match email.reply_to.as_slice() {
+        [reply_to] if domain(&reply_to.address) == domain(&from.address) => Some(reply_to),
+        _ => Some(from),
+    }
+}
+
+/// The address that was written to: of the envelope, best one that the sender sees too.
+fn own_address(email: &Email) -> Option<&str> {
+    let seen = |own: &&str| email.to.iter().chain(&email.cc).any(|mailbox| mailbox.address.eq_ignore_ascii_case(own));
+    own_addresses(email).find(seen).or_else(|| own_addresses(email).next())
+}
+
+/// Those of the envelope; the first of `To` where the provider tells no envelope.
+fn own_addresses(email: &Email) -> impl Iterator<Item = &str> {
+    let shown = email.to.first().filter(|_| email.envelope_to.is_empty());
+    email.envelope_to.iter().map(String::as_str).chain(shown.map(|mailbox| mailbox.address.as_str()))
+}
+
+fn is_machine(address: &str) -> bool {
+    let local = local_part(address);
+    let letters: String = local.chars().filter(char::is_ascii_alphanumeric).collect();
+    matches!(letters.as_str(), "mailerdaemon" | "postmaster" | "listserv" | "majordomo" | "bounce" | "bounces")
+        || letters.starts_with("noreply")
+        || letters.starts_with("donotreply")
+        || letters.ends_with("noreply")
+        || letters.ends_with("donotreply")
+        || ["bounce+", "bounces+", "bounce-", "bounces-", "owner-"].iter().any(|start| local.starts_with(start))
+        || local.ends_with("-request")
+}
+
+fn local_part(address: &str) -> String {
+    address.rsplit_once('@').map_or(address, |(local, _)| local).to_ascii_lowercase()
+}
+
+fn domain(address: &str) -> Option<String> {
+    address.rsplit_once('@').map(|(_, domain)| domain.to_ascii_lowercase())
+}
+
+/// One `Re: `, whatever number of them, or of their kin in other languages, was there.
+fn reply_subject(subject: &str) -> String {
+    let mut rest = subject.trim();
+    while let Some((mark, after)) = rest.split_once(':') {
+        if !matches!(mark.trim().to_ascii_lowercase().as_str(), "re" | "aw" | "sv" | "antw") {
+            break;
+        }
+        rest = after.trim_start();
+    }
+    if rest.is_empty() { "Re: (no subject)".to_owned() } else { format!("Re: {rest}") }
+}
+
+fn quote(event: &AgentEvent, email: &Email) -> Option<Quote> {
+    let text = if email.new_text.trim().is_empty() { email.text.trim() } else { email.new_text.trim() };
+    if text.is_empty() {
+        return None;
+    }
+    let author = email.from.first().map(|from| from.name.clone().unwrap_or_else(|| from.address.clone()));
+    let lines: Vec<String> = text.lines().take(20).map(|line| line.chars().take(500).collect()).collect();
+    Some(Quote {
+        author: author.unwrap_or_else(|| "somebody".to_owned()),
+        at: email.date.unwrap_or(event.received_at),
+        text: lines.join("\n"),
+    })
+}
