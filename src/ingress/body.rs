@@ -77,12 +77,18 @@ impl<'a> Form<'a> {
             .map(|part| &*part.value)
     }
 
-    /// The plain fields as text, broken UTF-8 replaced.
+    /// The plain fields as text; see [`text`].
     #[must_use]
     pub fn text(&self) -> Vec<(String, String)> {
-        let lossy = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        self.fields().map(|part| (lossy(&part.name), lossy(&part.value))).collect()
+        self.fields().map(|part| (text(&part.name).into_owned(), text(&part.value).into_owned())).collect()
     }
+}
+
+/// Bytes as text; broken UTF-8 and NUL, which databases refuse, become U+FFFD.
+#[must_use]
+pub fn text(bytes: &[u8]) -> Cow<'_, str> {
+    let text = String::from_utf8_lossy(bytes);
+    if text.contains('\0') { Cow::Owned(text.replace('\0', "\u{fffd}")) } else { text }
 }
 
 /// Reads `application/x-www-form-urlencoded` (WHATWG URL, section 5.1); an escape that is none stands for itself.
@@ -141,7 +147,7 @@ const fn hex(digit: u8) -> Option<u8> {
     }
 }
 
-/// Reads JSON. A number that no 64-bit number holds stays as its text, in a string, rather than
+/// Reads JSON. NUL becomes U+FFFD. A number that no 64-bit number holds stays as its text, in a string, rather than
 /// becoming another number.
 ///
 /// # Errors
@@ -152,7 +158,54 @@ pub fn read_json(body: &[u8]) -> Result<Value, BodyFault> {
         return Err(BodyFault::NoJson);
     }
     let kept = keep_wide_numbers(body);
-    serde_json::from_slice(&kept).map_err(|fault| BodyFault::BadJson { line: fault.line(), column: fault.column() })
+    let mut value = serde_json::from_slice(&kept)
+        .or_else(|fault| lone_surrogates_replaced(&kept).map_or(Err(fault), |mended| serde_json::from_slice(&mended)))
+        .map_err(|fault| BodyFault::BadJson { line: fault.line(), column: fault.column() })?;
+    if body.windows(6).any(|six| six == b"\\u0000") {
+        replace_nul(&mut value);
+    }
+    Ok(value)
+}
+
+/// No deeper than the parser goes.
+fn replace_nul(value: &mut Value) {
+    match value {
+        Value::String(text) => *text = text.replace('\0', "\u{fffd}"),
+        Value::Array(values) => values.iter_mut().for_each(replace_nul),
+        Value::Object(fields) => {
+            let replaced = std::mem::take(fields).into_iter().map(|(name, mut value)| {
+                replace_nul(&mut value);
+                (name.replace('\0', "\u{fffd}"), value)
+            });
+            *fields = replaced.collect();
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+/// Escapes of half a surrogate pair, which JSON allows and no text can hold, as U+FFFD; `None` without any.
+/// Python writes them for bytes that are no UTF-8, such as in mail headers.
+fn lone_surrogates_replaced(body: &[u8]) -> Option<Vec<u8>> {
+    let unit = |at: usize| {
+        let digits = body.get(at..at + 6)?.strip_prefix(b"\\u")?;
+        digits.iter().try_fold(0_u16, |unit, digit| Some(unit << 4 | u16::from(hex(*digit)?)))
+    };
+    let mut mended = body.to_vec();
+    let mut at = 0;
+    while let Some(byte) = body.get(at) {
+        at += match (byte, unit(at), unit(at + 6)) {
+            (b'\\', Some(0xd800..=0xdbff), Some(0xdc00..=0xdfff)) => 12,
+            (b'\\', Some(0xd800..=0xdfff), _) => {
+                if let Some(digits) = mended.get_mut(at + 2..at + 6) {
+                    digits.copy_from_slice(b"fffd");
+                }
+                6
+            }
+            (b'\\', _, _) => 2,
+            _ => 1,
+        };
+    }
+    (mended != body).then_some(mended)
 }
 
 /// Puts quotes around numbers that would not survive.
@@ -239,5 +292,14 @@ mod tests {
             assert!(read_json(bad.as_bytes()).is_err(), "{bad}");
         }
         assert!(read_json(&b"[".repeat(100_000)).is_err());
+    }
+
+    #[test]
+    fn what_no_text_can_hold_is_replaced() {
+        assert_eq!(
+            read_json(br#"["\udc80 \ud83d\ude00 \ud83d\\ud83d"]"#).unwrap().to_string(),
+            "[\"\u{fffd} \u{1f600} \u{fffd}\\\\ud83d\"]"
+        );
+        assert_eq!(read_json(br#"{"a\u0000":["\u0000"]}"#).unwrap().to_string(), "{\"a\u{fffd}\":[\"\u{fffd}\"]}");
     }
 }

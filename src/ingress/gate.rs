@@ -1,9 +1,13 @@
 //! One source's front door: compiled once, asked for every request.
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use crate::{
-    domain::{source::SourceSpec, time::Timestamp},
+    crypto,
+    domain::{
+        source::SourceSpec,
+        time::{Span, Timestamp},
+    },
     ingress::{
         Answer, Inbound, LabelledSecret, Outcome, ParseFault, Parsed, Rejection,
         providers::{self, Provider},
@@ -23,8 +27,16 @@ pub struct Gate {
     hidden_headers: Arc<[String]>,
 }
 
+/// The widest time window that an operator may ask for: ids that stop replays are kept longer.
+const WIDEST_TOLERANCE: Span = Span(7 * 86_400_000);
+
+/// The longest key that is kept as it is, in bytes; of a longer one the hash is.
+const LONGEST_KEY: usize = 255;
+
+/// The longest name of an event, in characters.
+const LONGEST_KIND: usize = 128;
+
 /// A request that was believed. Only [`Gate::verify`] makes one.
-#[derive(Debug)]
 pub struct Verified<'a> {
     reading: Reading<'a>,
     proven: Proven,
@@ -49,6 +61,11 @@ impl Gate {
             return Err(format!(
                 "provider `{}` signs the URL it calls; set `public_url` to that URL, as it stands at the provider",
                 provider.name
+            ));
+        }
+        if spec.tolerance.is_some_and(|tolerance| tolerance > WIDEST_TOLERANCE) {
+            return Err(format!(
+                "`tolerance` is wider than {WIDEST_TOLERANCE}; repeats are only recognised for so long"
             ));
         }
         let own = provider.operator_defined;
@@ -113,7 +130,14 @@ impl Gate {
     /// # Errors
     /// It is not what the provider sends.
     pub fn parse(&self, verified: &Verified<'_>, at: Timestamp) -> Result<Parsed, ParseFault> {
-        (self.provider.parse)(verified, at)
+        let mut parsed = (self.provider.parse)(verified, at)?;
+        parsed.dedupe_key = bounded(parsed.dedupe_key);
+        parsed.content_key = parsed.content_key.map(bounded);
+        parsed.thread_key = parsed.thread_key.map(bounded);
+        if let Some((end, _)) = parsed.kind.char_indices().nth(LONGEST_KIND) {
+            parsed.kind.truncate(end);
+        }
+        Ok(parsed)
     }
 
     /// The answer that this provider expects.
@@ -158,5 +182,21 @@ impl<'a> Verified<'a> {
     #[must_use]
     pub fn is_signature_header(&self, name: &str) -> bool {
         self.hidden_headers.iter().any(|hidden| hidden == name)
+    }
+}
+
+fn bounded(key: String) -> String {
+    if key.len() <= LONGEST_KEY { key } else { format!("sha256:{}", crypto::sha256_hex(key.as_bytes())) }
+}
+
+impl fmt::Debug for Gate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Gate").field("provider", &self.provider.name).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Verified<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Verified").field("proven", &self.proven).finish_non_exhaustive()
     }
 }

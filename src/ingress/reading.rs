@@ -10,7 +10,6 @@ use crate::ingress::{
 };
 
 /// A request and what has been read of it so far.
-#[derive(Debug)]
 pub struct Reading<'a> {
     request: Inbound<'a>,
     payload_field: Option<&'static str>,
@@ -88,10 +87,10 @@ impl<'a> Reading<'a> {
         self.form().ok()?.last(name)
     }
 
-    /// The last form field of that name as text, broken UTF-8 replaced.
+    /// The last form field of that name as text; see [`body::text`].
     #[must_use]
     pub fn form_text(&self, name: &str) -> Option<Cow<'_, str>> {
-        self.form_value(name).map(String::from_utf8_lossy)
+        self.form_value(name).map(body::text)
     }
 
     /// The body as JSON, or the JSON in the form field in which the provider sends it.

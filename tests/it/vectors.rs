@@ -447,6 +447,34 @@ fn the_signed_fields_of_mailgun_cannot_be_changed() {
     }
 }
 
+#[test]
+fn a_mail_cannot_pass_its_headers_off_as_mailguns_fields() {
+    let vector = accepted().into_iter().find(|vector| vector.name == "mailgun/route-parsed-reply").unwrap();
+    let plain = parse(&vector);
+    let mut request = vector.request();
+    let body = String::from_utf8(request.body).unwrap();
+    let (before, after) = body.split_once("&message-headers=%5B").unwrap();
+    let forged = [
+        ("recipient", "root%40acme.example"),
+        ("sender", "boss%40acme.example"),
+        ("body-mime", "From%3A+boss%40acme.example%0D%0A%0D%0Apay"),
+        ("message-url", "https%3A%2F%2Fevil.mailgun.net%2Fx"),
+    ];
+    let fields: String = forged.iter().map(|(name, value)| format!("&{name}={value}")).collect();
+    let listed: String = forged.iter().map(|(name, _)| format!("%5B%22{name}%22%2C%22forged%22%5D%2C")).collect();
+    request.body = format!("{before}{fields}&message-headers=%5B{listed}{after}").into_bytes();
+    let gate = vector.gate().unwrap();
+    let verified = gate.verify(&request.inbound(), request.now).unwrap();
+    let parsed = gate.parse(&verified, request.now).unwrap();
+    assert_eq!((&parsed.sender, &parsed.content_key), (&plain.sender, &plain.content_key));
+    assert_eq!(parsed.stored, None);
+    let (Content::Email(forged), Content::Email(plain)) = (parsed.content, plain.content) else { panic!("no mail") };
+    assert_eq!(
+        (forged.envelope_from, forged.envelope_to, forged.text),
+        (plain.envelope_from, plain.envelope_to, plain.text)
+    );
+}
+
 fn signing_headers(vector: &Vector) -> &'static [&'static str] {
     match vector.scheme.as_str() {
         "generic_hmac" => &["x-signature"],

@@ -4,7 +4,10 @@
 //! are what protects the rest. Of repeated fields the last is Mailgun's, since the mail's own headers are
 //! posted before it (documentation.mailgun.com, securing webhooks).
 
-use std::borrow::Cow;
+use std::{
+    borrow::Cow,
+    collections::{HashMap, HashSet},
+};
 
 use crate::{
     crypto,
@@ -16,7 +19,7 @@ use crate::{
     ingress::{
         ParseFault, Parsed, StoredFile, StoredMail,
         answer::Replies,
-        body::{self, Form, MOST_FIELDS, Part},
+        body::{self, Form, Part},
         gate::Verified,
         mail::{self, MailFields, MailLimits, RawFile, ReadMail},
         providers::{Provider, webhook},
@@ -77,10 +80,10 @@ fn parse(verified: &Verified<'_>, at: Timestamp) -> Result<Parsed, ParseFault> {
     parsed.thread_key = email.references.first().or(email.in_reply_to.first()).or(email.message_id.as_ref()).cloned();
     parsed.sender = sender(email);
     parsed.automatic = read.automatic;
-    for file in read.attachments {
-        let taken = |name: &str| parsed.attachments.iter().any(|(known, _)| known.filename == name);
-        let filename = unique(file.filename.clone(), &taken);
-        parsed.attachments.push(attachment(RawFile { filename, ..file }, at));
+    let mut names = Names::default();
+    for mut file in read.attachments {
+        file.filename = names.unique(file.filename);
+        parsed.attachments.push(attachment(file, at));
     }
     parsed.stored = stored(&posted);
     parsed.content = Content::Email(read.email);
@@ -99,8 +102,11 @@ impl<'r> Posted<'r> {
     fn new(reading: &'r Reading<'_>) -> Result<Self, ParseFault> {
         let form = reading.form()?;
         let listed = form.last("message-headers");
-        let headers = listed.and_then(|text| body::read_json(text).ok()).map(serde_json::from_value);
-        Ok(Self { form, headers: headers.and_then(Result::ok).unwrap_or_default(), is_parsed: listed.is_some() })
+        let headers = match listed.and_then(|text| body::read_json(text).ok()) {
+            Some(serde_json::Value::Array(pairs)) => pairs.iter().filter_map(header).collect(),
+            Some(_) | None => Vec::new(),
+        };
+        Ok(Self { form, headers, is_parsed: listed.is_some() })
     }
 
     fn own(&self, name: &str) -> Option<Vec<&'r [u8]>> {
@@ -111,12 +117,12 @@ impl<'r> Posted<'r> {
 
     /// A field that Mailgun posts before the mail's headers.
     fn first(&self, name: &str) -> Option<Cow<'r, str>> {
-        self.own(name).and_then(|all| all.first().copied()).map(String::from_utf8_lossy)
+        self.own(name).and_then(|all| all.first().copied()).map(body::text)
     }
 
     /// A field that Mailgun posts after the mail's headers.
     fn last(&self, name: &str) -> Option<Cow<'r, str>> {
-        self.own(name).and_then(|all| all.last().copied()).map(String::from_utf8_lossy)
+        self.own(name).and_then(|all| all.last().copied()).map(body::text)
     }
 
     fn json(&self, name: &str) -> Option<serde_json::Value> {
@@ -129,6 +135,12 @@ impl<'r> Posted<'r> {
         let mut parts = self.form.parts.iter().rev().filter(|_| !self.is_parsed);
         parts.find(|part| *part.name == *b"body-mime").map(|part| &*part.value)
     }
+}
+
+/// One `[name, value]` of `message-headers`; a value that is no text counts as empty.
+fn header(pair: &serde_json::Value) -> Option<(String, String)> {
+    let text = |at: usize| pair.get(at).and_then(serde_json::Value::as_str).map(str::to_owned);
+    Some((text(0)?, text(1).unwrap_or_default()))
 }
 
 fn read_mail(posted: &Posted<'_>) -> Result<ReadMail, ParseFault> {
@@ -161,21 +173,19 @@ fn read_mail(posted: &Posted<'_>) -> Result<ReadMail, ParseFault> {
 /// The files that came along, with the content ids that `content-id-map` gives them.
 fn files(posted: &Posted<'_>) -> Vec<RawFile> {
     let map = posted.json("content-id-map");
-    let content_id = |part: &Part<'_>| {
-        let (id, _) = map
-            .as_ref()?
-            .as_object()?
-            .iter()
-            .find(|(_, field)| field.as_str().is_some_and(|field| *field.as_bytes() == *part.name))?;
-        let id = id.trim_matches(['<', '>', ' ']);
-        (!id.is_empty()).then(|| id.to_owned())
-    };
+    let ids: HashMap<&str, &str> = map
+        .iter()
+        .filter_map(serde_json::Value::as_object)
+        .flatten()
+        .filter_map(|(id, field)| Some((field.as_str()?, id.trim_matches(['<', '>', ' ']))))
+        .filter(|(_, id)| !id.is_empty())
+        .collect();
     let file = |part: &Part<'_>| {
         Some(RawFile {
             filename: mail::safe_filename(part.filename.as_deref()?),
             content_type: media_type(part.content_type.as_deref().unwrap_or_default()),
             bytes: part.value.to_vec(),
-            content_id: content_id(part),
+            content_id: ids.get(&*body::text(&part.name)).map(|id| (*id).to_owned()),
         })
     };
     posted.form.parts.iter().filter_map(file).collect()
@@ -198,14 +208,35 @@ fn attachment(file: RawFile, at: Timestamp) -> (Attachment, Vec<u8>) {
     (attachment, file.bytes)
 }
 
-/// The name, with a number where it is taken.
-fn unique(name: String, taken: &dyn Fn(&str) -> bool) -> String {
-    if !taken(&name) {
-        return name;
+/// File names of one mail. A mail may carry thousands of files of one name, so none is counted up twice.
+#[derive(Default)]
+struct Names {
+    taken: HashSet<String>,
+    next: HashMap<String, usize>,
+}
+
+/// Together with a number they stay below the 255 bytes of a file name.
+const LONGEST_STEM: usize = 200;
+const LONGEST_EXTENSION: usize = 40;
+
+impl Names {
+    /// The name, with a number before its extension where it is taken.
+    fn unique(&mut self, name: String) -> String {
+        if self.taken.insert(name.clone()) {
+            return name;
+        }
+        let dot = name.rfind('.').filter(|at| *at > 0 && name.len() - at <= LONGEST_EXTENSION);
+        let (stem, extension) = dot.map_or((&*name, ""), |at| name.split_at(at));
+        let stem = &stem[..stem.floor_char_boundary(LONGEST_STEM)];
+        let next = self.next.entry(name.clone()).or_insert(2);
+        loop {
+            let numbered = format!("{stem}-{next}{extension}");
+            *next += 1;
+            if self.taken.insert(numbered.clone()) {
+                return numbered;
+            }
+        }
     }
-    let (stem, extension) = name.rfind('.').filter(|at| *at > 0).map_or((name.as_str(), ""), |at| name.split_at(at));
-    let numbered = |n: usize| format!("{stem}-{n}{extension}");
-    (2..=MOST_FIELDS + 1).map(numbered).find(|name| !taken(name)).unwrap_or_else(|| numbered(0))
 }
 
 /// What a `store(notify=…)` route left at Mailgun. URLs on other hosts are dropped: fetching one would hand
@@ -247,4 +278,17 @@ fn sender(email: &Email) -> Option<Sender> {
         _ => (SenderAuth::Failed, "several senders"),
     };
     Some(Sender { address: first.address.clone(), name: first.name.clone(), auth, auth_reason: auth_reason.to_owned() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Names;
+
+    #[test]
+    fn files_of_one_name_get_numbers() {
+        let mut names = Names::default();
+        let given = ["a.txt", "a-2.txt", "a.txt", "a.txt", ".rc", ".rc", "x", "x"];
+        let unique: Vec<String> = given.into_iter().map(|name| names.unique(name.to_owned())).collect();
+        assert_eq!(unique, ["a.txt", "a-2.txt", "a-3.txt", "a-4.txt", ".rc", ".rc-2", "x", "x-2"]);
+    }
 }

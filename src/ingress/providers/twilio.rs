@@ -12,6 +12,7 @@ use crate::{
     ingress::{
         ParseFault, Parsed,
         answer::{Replies, ReplyForm},
+        body,
         gate::Verified,
         providers::{Provider, webhook},
         signature::scheme::{Algorithm, Condition, Encoding, Hash, Scheme, UrlForm},
@@ -74,7 +75,7 @@ fn parse(verified: &Verified<'_>, _at: Timestamp) -> Result<Parsed, ParseFault> 
         reading.form()?;
     }
     let field = |name: &str| -> Option<Cow<'_, str>> {
-        if is_get { reading.query_value(name).map(String::from_utf8_lossy) } else { reading.form_text(name) }
+        if is_get { reading.query_value(name).map(body::text) } else { reading.form_text(name) }
     };
     let owned = |name: &str| field(name).unwrap_or_default().into_owned();
     let status = field("MessageStatus").filter(|status| status != "received");

@@ -11,9 +11,6 @@ use crate::{
     ingress::{ParseFault, Parsed, body::BodyFault, gate::Verified},
 };
 
-/// The longest dedupe key that is kept as it is, in bytes.
-const LONGEST_KEY: usize = 255;
-
 /// What stands in the name of a header that may carry a credential.
 const CREDENTIAL_PARTS: &[&str] =
     &["authorization", "cookie", "signature", "secret", "hmac", "password", "api-key", "apikey", "credential"];
@@ -48,8 +45,7 @@ pub fn parsed(verified: &Verified<'_>, kind: String, content: Content) -> Parsed
 fn dedupe_key(verified: &Verified<'_>) -> String {
     let request = verified.request();
     match verified.replay_id() {
-        Some(id) if id.len() <= LONGEST_KEY => id.to_owned(),
-        Some(id) => format!("sha256:{}", crypto::sha256_hex(id.as_bytes())),
+        Some(id) => id.to_owned(),
         None if request.body.is_empty() && request.url.contains('?') => {
             format!("sha256:{}", crypto::sha256_hex(request.url.as_bytes()))
         }
