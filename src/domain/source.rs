@@ -79,7 +79,8 @@ pub struct SourceSpec {
     pub insecure: bool,
     /// How the sender signs, for `provider = "hmac"`.
     pub signature: Option<SignatureSpec>,
-    /// Values that a scheme reads as `config:NAME`.
+    /// Values that a scheme reads as `config:NAME`. `allow_short_secret = "true"` admits a secret of fewer
+    /// than 8 bytes, where the provider hands out such.
     pub options: BTreeMap<String, String>,
 }
 

@@ -1,8 +1,20 @@
 //! Requests from outside: verified over their raw bytes, then parsed. Pure: no I/O, no clock, no state.
 
+pub mod answer;
+pub mod body;
+pub mod gate;
+pub mod mail;
+pub mod multipart;
+pub mod providers;
+pub mod reading;
+pub mod signature;
+
 use crate::{
     crypto::Secret,
-    domain::event::{Attachment, Content, Sender},
+    domain::{
+        event::{Attachment, Content, Sender},
+        id::{EventId, RunId},
+    },
 };
 
 /// A request as it came, before anyone believes it.
@@ -41,6 +53,9 @@ pub struct Rejection {
 pub struct Parsed {
     /// The provider's id of this delivery, or `sha256:` and the body's hash.
     pub dedupe_key: String,
+    /// A second key for what the request is about, when the provider may send the same thing under several
+    /// ids: one mail for one recipient. Two events with the same one are one event.
+    pub content_key: Option<String>,
     /// See `AgentEvent::kind`.
     pub kind: String,
     /// See `AgentEvent::thread_key`.
@@ -55,6 +70,84 @@ pub struct Parsed {
     pub content: Content,
     /// Files with their bytes.
     pub attachments: Vec<(Attachment, Vec<u8>)>,
+    /// What stayed at the provider instead of coming along.
+    pub stored: Option<StoredMail>,
+}
+
+/// A mail that the provider keeps for a while (Mailgun: three days) and whose files were not sent.
+/// Every URL is on the provider's own hosts; anything else was dropped.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StoredMail {
+    /// Where the whole message is, for a request with the provider's API key.
+    pub message_url: Option<String>,
+    /// The files, in order.
+    pub files: Vec<StoredFile>,
+}
+
+/// A file that the provider keeps.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StoredFile {
+    /// A safe base name.
+    pub filename: String,
+    /// The declared media type in lower case, without parameters.
+    pub content_type: String,
+    /// Bytes, as the provider says.
+    pub size: u64,
+    /// Where it is.
+    pub url: String,
+}
+
+/// Why a believed request makes no event. It is kept as `rejected`.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{code}: {detail}")]
+pub struct ParseFault {
+    /// Stable: `malformed_json`, `malformed_multipart`, `malformed_mail`, `missing_field`, …
+    pub code: &'static str,
+    /// What was expected; no secrets.
+    pub detail: String,
+}
+
+/// What became of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Stored, and these runs wait.
+    Accepted {
+        /// The event.
+        event: EventId,
+        /// In the order of the triggers.
+        runs: Vec<RunId>,
+    },
+    /// It was here before.
+    Duplicate {
+        /// The first one's event.
+        event: EventId,
+        /// The first one's runs.
+        runs: Vec<RunId>,
+    },
+    /// Stored, and nothing starts.
+    Ignored {
+        /// The event.
+        event: EventId,
+        /// Why nothing starts.
+        why: String,
+    },
+    /// Not believed; the code stays with us.
+    Unauthorized(&'static str),
+    /// Believed, and of no use.
+    Malformed {
+        /// See [`ParseFault::code`].
+        code: &'static str,
+        /// See [`ParseFault::detail`].
+        detail: String,
+        /// What it is kept as.
+        event: Option<EventId>,
+    },
+    /// More bytes than the server reads.
+    TooLarge,
+    /// More requests than the source may send.
+    Busy,
+    /// It could not be stored; nothing is remembered.
+    Unavailable,
 }
 
 /// An answer to a sender.
@@ -66,4 +159,8 @@ pub struct Answer {
     pub content_type: &'static str,
     /// The body.
     pub body: String,
+    /// After how many seconds the sender should come back (`Retry-After`).
+    pub retry_after_s: Option<u32>,
+    /// Further header lines that the provider asks for.
+    pub headers: &'static [(&'static str, &'static str)],
 }

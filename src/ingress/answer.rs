@@ -1,0 +1,105 @@
+//! What senders hear. The codes are those on which each provider does, or stops, sending again.
+
+use serde_json::{Value, json};
+
+use crate::{
+    domain::id::{EventId, RunId},
+    ingress::{Answer, Outcome},
+};
+
+/// How a provider wants to be answered.
+#[derive(Clone, Copy, Debug)]
+pub struct Replies {
+    /// Status for what was stored and starts runs.
+    pub accepted: u16,
+    /// Status for what is not believed.
+    pub refused: u16,
+    /// Status for what is believed and of no use.
+    pub malformed: u16,
+    /// What stands in the body of a 2xx.
+    pub form: ReplyForm,
+    /// Header lines of a refusal.
+    pub refused_headers: &'static [(&'static str, &'static str)],
+}
+
+/// What stands in the body of a 2xx.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReplyForm {
+    /// Ids and status as JSON.
+    Json,
+    /// TwiML that says nothing back; Twilio reports any other body as an error (12300).
+    EmptyTwiml,
+}
+
+impl Replies {
+    /// 202, 401, 400, JSON: what rows start from.
+    pub const STANDARD: Self =
+        Self { accepted: 202, refused: 401, malformed: 400, form: ReplyForm::Json, refused_headers: &[] };
+
+    /// The answer to a request of that outcome.
+    #[must_use]
+    pub fn answer(&self, outcome: &Outcome) -> Answer {
+        match outcome {
+            Outcome::Accepted { event, runs } => self.success(self.accepted, &ids(event, runs, "accepted")),
+            Outcome::Duplicate { event, runs } => self.success(200, &ids(event, runs, "duplicate")),
+            Outcome::Ignored { event, why } => {
+                self.success(200, &json!({ "event": event, "runs": [], "status": "ignored", "why": why }))
+            }
+            Outcome::Unauthorized(_) => Answer {
+                headers: self.refused_headers,
+                ..problem(self.refused, "unauthorized", "the request could not be verified", None)
+            },
+            Outcome::Malformed { code, detail, event } => problem(self.malformed, code, detail, event.as_ref()),
+            Outcome::TooLarge => problem(413, "too_large", "the request is larger than this server reads", None),
+            Outcome::Busy => later(problem(429, "too_many_requests", "the source sends too fast", None), 10),
+            Outcome::Unavailable => {
+                later(problem(503, "unavailable", "the request could not be stored; send it again", None), 10)
+            }
+        }
+    }
+
+    fn success(&self, status: u16, body: &Value) -> Answer {
+        match self.form {
+            ReplyForm::Json => plain(status, "application/json", body.to_string()),
+            ReplyForm::EmptyTwiml => plain(200, "text/xml", "<Response></Response>".to_owned()),
+        }
+    }
+}
+
+/// An answer without any extras.
+#[must_use]
+pub const fn plain(status: u16, content_type: &'static str, body: String) -> Answer {
+    Answer { status, content_type, body, retry_after_s: None, headers: &[] }
+}
+
+fn ids(event: &EventId, runs: &[RunId], status: &str) -> Value {
+    json!({ "event": event, "runs": runs, "status": status })
+}
+
+/// RFC 9457, with our stable `code`.
+fn problem(status: u16, code: &str, detail: &str, event: Option<&EventId>) -> Answer {
+    let mut body =
+        json!({ "type": "about:blank", "title": title(status), "status": status, "code": code, "detail": detail });
+    if let (Some(event), Value::Object(fields)) = (event, &mut body) {
+        fields.insert("event".to_owned(), json!(event));
+    }
+    plain(status, "application/problem+json", body.to_string())
+}
+
+fn later(answer: Answer, seconds: u32) -> Answer {
+    Answer { retry_after_s: Some(seconds), ..answer }
+}
+
+const fn title(status: u16) -> &'static str {
+    match status {
+        400 => "Bad Request",
+        401 => "Unauthorized",
+        403 => "Forbidden",
+        406 => "Not Acceptable",
+        413 => "Content Too Large",
+        422 => "Unprocessable Content",
+        429 => "Too Many Requests",
+        503 => "Service Unavailable",
+        _ => "Error",
+    }
+}

@@ -1,0 +1,202 @@
+//! One source's front door: compiled once, asked for every request.
+
+use std::{fmt, sync::Arc};
+
+use crate::{
+    crypto,
+    domain::{
+        source::SourceSpec,
+        time::{Span, Timestamp},
+    },
+    ingress::{
+        Answer, Inbound, LabelledSecret, Outcome, ParseFault, Parsed, Rejection,
+        providers::{self, Provider},
+        reading::Reading,
+        signature::{
+            engine::{Engine, Proven, Setup},
+            scheme::Scheme,
+        },
+    },
+};
+
+/// Verifies and parses the requests of one source.
+pub struct Gate {
+    provider: &'static Provider,
+    engine: Engine,
+    public_url: String,
+    hidden_headers: Arc<[String]>,
+}
+
+/// The widest time window that an operator may ask for: ids that stop replays are kept longer.
+const WIDEST_TOLERANCE: Span = Span(7 * 86_400_000);
+
+/// The longest key that is kept as it is, in bytes; of a longer one the hash is.
+const LONGEST_KEY: usize = 255;
+
+/// The longest name of an event, in characters.
+const LONGEST_KIND: usize = 128;
+
+/// A request that was believed. Only [`Gate::verify`] makes one.
+pub struct Verified<'a> {
+    reading: Reading<'a>,
+    proven: Proven,
+    hidden_headers: Arc<[String]>,
+}
+
+impl Gate {
+    /// Makes a source ready. `public_url` is the URL that the sender calls, to the letter.
+    ///
+    /// # Errors
+    /// What is wrong with the source and what to do about it.
+    #[expect(clippy::needless_pass_by_value, reason = "the caller's copies are wiped when this returns")]
+    pub fn new(spec: &SourceSpec, public_url: &str, secrets: Vec<LabelledSecret>) -> Result<Self, String> {
+        let provider = providers::find(&spec.provider)?;
+        if secrets.is_empty() && !spec.insecure {
+            return Err(format!(
+                "provider `{}` needs a secret; set `secret = {{ env = \"NAME\" }}`, or `insecure = true` to accept unsigned requests on loopback",
+                provider.name
+            ));
+        }
+        if provider.signs_url && !(public_url.starts_with("https://") || public_url.starts_with("http://")) {
+            return Err(format!(
+                "provider `{}` signs the URL it calls; set `public_url` to that URL, as it stands at the provider",
+                provider.name
+            ));
+        }
+        if spec.tolerance.is_some_and(|tolerance| tolerance > WIDEST_TOLERANCE) {
+            return Err(format!(
+                "`tolerance` is wider than {WIDEST_TOLERANCE}; repeats are only recognised for so long"
+            ));
+        }
+        let own = provider.operator_defined;
+        if spec.signature.is_some() && own.is_none() {
+            return Err(format!(
+                "provider `{}` signs in its own way; remove `signature`, or use `provider = \"hmac\"`",
+                provider.name
+            ));
+        }
+        let build = |schemes: &[Scheme<'_>]| {
+            Engine::new(&Setup { schemes, secrets: &secrets, tolerance: spec.tolerance, options: &spec.options })
+        };
+        let engine = match own {
+            Some(own) => own(spec, &build)?,
+            None => build(provider.schemes)?,
+        };
+        let public_url = public_url.split('#').next().unwrap_or_default().to_owned();
+        let hidden_headers = engine.signature_headers().map(str::to_ascii_lowercase).collect();
+        Ok(Self { provider, engine, public_url, hidden_headers })
+    }
+
+    /// The public URL with the query of a request, to the letter: what [`Inbound::url`] wants. A query in the
+    /// configured URL stands in for a request that has none.
+    #[must_use]
+    pub fn url(&self, query: Option<&str>) -> String {
+        match (query, self.public_url.split_once('?')) {
+            (None, _) => self.public_url.clone(),
+            (Some(query), Some((base, _))) => format!("{base}?{query}"),
+            (Some(query), None) => format!("{}?{query}", self.public_url),
+        }
+    }
+
+    /// Refuses, before the body is read, what can never be believed.
+    ///
+    /// # Errors
+    /// No header carries a signature, and the scheme wants one there.
+    pub fn early(&self, headers: &[(String, Vec<u8>)]) -> Result<(), Rejection> {
+        if self.engine.may_verify(headers) {
+            return Ok(());
+        }
+        Err(Rejection { code: "missing_signature", detail: "no header carries a signature".to_owned() })
+    }
+
+    /// Verifies a request over its raw bytes.
+    ///
+    /// # Errors
+    /// Why it is not believed.
+    pub fn verify<'a>(&self, request: &Inbound<'a>, now: Timestamp) -> Result<Verified<'a>, Rejection> {
+        let reading = Reading::new(*request, self.provider.payload_field);
+        let proven = self.engine.verify(&reading, now)?;
+        Ok(Verified { reading, proven, hidden_headers: Arc::clone(&self.hidden_headers) })
+    }
+
+    /// The answer to a handshake or ping, which is recorded and starts nothing.
+    #[must_use]
+    pub fn handshake(&self, verified: &Verified<'_>) -> Option<Answer> {
+        (self.provider.handshake)(verified)
+    }
+
+    /// What the request says. `at` is when it had been read in full.
+    ///
+    /// # Errors
+    /// It is not what the provider sends.
+    pub fn parse(&self, verified: &Verified<'_>, at: Timestamp) -> Result<Parsed, ParseFault> {
+        let mut parsed = (self.provider.parse)(verified, at)?;
+        parsed.dedupe_key = bounded(parsed.dedupe_key);
+        parsed.content_key = parsed.content_key.map(bounded);
+        parsed.thread_key = parsed.thread_key.map(bounded);
+        if let Some((end, _)) = parsed.kind.char_indices().nth(LONGEST_KIND) {
+            parsed.kind.truncate(end);
+        }
+        Ok(parsed)
+    }
+
+    /// The answer that this provider expects.
+    #[must_use]
+    pub fn answer(&self, outcome: &Outcome) -> Answer {
+        self.provider.replies.answer(outcome)
+    }
+}
+
+impl<'a> Verified<'a> {
+    /// The request as it came.
+    #[must_use]
+    pub const fn request(&self) -> Inbound<'a> {
+        self.reading.request()
+    }
+
+    /// Views of the request, each made once.
+    #[must_use]
+    pub const fn reading(&self) -> &Reading<'a> {
+        &self.reading
+    }
+
+    /// The label of the secret that matched; `unsigned` on an insecure source.
+    #[must_use]
+    pub fn secret_label(&self) -> &str {
+        &self.proven.label
+    }
+
+    /// The provider's id of this delivery, the same when it sends again.
+    #[must_use]
+    pub fn replay_id(&self) -> Option<&str> {
+        self.proven.replay_id.as_deref()
+    }
+
+    /// The provider's own name of the event.
+    #[must_use]
+    pub fn event(&self) -> Option<&str> {
+        self.proven.event.as_deref()
+    }
+
+    /// Whether a header (in lower case) carries this source's signature.
+    #[must_use]
+    pub fn is_signature_header(&self, name: &str) -> bool {
+        self.hidden_headers.iter().any(|hidden| hidden == name)
+    }
+}
+
+fn bounded(key: String) -> String {
+    if key.len() <= LONGEST_KEY { key } else { format!("sha256:{}", crypto::sha256_hex(key.as_bytes())) }
+}
+
+impl fmt::Debug for Gate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Gate").field("provider", &self.provider.name).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Verified<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Verified").field("proven", &self.proven).finish_non_exhaustive()
+    }
+}
