@@ -1,5 +1,7 @@
 //! Requests from outside: verified over their raw bytes, then parsed. Pure: no I/O, no clock, no state.
 
+pub mod mail;
+
 use crate::{
     crypto::Secret,
     domain::event::{Attachment, Content, Sender},

@@ -1,0 +1,129 @@
+//! One mail, raw or in a provider's fields, read into [`Email`].
+//!
+//! Nothing in a mail is believed: its structure is checked before it is parsed, it is parsed on a thread with a
+//! deep stack, and everything that could break a terminal, a path or a header is taken out of what is kept.
+
+mod automatic;
+mod body;
+mod check;
+mod clean;
+mod decode;
+mod head;
+mod html;
+mod json;
+mod name;
+mod params;
+mod reply;
+
+use crate::domain::event::Email;
+
+pub use check::{MailFault, MailLimits};
+pub use json::to_json;
+pub use name::safe_filename;
+pub use reply::{Segment, SegmentKind, segments};
+
+use body::Bodies;
+use head::Head;
+
+/// Stack of the thread that parses one mail. The parser's tree nests with the mail and is dropped by recursion;
+/// the structure check leaves far less nesting than fits.
+const STACK_BYTES: usize = 64 * 1024 * 1024;
+
+/// A mail as read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ReadMail {
+    /// What it says.
+    pub email: Email,
+    /// Its files in order: every part that is not shown as text, forwarded mails included.
+    pub attachments: Vec<RawFile>,
+    /// Why it was made by a machine, in words; `None` for people.
+    pub automatic: Option<String>,
+}
+
+/// A file of a mail.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RawFile {
+    /// A safe base name (see [`safe_filename`]), unique in its mail.
+    pub filename: String,
+    /// The declared media type in lower case, without parameters; never sniffed.
+    pub content_type: String,
+    /// The bytes with the transfer encoding undone and nothing else.
+    pub bytes: Vec<u8>,
+    /// `Content-ID` without angle brackets.
+    pub content_id: Option<String>,
+}
+
+/// A mail in the fields of a provider that has parsed it already.
+#[derive(Clone, Debug, Default)]
+pub struct MailFields {
+    /// Header lines in order, decoded or not.
+    pub headers: Vec<(String, String)>,
+    /// SMTP MAIL FROM; empty for the null sender.
+    pub envelope_from: Option<String>,
+    /// SMTP RCPT TO.
+    pub envelope_to: Vec<String>,
+    /// The text/plain part.
+    pub text: Option<String>,
+    /// The text/html part.
+    pub html: Option<String>,
+    /// What the provider takes for the new text; used only when there is no body.
+    pub stripped_text: Option<String>,
+    /// Its files; names are made safe and unique here.
+    pub files: Vec<RawFile>,
+}
+
+/// Reads a raw RFC 5322 mail. Blocks for the time of one parse, on a thread of its own: callers bound how many
+/// mails they read at once.
+///
+/// # Errors
+/// When the mail breaks a limit or has nothing that is a header or a body; it will never be readable.
+pub fn read_mime(raw: &[u8], limits: &MailLimits) -> Result<ReadMail, MailFault> {
+    let raw = check::without_wrapping(raw);
+    check::structure(raw, limits)?;
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().name("read-mail".to_owned()).stack_size(STACK_BYTES);
+        let reader = thread.spawn_scoped(scope, || read_checked(raw, limits)).map_err(|_| MailFault::NoThread)?;
+        reader.join().map_err(|_| MailFault::Unreadable)?
+    })
+}
+
+/// Reads a mail that a provider has parsed.
+pub fn from_fields(fields: MailFields) -> ReadMail {
+    let headers = fields.headers.into_iter().map(|(name, value)| (name, value.into_bytes())).collect();
+    let text = [fields.text, fields.stripped_text.filter(|_| fields.html.is_none())];
+    let text = text.into_iter().flatten().find(|text| !text.trim().is_empty());
+    let bodies = Bodies { text: text.unwrap_or_default(), html: fields.html, files: fields.files };
+    let mut mail = assemble(&Head::read(headers), bodies);
+    let envelope_from = fields.envelope_from.map(|address| head::bare_address(&address));
+    if envelope_from.as_deref() == Some("") && mail.automatic.is_none() {
+        mail.automatic = Some(automatic::NULL_SENDER.to_owned());
+    }
+    mail.email.envelope_from = envelope_from.or(mail.email.envelope_from);
+    mail.email.envelope_to = fields.envelope_to.iter().map(|address| head::bare_address(address)).collect();
+    mail
+}
+
+fn read_checked(raw: &[u8], limits: &MailLimits) -> Result<ReadMail, MailFault> {
+    let message = mail_parser::MessageParser::default().parse(raw).ok_or(MailFault::Unreadable)?;
+    check::parts(&message, limits)?;
+    let root = message.parts.first().ok_or(MailFault::Unreadable)?;
+    let headers = root.headers.iter().map(|header| (header.name().to_owned(), body::raw_value(raw, header).to_vec()));
+    let head = Head::read(headers.collect());
+    if head.is_empty() && message.parts.iter().all(|part| part.is_empty()) {
+        return Err(MailFault::Unreadable);
+    }
+    Ok(assemble(&head, body::read(raw, &message)))
+}
+
+fn assemble(head: &Head, bodies: Bodies) -> ReadMail {
+    let mut email = head.email();
+    let plain = clean::text(&bodies.text);
+    let html = bodies.html.filter(|html| !html.trim().is_empty());
+    email.text = match &html {
+        Some(html) if plain.trim().is_empty() => clean::text(&html::to_text(html)),
+        Some(_) | None => plain,
+    };
+    email.new_text = reply::new_text(&email.text);
+    email.html = html;
+    ReadMail { automatic: automatic::reason(head, &email), email, attachments: name::unique(bodies.files) }
+}
