@@ -4,6 +4,7 @@
 
 mod fixtures;
 mod hostile;
+mod replies;
 mod traps;
 
 use postern::ingress::mail::{MailFault, MailLimits, ReadMail, read_mime};

@@ -36,7 +36,7 @@ pub(super) fn ending_at(lines: &[Line<'_>], end: usize, floor: usize) -> Option<
         if joined.len() > BYTES {
             break;
         }
-        if is_complete(&joined, before_quote) {
+        if (Candidate { text: &joined, before_quote }).is_complete() {
             found = Some(start);
             break;
         }
@@ -89,14 +89,39 @@ fn has_abbreviation_end(body: &str) -> bool {
     body.ends_with('.') && moment(body).numbers > 0
 }
 
-/// Says who and when by itself.
-fn is_complete(joined: &str, before_quote: bool) -> bool {
-    let lower = joined.to_lowercase();
-    let (address, when, verb) = (has_address(joined), moment(joined), words::has_verb(&lower));
-    let dated = when.is_date();
-    (dated && (address || verb || (when.date && when.time && joined.contains(" GMT"))))
-        || (address && when.time && verb)
-        || (before_quote && verb && address && balanced(joined) && !lower.starts_with('<'))
+/// Joined lines that may introduce a quote.
+struct Candidate<'a> {
+    text: &'a str,
+    before_quote: bool,
+}
+
+impl Candidate<'_> {
+    /// Says who and when by itself. Where no quoted lines follow, everything after it would be cut off, so it must
+    /// also be built as mail programs build it: prose ends with colons too.
+    fn is_complete(&self) -> bool {
+        let lower = self.text.to_lowercase();
+        let (address, when, verb) = (has_address(self.text), moment(self.text), words::has_verb(&lower));
+        let dated = when.is_date();
+        let gmail = dated && when.time && self.text.contains(" GMT");
+        if self.before_quote {
+            let named = verb && address && balanced(self.text) && !lower.starts_with('<');
+            return (dated && (address || verb)) || (address && when.time && verb) || named || gmail;
+        }
+        let built = address || when.time || words::has_opener(&lower);
+        let colon = self.text.trim_end_matches(['*', '_', ' ', '"']).ends_with([':', '：']);
+        let closed = colon || self.text.ends_with("--") || (words::has_opener(&lower) && address);
+        (dated && verb && built && closed)
+            || (address && when.time && verb && closed)
+            || gmail
+            || (dated && when.time && self.ends_with_mailbox())
+    }
+
+    /// Ends with `<a@b>:`, at most a word between: the form without a verb.
+    fn ends_with_mailbox(&self) -> bool {
+        let Some((before, after)) = self.text.rsplit_once('>') else { return false };
+        let in_brackets = before.rsplit_once('<').is_some_and(|(_, inner)| has_address(inner));
+        in_brackets && after.chars().count() <= 20 && after.matches([':', '：']).count() == 1
+    }
 }
 
 /// Enough when quoted lines come next.
@@ -142,6 +167,10 @@ mod tests {
 
     #[test]
     fn prose_is_no_attribution() {
+        assert_eq!(starts("Please move the 14:00 meeting of 14 Jan 2025 with bob@e.org to:\na", 0), None);
+        assert_eq!(starts("2025-01-14 09:12 ERROR bob@e.org: failed to do these:\na", 0), None);
+        assert_eq!(starts("The customer wrote on 2025-01-14 that:\na", 0), None);
+        assert_eq!(starts("These 2025 items describe bob@e.org:\na", 0), None);
         assert_eq!(starts("On Monday I wrote:\nthat the price is fixed", 0), None);
         assert_eq!(starts("Am Montag um 9 Uhr schrieb der Kunde folgendes:\ner will", 0), None);
     }

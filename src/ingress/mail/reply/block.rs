@@ -29,11 +29,16 @@ pub(super) fn at(lines: &[Line<'_>], at: usize) -> Option<Boundary> {
     let block = next.and_then(|next| header(lines, next));
     if let Some(title) = dashed_title(line.body) {
         let lower = title.to_lowercase();
-        if words::is_forward(&lower) {
-            return Some(Boundary::Forward(block.map_or(at + 1, |block| block.end)));
+        let end = block.as_ref().map_or(at + 1, |block| block.end);
+        // Headings stand between dashes too: without headers below, the dashes must be many and the words known.
+        let rule = is_framed(line.body);
+        if words::is_forward(&lower) && (rule || block.is_some()) {
+            return Some(Boundary::Forward(end));
         }
-        if words::is_original(&lower) || block.as_ref().is_some_and(|block| block.labels >= 2) {
-            return Some(Boundary::Quote(block.map_or(at + 1, |block| block.end)));
+        let headed =
+            block.as_ref().is_some_and(|block| block.labels >= 2 || (block.labels == 1 && words::is_original(&lower)));
+        if headed || (rule && words::is_original(&lower)) {
+            return Some(Boundary::Quote(end));
         }
     }
     let lower = line.body.to_lowercase();
@@ -126,6 +131,13 @@ fn dashed_title(body: &str) -> Option<&str> {
         && !body.starts_with("* ")
         && (body.ends_with("--") || body.ends_with("- -") || body.ends_with(['–', '—', '_', '=', '─']) || start >= 5))
         .then_some(title)
+}
+
+/// Between at least four dashes on either side.
+fn is_framed(body: &str) -> bool {
+    let dash = |c: &char| matches!(c, '-' | '–' | '—' | '_' | '=' | '*' | '─');
+    let bare: String = body.chars().filter(|c| *c != ' ').collect();
+    bare.chars().take_while(dash).count() >= 4 && bare.chars().rev().take_while(dash).count() >= 4
 }
 
 /// A line of dashes or underscores alone.

@@ -19,7 +19,10 @@ const OPENERS: &[&str] = &[
 
 /// Whether an attribution's verb stands in a text (in lower case).
 pub(super) fn has_verb(lower: &str) -> bool {
-    VERBS.iter().any(|verb| lower.contains(verb))
+    VERBS.iter().any(|verb| {
+        let spaced = verb.starts_with(|c: char| c < '\u{e00}');
+        lower.match_indices(verb).any(|(at, _)| !spaced || !lower[..at].ends_with(char::is_alphabetic))
+    })
 }
 
 /// Whether a text (in lower case) begins as attributions do.
@@ -58,7 +61,8 @@ const LABELS: &[(Label, &[&str])] = &[
 pub(super) fn label(body: &str) -> Option<(Label, &str)> {
     let body = body.trim_start_matches(['*', '|', ' ', '_', '\u{a0}']);
     let (name, value) = body.split_once([':', '：'])?;
-    if name.len() > 60 {
+    // Mail programs write labels with capitals; configuration files do not.
+    if name.len() > 60 || name.trim_matches(['*', ' ', '_']).starts_with(|c: char| c.is_ascii_lowercase()) {
         return None;
     }
     let name = name.trim_matches(['*', ' ', '_', '|', '\u{a0}']).to_lowercase();
@@ -100,20 +104,19 @@ const DEVICES: &[&str] = &[
     "trimis din", "отправлено с", "отправлено из", "надіслано з", "відправлено з", "изпратено от", "στάλθηκε από", "απεστάλη από", "iphone'umdan", "ipad'imden", "נשלח מ", "أُرسلت من", "أرسلت من", "تم الإرسال من", "được gửi từ", "đã gửi từ", "gửi từ", "dikirim dari", "iphoneから", "ipadから", "androidから", "发自我的", "发自", "從我的", "来自我的", "傳送自", "我的iphone", "나의 iphone", "내 iphone", "iphone에서", "outlook für", "outlook pour", "télécharger outlook", "outlook voor", "obtener outlook", "obtenha o outlook", "scarica outlook", "hanki outlook", "hämta outlook", "hent outlook", "pobierz outlook", "yahoo mail", "mobile mail", "posted from", "typed on", "composed on", "sent on", "mailed from", "poslano z", "poslané z", "enviado",
 ];
 
+/// What such lines name.
+#[rustfmt::skip]
+const DEVICE_NAMES: &[&str] = &[
+    "iphone", "ipad", "ipod", "android", "phone", "fon", "telef", "téléph", "mobil", "móvil", "movil", "celular", "handy", "outlook", "mail", "yahoo", "samsung", "galaxy", "blackberry",
+    "huawei", "xiaomi", "redmi", "windows", "pixel", "spark", "tablet", "smart", "device", "gerät", "appareil", "手机", "手機", "携帯", "スマ", "휴대", "nokia", "sony", "htc", "motorola", "zimbra",
+    "front", " app", "телефон", "айфон", "планшет", "android", "gsm", "bq", "treo", "palm", "wireless", "κινητό", "נייד", "الهاتف", "جهاز", "điện thoại", "ponsel", "มือถือ", "proton", "hey", "airmail", "thunderbird", "mac",
+];
+
 /// Whether a line (in lower case) is what a device adds.
 pub(super) fn is_device(lower: &str) -> bool {
-    DEVICES.iter().any(|start| lower.starts_with(start))
-        || [
-            "iphone'umdan gönderildi",
-            "gönderildi",
-            "から送信",
-            "에서 보냄",
-            "gesendet",
-            "küldve",
-            "elküldve",
-            "寄出",
-            "gesendet.",
-        ]
-        .iter()
-        .any(|end| lower.ends_with(end))
+    let form = DEVICES.iter().any(|start| lower.starts_with(start))
+        || ["gönderildi", "から送信", "에서 보냄", "gesendet", "küldve", "elküldve", "寄出"]
+            .iter()
+            .any(|end| lower.ends_with(end));
+    form && DEVICE_NAMES.iter().any(|name| lower.contains(name))
 }
