@@ -1,5 +1,6 @@
 //! The one integration-test binary: every suite is a module of it.
 
 mod architecture;
+mod mail;
 mod outbound;
 mod vectors;

@@ -1,168 +1,129 @@
-//! Mail, from MIME or from the fields a provider made of it.
+//! One mail, raw or in a provider's fields, read into [`Email`].
+//!
+//! Nothing in a mail is believed: its structure is checked before it is parsed, it is parsed on a thread with a
+//! deep stack, and everything that could break a terminal, a path or a header is taken out of what is kept.
 
-use mail_parser::{Address, HeaderValue, MessageParser, MimeHeaders};
+mod automatic;
+mod body;
+mod check;
+mod clean;
+mod decode;
+mod head;
+mod html;
+mod json;
+mod name;
+mod params;
+mod reply;
 
-use crate::domain::{
-    event::{Email, Mailbox},
-    time::Timestamp,
-};
+use crate::domain::event::Email;
 
-/// Bounds on what is read.
-#[derive(Clone, Debug)]
-pub struct MailLimits {
-    /// The largest message, in bytes.
-    pub message_bytes: usize,
-}
+pub use check::{MailFault, MailLimits};
+pub use json::to_json;
+pub use name::safe_filename;
+pub use reply::{Segment, SegmentKind, segments};
 
-impl Default for MailLimits {
-    fn default() -> Self {
-        Self { message_bytes: 40 * 1024 * 1024 }
-    }
-}
+use body::Bodies;
+use head::Head;
 
-/// Why a mail cannot be read.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum MailFault {
-    /// Nothing that could be a message.
-    #[error("the message has no header")]
-    NoMessage,
-    /// Larger than [`MailLimits`] allow.
-    #[error("the message is too large")]
-    TooLarge,
-}
+/// Stack of the thread that parses one mail. The parser's tree nests with the mail and is dropped by recursion;
+/// the structure check leaves far less nesting than fits.
+const STACK_BYTES: usize = 64 * 1024 * 1024;
 
 /// A mail as read.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ReadMail {
     /// What it says.
     pub email: Email,
-    /// Its files.
+    /// Its files in order: every part that is not shown as text, forwarded mails included.
     pub attachments: Vec<RawFile>,
-    /// Why it was made by a machine.
+    /// Why it was made by a machine, in words; `None` for people.
     pub automatic: Option<String>,
 }
 
-/// A file as it came.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A file of a mail.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RawFile {
-    /// Safe base name.
+    /// A safe base name (see [`safe_filename`]), unique in its mail.
     pub filename: String,
-    /// Lower case, without parameters.
+    /// The declared media type in lower case, without parameters; never sniffed.
     pub content_type: String,
-    /// The bytes.
+    /// The bytes with the transfer encoding undone and nothing else.
     pub bytes: Vec<u8>,
-    /// Without angle brackets.
+    /// `Content-ID` without angle brackets.
     pub content_id: Option<String>,
 }
 
-/// A mail that a provider took apart.
+/// A mail in the fields of a provider that has parsed it already.
 #[derive(Clone, Debug, Default)]
 pub struct MailFields {
-    /// Every header in order.
+    /// Header lines in order, decoded or not.
     pub headers: Vec<(String, String)>,
-    /// SMTP MAIL FROM.
+    /// SMTP MAIL FROM; empty for the null sender.
     pub envelope_from: Option<String>,
     /// SMTP RCPT TO.
     pub envelope_to: Vec<String>,
-    /// text/plain.
+    /// The text/plain part.
     pub text: Option<String>,
-    /// text/html.
+    /// The text/html part.
     pub html: Option<String>,
-    /// The provider's guess at the new text.
+    /// What the provider takes for the new text; used only when there is no body.
     pub stripped_text: Option<String>,
-    /// Its files.
+    /// Its files; names are made safe and unique here.
     pub files: Vec<RawFile>,
 }
 
-/// Reads a MIME message.
+/// Reads a raw RFC 5322 mail. Blocks for the time of one parse, on a thread of its own: callers bound how many
+/// mails they read at once.
 ///
 /// # Errors
-/// It is too large or no message.
+/// When the mail breaks a limit or has nothing that is a header or a body; it will never be readable.
 pub fn read_mime(raw: &[u8], limits: &MailLimits) -> Result<ReadMail, MailFault> {
-    if raw.len() > limits.message_bytes {
-        return Err(MailFault::TooLarge);
-    }
-    let message = MessageParser::default().parse(raw).ok_or(MailFault::NoMessage)?;
-    let boxes = |address: Option<&Address<'_>>| {
-        let found = address.into_iter().flat_map(mail_parser::Address::iter);
-        found
-            .filter_map(|a| Some(Mailbox { address: lower_domain(a.address()?), name: a.name().map(str::to_owned) }))
-            .collect::<Vec<_>>()
-    };
-    let ids = |value: &HeaderValue<'_>| match value {
-        HeaderValue::Text(id) => vec![id.to_string()],
-        HeaderValue::TextList(ids) => ids.iter().map(ToString::to_string).collect(),
-        HeaderValue::Address(_)
-        | HeaderValue::DateTime(_)
-        | HeaderValue::ContentType(_)
-        | HeaderValue::Received(_)
-        | HeaderValue::Empty => Vec::new(),
-    };
-    let text = message.body_text(0).map(std::borrow::Cow::into_owned).unwrap_or_default();
-    let email = Email {
-        from: boxes(message.from()),
-        to: boxes(message.to()),
-        cc: boxes(message.cc()),
-        reply_to: boxes(message.reply_to()),
-        subject: message.subject().unwrap_or_default().to_owned(),
-        date: message.date().map(|date| Timestamp(date.to_timestamp().saturating_mul(1000))),
-        new_text: text.clone(),
-        text,
-        html: message.body_html(0).map(std::borrow::Cow::into_owned),
-        message_id: message.message_id().map(str::to_owned),
-        in_reply_to: ids(message.in_reply_to()),
-        references: ids(message.references()),
-        headers: message.headers_raw().map(|(name, value)| (name.to_owned(), value.trim().to_owned())).collect(),
-        ..Email::default()
-    };
-    let attachments = message
-        .attachments()
-        .map(|part| RawFile {
-            filename: safe_filename(part.attachment_name().unwrap_or("attachment")),
-            content_type: part
-                .content_type()
-                .map(|t| format!("{}/{}", t.ctype(), t.subtype().unwrap_or("octet-stream")).to_ascii_lowercase())
-                .unwrap_or_default(),
-            bytes: part.contents().to_vec(),
-            content_id: part.content_id().map(str::to_owned),
-        })
-        .collect();
-    let automatic = automatic(&email.headers);
-    Ok(ReadMail { email, attachments, automatic })
+    let raw = check::without_wrapping(raw);
+    check::structure(raw, limits)?;
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().name("read-mail".to_owned()).stack_size(STACK_BYTES);
+        let reader = thread.spawn_scoped(scope, || read_checked(raw, limits)).map_err(|_| MailFault::NoThread)?;
+        reader.join().map_err(|_| MailFault::Unreadable)?
+    })
 }
 
-/// Makes a mail of a provider's fields.
-#[must_use]
+/// Reads a mail that a provider has parsed.
 pub fn from_fields(fields: MailFields) -> ReadMail {
-    let mut head: String = fields.headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
-    head.push_str("\r\n");
-    let read = read_mime(head.as_bytes(), &MailLimits { message_bytes: usize::MAX });
-    let mut email = read.map(|read| read.email).unwrap_or_default();
-    email.headers.clone_from(&fields.headers);
-    email.envelope_from = fields.envelope_from;
-    email.envelope_to = fields.envelope_to;
-    email.text = fields.text.unwrap_or_default();
-    email.new_text = fields.stripped_text.unwrap_or_else(|| email.text.clone());
-    email.html = fields.html;
-    ReadMail { automatic: automatic(&email.headers), email, attachments: fields.files }
-}
-
-/// A base name without path and control characters.
-#[must_use]
-pub fn safe_filename(raw: &str) -> String {
-    let base = raw.rsplit(['/', '\\']).next().unwrap_or_default();
-    let name: String = base.chars().filter(|c| !c.is_control()).take(60).collect();
-    if matches!(name.trim(), "" | "." | "..") { "attachment".to_owned() } else { name }
-}
-
-fn automatic(headers: &[(String, String)]) -> Option<String> {
-    let submitted = headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("auto-submitted"))?;
-    (!submitted.1.trim().eq_ignore_ascii_case("no")).then(|| format!("Auto-Submitted: {}", submitted.1.trim()))
-}
-
-fn lower_domain(address: &str) -> String {
-    match address.rsplit_once('@') {
-        Some((local, domain)) => format!("{local}@{}", domain.to_lowercase()),
-        None => address.to_owned(),
+    let headers = fields.headers.into_iter().map(|(name, value)| (name, value.into_bytes())).collect();
+    let text = [fields.text, fields.stripped_text.filter(|_| fields.html.is_none())];
+    let text = text.into_iter().flatten().find(|text| !text.trim().is_empty());
+    let bodies = Bodies { text: text.unwrap_or_default(), html: fields.html, files: fields.files };
+    let mut mail = assemble(&Head::read(headers), bodies);
+    let envelope_from = fields.envelope_from.map(|address| head::bare_address(&address));
+    if envelope_from.as_deref() == Some("") && mail.automatic.is_none() {
+        mail.automatic = Some(automatic::NULL_SENDER.to_owned());
     }
+    mail.email.envelope_from = envelope_from.or(mail.email.envelope_from);
+    mail.email.envelope_to = fields.envelope_to.iter().map(|address| head::bare_address(address)).collect();
+    mail
+}
+
+fn read_checked(raw: &[u8], limits: &MailLimits) -> Result<ReadMail, MailFault> {
+    let message = mail_parser::MessageParser::default().parse(raw).ok_or(MailFault::Unreadable)?;
+    check::parts(&message, limits)?;
+    let root = message.parts.first().ok_or(MailFault::Unreadable)?;
+    let headers = root.headers.iter().map(|header| (header.name().to_owned(), body::raw_value(raw, header).to_vec()));
+    let head = Head::read(headers.collect());
+    if head.is_empty() && message.parts.iter().all(|part| part.is_empty()) {
+        return Err(MailFault::Unreadable);
+    }
+    Ok(assemble(&head, body::read(raw, &message)))
+}
+
+fn assemble(head: &Head, bodies: Bodies) -> ReadMail {
+    let mut email = head.email();
+    let plain = clean::text(&bodies.text);
+    let html = bodies.html.filter(|html| !html.trim().is_empty());
+    email.text = match &html {
+        Some(html) if plain.trim().is_empty() => clean::text(&html::to_text(html)),
+        Some(_) | None => plain,
+    };
+    email.new_text = reply::new_text(&email.text);
+    email.html = html;
+    ReadMail { automatic: automatic::reason(head, &email), email, attachments: name::unique(bodies.files) }
 }

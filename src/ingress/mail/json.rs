@@ -1,0 +1,41 @@
+//! A read mail as JSON: what `postern parse mail` prints and what fixtures are compared with.
+
+use serde_json::{Value, json};
+
+use crate::{crypto, domain::event::Mailbox, ingress::mail::ReadMail};
+
+/// The mail with its files' sizes and hashes in place of their bytes.
+pub fn to_json(mail: &ReadMail) -> Value {
+    let email = &mail.email;
+    let addresses = |boxes: &[Mailbox]| boxes.iter().map(|mailbox| mailbox.address.clone()).collect::<Vec<_>>();
+    let attachments: Vec<Value> = mail
+        .attachments
+        .iter()
+        .map(|file| {
+            json!({
+                "filename": file.filename,
+                "content_type": file.content_type,
+                "size": file.bytes.len(),
+                "sha256": crypto::sha256_hex(&file.bytes),
+                "content_id": file.content_id,
+            })
+        })
+        .collect();
+    json!({
+        "from": addresses(&email.from),
+        "to": addresses(&email.to),
+        "cc": addresses(&email.cc),
+        "reply_to": addresses(&email.reply_to),
+        "subject": email.subject,
+        "date": email.date,
+        "text": email.text,
+        "reply_text": email.new_text,
+        "html": email.html,
+        "attachments": attachments,
+        "message_id": email.message_id,
+        "in_reply_to": email.in_reply_to,
+        "references": email.references,
+        "auto_submitted": mail.automatic.is_some(),
+        "automatic": mail.automatic,
+    })
+}

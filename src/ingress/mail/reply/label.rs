@@ -1,0 +1,94 @@
+//! Each line's kind.
+
+use crate::ingress::mail::reply::{
+    SegmentKind, attribution,
+    block::{self, Boundary},
+    line::Line,
+    signature,
+};
+
+/// Labels every line.
+pub(super) fn kinds(lines: &[Line<'_>]) -> Vec<SegmentKind> {
+    let mut kinds = vec![SegmentKind::New; lines.len()];
+    let mut at = 0;
+    // Lines before this one belong to something already.
+    let mut floor = 0;
+    let mut new_start = 0;
+    while at < lines.len() {
+        if let Some(boundary) = block::at(lines, at) {
+            sign(lines, &mut kinds, new_start, at);
+            let (header_end, kind) = match boundary {
+                Boundary::Quote(end) => (end, SegmentKind::Quote),
+                Boundary::Forward(end) => (end, SegmentKind::Forward),
+            };
+            kinds[at..header_end].fill(SegmentKind::Attribution);
+            kinds[header_end..].fill(kind);
+            return kinds;
+        }
+        if let Some(found) = attribution::ending_at(lines, at, floor) {
+            sign(lines, &mut kinds, new_start, found.start);
+            kinds[found.start..=at].fill(SegmentKind::Attribution);
+            if !found.before_quote {
+                kinds[at + 1..].fill(SegmentKind::Quote);
+                return kinds;
+            }
+            let end = quote_end(lines, at + 1);
+            kinds[at + 1..end].fill(SegmentKind::Quote);
+            (at, floor, new_start) = (end, end, end);
+            continue;
+        }
+        if is_quoted(lines, at) {
+            sign(lines, &mut kinds, new_start, at);
+            let end = quote_end(lines, at);
+            kinds[at..end].fill(SegmentKind::Quote);
+            (at, floor, new_start) = (end, end, end);
+            continue;
+        }
+        at += 1;
+    }
+    sign(lines, &mut kinds, new_start, lines.len());
+    kinds
+}
+
+fn sign(lines: &[Line<'_>], kinds: &mut [SegmentKind], start: usize, end: usize) {
+    let signature = signature::start(lines, start, end);
+    kinds[signature..end].fill(SegmentKind::Signature);
+}
+
+/// A quoted line; a lone `>100` amid other lines is not one.
+fn is_quoted(lines: &[Line<'_>], at: usize) -> bool {
+    let line = &lines[at];
+    if line.depth == 0 || line.fenced {
+        return false;
+    }
+    let neighbour = |index: Option<usize>| index.and_then(|index| lines.get(index)).is_some_and(|line| line.is_prose());
+    let lone = neighbour(at.checked_sub(1)) && neighbour(Some(at + 1));
+    let prompt =
+        line.depth == 3 && line.text.starts_with(">>> ") && !at.checked_sub(1).is_some_and(|at| lines[at].depth > 0);
+    !prompt
+        && !(lone && line.depth == 1 && line.text.trim_start().as_bytes().get(1).is_some_and(u8::is_ascii_alphanumeric))
+}
+
+/// The end of a run of quoted lines, blank lines within it included.
+fn quote_end(lines: &[Line<'_>], start: usize) -> usize {
+    let mut end = start;
+    for (index, line) in lines.iter().enumerate().skip(start) {
+        if line.depth > 0 || (index > start && is_wrapped(lines, index)) {
+            end = index + 1;
+        } else if !line.is_blank() {
+            break;
+        }
+    }
+    end.max(start)
+}
+
+/// The rest of a quoted line that was too long: a mailer broke it and quoted only its first half.
+fn is_wrapped(lines: &[Line<'_>], at: usize) -> bool {
+    let (Some(previous), Some(next)) = (at.checked_sub(1).and_then(|at| lines.get(at)), lines.get(at + 1)) else {
+        return false;
+    };
+    let line = &lines[at];
+    let starts_within = line.body.starts_with(|c: char| c.is_lowercase() || matches!(c, '(' | '_' | '&' | '/' | '='));
+    let long = previous.depth > 0 && previous.text.chars().take(60).count() == 60 && previous.body.len() > 50;
+    long && line.is_prose() && starts_within && line.body.len() < 60 && next.depth > 0
+}
