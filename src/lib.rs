@@ -12,7 +12,12 @@ pub mod egress;
 
 pub mod executor;
 pub mod ingress;
+pub mod live;
 pub mod outbound;
 pub mod store;
 
 pub mod queue;
+
+pub mod pipeline;
+
+pub mod http;

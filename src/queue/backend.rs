@@ -156,7 +156,10 @@ async fn keep_alive(core: Arc<Core>) {
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut renewed = Instant::now();
     loop {
-        ticks.tick().await;
+        tokio::select! {
+            _ = ticks.tick() => {}
+            () = core.wakes.renewals().notified() => {}
+        }
         let held = core.held.leases();
         if held.is_empty() {
             renewed = Instant::now();

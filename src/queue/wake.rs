@@ -16,6 +16,7 @@ pub struct Wakes {
     runs: Notify,
     deliveries: Notify,
     others: Notify,
+    renewals: Notify,
 }
 
 impl Wakes {
@@ -29,6 +30,15 @@ impl Wakes {
     pub fn deliveries(&self) {
         self.deliveries.notify_one();
         self.others.notify_one();
+    }
+
+    /// Somebody wants a run stopped: whoever holds it here is to hear of it at once.
+    pub fn canceled(&self) {
+        self.renewals.notify_waiters();
+    }
+
+    pub(super) const fn renewals(&self) -> &Notify {
+        &self.renewals
     }
 
     /// Work of any kind may be ready here.
