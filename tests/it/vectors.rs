@@ -10,7 +10,7 @@ use postern::{
         source::{SecretRef, SignatureSpec, SourceSecret, SourceSpec},
         time::{Span, Timestamp},
     },
-    ingress::{Inbound, LabelledSecret, Outcome, Parsed, Rejection, gate::Gate},
+    ingress::{Inbound, LabelledSecret, Outcome, Parsed, Rejection, gate::Gate, mail::safe_filename},
 };
 use proptest::prelude::*;
 use serde::Deserialize;
@@ -163,7 +163,11 @@ fn ids_names_and_fields_agree_with_the_recorded_ones() {
                     Content::Sms(_) | Content::Webhook(_) => plain_field(other, &parsed),
                 },
             };
-            if !agrees(&actual, &mail_ids_bare(field, wanted)) {
+            let wanted = match &parsed.content {
+                Content::Email(_) => &as_we_keep_mail(field, wanted),
+                Content::Sms(_) | Content::Webhook(_) => wanted,
+            };
+            if !agrees(&actual, wanted) {
                 faults.push(format!("{} {field}: {actual}, expected {wanted}", vector.name));
             }
         }
@@ -184,24 +188,31 @@ fn agrees(actual: &Value, wanted: &Value) -> bool {
     }
 }
 
-/// The recorded fields write mail ids in angle brackets; ours are bare.
-fn mail_ids_bare(field: &str, wanted: &Value) -> Value {
+/// The recorded fields show mail as the provider posts it: ids in angle brackets, CRLF, file names as sent.
+fn as_we_keep_mail(field: &str, wanted: &Value) -> Value {
     let bare = |text: &str| text.trim_matches(['<', '>']).to_owned();
     match (field, wanted) {
         ("message_id", Value::String(id)) => json!(bare(id)),
         ("in_reply_to", Value::String(id)) => json!([bare(id)]),
         ("references", Value::Array(ids)) => ids.iter().map(|id| bare(id.as_str().unwrap())).collect(),
+        ("text", Value::String(text)) => json!(lines(text)),
         ("attachments", Value::Array(files)) => {
             let kept = |file: &Value| {
                 let mut file = file.clone();
-                file.as_object_mut().unwrap().remove("inline");
-                file.as_object_mut().unwrap().retain(|_, value| !value.is_null());
+                file["name"] = json!(safe_filename(file["name"].as_str().unwrap()));
+                let fields = file.as_object_mut().unwrap();
+                fields.remove("inline");
+                fields.retain(|_, value| !value.is_null());
                 file
             };
             files.iter().map(kept).collect()
         }
         _ => wanted.clone(),
     }
+}
+
+fn lines(text: &str) -> String {
+    text.replace("\r\n", "\n").trim_end().to_owned()
 }
 
 fn email_field(field: &str, email: &Email, parsed: &Parsed, request: &Request) -> Value {
@@ -218,7 +229,7 @@ fn email_field(field: &str, email: &Email, parsed: &Parsed, request: &Request) -
         "message_id" => json!(email.message_id),
         "in_reply_to" => json!(email.in_reply_to),
         "references" => json!(email.references),
-        "text" => json!(email.text),
+        "text" => json!(lines(&email.text)),
         "auto_submitted" => json!(parsed.automatic.is_some()),
         "content_id_key" => json!(parsed.content_key),
         "message_url" => json!(parsed.stored.as_ref().and_then(|stored| stored.message_url.as_ref())),
