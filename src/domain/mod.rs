@@ -8,6 +8,7 @@ pub mod delivery;
 pub mod event;
 pub mod filter;
 pub mod id;
+pub mod json;
 pub mod pattern;
 pub mod run;
 pub mod session;

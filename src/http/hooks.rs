@@ -14,7 +14,7 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use crate::{
     domain::time::Timestamp,
     http::{error::ApiError, gateway::Gateway},
-    ingress::{Answer, Gate, Inbound, Outcome, ParseFault, Parsed, Rejection},
+    ingress::{Answer, Inbound, Outcome, ParseFault, Parsed, Rejection, gate::Gate},
     pipeline::{
         intake::{self, IntakeError, Origin},
         routes::SourceRoute,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::{
     domain::delivery::{Attempt, AttemptRecord, Delivery, Outgoing},
-    outbound::{Channel, Channels},
+    outbound::Channels,
     pipeline::execute::spread,
     queue::{Job, JobEnd, StopReason},
     store::{Next, Store},

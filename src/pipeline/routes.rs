@@ -17,7 +17,7 @@ use crate::{
         template::Template,
         trigger::{Routing, Trigger},
     },
-    ingress::{Gate, LabelledSecret},
+    ingress::{LabelledSecret, gate::Gate},
     store::NewRun,
 };
 

@@ -157,7 +157,7 @@ impl EventRow {
     pub(super) fn read(self, attachments: Vec<Attachment>) -> Result<EventRecord, StoreError> {
         let mut content: Content = json(&self.id, "content", &self.content)?;
         if let (Content::Webhook(hook), Some(body)) = (&mut content, &self.body) {
-            hook.body = serde_json::from_slice(body)
+            hook.body = crate::domain::json::read(body)
                 .map(Body::Json)
                 .map_err(|fault| unreadable(&self.id, "body", &fault.to_string()))?;
         }

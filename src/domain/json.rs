@@ -1,0 +1,169 @@
+//! JSON from outside, read so that nothing of it is lost or can hurt.
+
+use std::borrow::Cow;
+
+use serde_json::Value;
+
+/// Why bytes are not JSON.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum JsonFault {
+    /// Nothing but white space.
+    #[error("there is no JSON")]
+    Empty,
+    /// JSON that does not parse, or is nested deeper than 128.
+    #[error("it is no JSON: line {line}, column {column}")]
+    Malformed {
+        /// Where, from 1.
+        line: usize,
+        /// Where, from 1.
+        column: usize,
+    },
+}
+
+/// Reads JSON. NUL becomes U+FFFD. A number that no 64-bit number holds stays as its text, in a string, rather than
+/// becoming another number.
+///
+/// # Errors
+/// It is no JSON or nested deeper than 128.
+pub fn read(body: &[u8]) -> Result<Value, JsonFault> {
+    let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
+    if body.iter().all(u8::is_ascii_whitespace) {
+        return Err(JsonFault::Empty);
+    }
+    let kept = keep_wide_numbers(body);
+    let mut value = serde_json::from_slice(&kept)
+        .or_else(|fault| lone_surrogates_replaced(&kept).map_or(Err(fault), |mended| serde_json::from_slice(&mended)))
+        .map_err(|fault| JsonFault::Malformed { line: fault.line(), column: fault.column() })?;
+    if body.windows(6).any(|six| six == b"\\u0000") {
+        replace_nul(&mut value);
+    }
+    Ok(value)
+}
+
+/// No deeper than the parser goes.
+fn replace_nul(value: &mut Value) {
+    match value {
+        Value::String(text) => *text = text.replace('\0', "\u{fffd}"),
+        Value::Array(values) => values.iter_mut().for_each(replace_nul),
+        Value::Object(fields) => {
+            let replaced = std::mem::take(fields).into_iter().map(|(name, mut value)| {
+                replace_nul(&mut value);
+                (name.replace('\0', "\u{fffd}"), value)
+            });
+            *fields = replaced.collect();
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+/// Escapes of half a surrogate pair, which JSON allows and no text can hold, as U+FFFD; `None` without any.
+/// Python writes them for bytes that are no UTF-8, such as in mail headers.
+fn lone_surrogates_replaced(body: &[u8]) -> Option<Vec<u8>> {
+    let unit = |at: usize| {
+        let digits = body.get(at..at + 6)?.strip_prefix(b"\\u")?;
+        u16::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
+    };
+    let mut mended = body.to_vec();
+    let mut at = 0;
+    while let Some(byte) = body.get(at) {
+        at += match (byte, unit(at), unit(at + 6)) {
+            (b'\\', Some(0xd800..=0xdbff), Some(0xdc00..=0xdfff)) => 12,
+            (b'\\', Some(0xd800..=0xdfff), _) => {
+                if let Some(digits) = mended.get_mut(at + 2..at + 6) {
+                    digits.copy_from_slice(b"fffd");
+                }
+                6
+            }
+            (b'\\', _, _) => 2,
+            _ => 1,
+        };
+    }
+    (mended != body).then_some(mended)
+}
+
+/// Puts quotes around numbers that would not survive.
+fn keep_wide_numbers(body: &[u8]) -> Cow<'_, [u8]> {
+    let mut out: Vec<u8> = Vec::new();
+    let mut copied = 0;
+    let mut at = 0;
+    while let Some(byte) = body.get(at) {
+        match byte {
+            b'"' => at = string_end(body, at + 1),
+            b'-' | b'0'..=b'9' => {
+                let length = body[at..]
+                    .iter()
+                    .take_while(|b| matches!(b, b'-' | b'+' | b'.' | b'e' | b'E' | b'0'..=b'9'))
+                    .count();
+                if is_too_wide(&body[at..at + length]) {
+                    out.extend_from_slice(&body[copied..at]);
+                    out.push(b'"');
+                    out.extend_from_slice(&body[at..at + length]);
+                    out.push(b'"');
+                    copied = at + length;
+                }
+                at += length;
+            }
+            _ => at += 1,
+        }
+    }
+    if copied == 0 {
+        return Cow::Borrowed(body);
+    }
+    out.extend_from_slice(&body[copied..]);
+    Cow::Owned(out)
+}
+
+fn string_end(body: &[u8], mut at: usize) -> usize {
+    while let Some(byte) = body.get(at) {
+        match byte {
+            b'"' => return at + 1,
+            b'\\' => at += 2,
+            _ => at += 1,
+        }
+    }
+    body.len()
+}
+
+fn is_too_wide(number: &[u8]) -> bool {
+    let is_integer = number.iter().all(|b| matches!(b, b'-' | b'0'..=b'9'));
+    if is_integer && number.len() < 19 || number.len() < 3 {
+        return false;
+    }
+    let Ok(text) = std::str::from_utf8(number) else { return false };
+    // What is no number in JSON (`01`, `1.`, `--1`) is left for the parser to refuse.
+    if serde_json::from_slice::<&serde_json::value::RawValue>(number).is_err() {
+        return false;
+    }
+    if is_integer {
+        text.parse::<i64>().is_err() && text.parse::<u64>().is_err()
+    } else {
+        text.parse::<f64>().is_ok_and(f64::is_infinite)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::read;
+
+    #[test]
+    fn wide_numbers_keep_their_digits() {
+        let value = read(br#"{"id":123456789012345678901234567890,"n":[18446744073709551615,-9223372036854775808,1e400,1.5],"s":"12345678901234567890123 \" 1e999"}"#).unwrap();
+        assert_eq!(
+            value.to_string(),
+            r#"{"id":"123456789012345678901234567890","n":[18446744073709551615,-9223372036854775808,"1e400",1.5],"s":"12345678901234567890123 \" 1e999"}"#
+        );
+        for bad in ["{\"a\":0123456789012345678901234}", "[1e400.5]", "{", "\"\\", "[--1234567890123456789012]"] {
+            assert!(read(bad.as_bytes()).is_err(), "{bad}");
+        }
+        assert!(read(&b"[".repeat(100_000)).is_err());
+    }
+
+    #[test]
+    fn what_no_text_can_hold_is_replaced() {
+        assert_eq!(
+            read(br#"["\udc80 \ud83d\ude00 \ud83d\\ud83d"]"#).unwrap().to_string(),
+            "[\"\u{fffd} \u{1f600} \u{fffd}\\\\ud83d\"]"
+        );
+        assert_eq!(read(br#"{"a\u0000":["\u0000"]}"#).unwrap().to_string(), "{\"a\u{fffd}\":[\"\u{fffd}\"]}");
+    }
+}
