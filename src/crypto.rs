@@ -6,6 +6,8 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
+use crate::domain::source::SecretRef;
+
 /// Bytes that must not be seen: never printed, wiped when dropped.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Zeroizing<Vec<u8>>);
@@ -40,6 +42,21 @@ impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Secret(…)")
     }
+}
+
+/// Something that can look secrets up. Called for each use, so that a changed file is seen.
+pub trait SecretSource: Send + Sync {
+    /// The value behind a reference.
+    ///
+    /// # Errors
+    /// Why there is none, naming the variable or file and never its content.
+    fn secret(&self, reference: &SecretRef) -> Result<Secret, String>;
+
+    /// The value of an entry under `[secrets]` in `postern.toml`.
+    ///
+    /// # Errors
+    /// Why there is none, naming the entry.
+    fn named(&self, name: &str) -> Result<Secret, String>;
 }
 
 /// Whether both are equal, in time that depends on the lengths alone.
