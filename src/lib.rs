@@ -6,8 +6,9 @@
 pub mod domain;
 
 pub mod clock;
-pub mod config;
 pub mod crypto;
+
+pub mod config;
 
 pub mod executor;
 pub mod ingress;

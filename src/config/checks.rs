@@ -182,7 +182,7 @@ fn check_env(spec: &mut AgentSpec, dir: &Path, settings: &Settings, checker: &mu
             EnvValue::Named { secret } => check_secret_name(&path, secret, settings, checker),
             EnvValue::Reference(SecretRef::File { file }) => *file = join(dir, &*file).display().to_string(),
             EnvValue::Text(text) if text.contains('\0') => {
-                checker.error(&path, format!("`{name}` has a NUL in it"), "remove it")
+                checker.error(&path, format!("`{name}` has a NUL in it"), "remove it");
             }
             EnvValue::Text(_)
             | EnvValue::Number(_)

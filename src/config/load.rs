@@ -243,23 +243,42 @@ mod tests {
     #[test]
     fn every_fault_names_its_place_and_the_way_out() {
         let text = "[server]\nlistn = \"a\"\nlisten = \"localhost\"\nheader_timeout = \"10\"\n\n[sources.mail]\nprovider = 7\nsecret = \"hunter2\"\n\n[channels.email]\nprovider = \"mailgum\"\n\n[sandbox]\nmode = \"on\"\n";
-        insta::assert_snapshot!(problems(text, &[]).join("\n"), @"");
+        insta::assert_snapshot!(problems(text, &[]).join("\n"), @r#"
+        postern.toml:11:1: `channels.email.provider` cannot be `mailgum`; did you mean `mailgun`?
+        postern.toml:14:1: `sandbox.mode` cannot be `on`; there is `auto`, `required`, `off`
+        postern.toml:4:1: `server.header_timeout`: `10` is not a time span; write 500ms, 30s, 15m, 2h or 7d
+        postern.toml:3:1: `server.listen` is not an address with a port; write for example 127.0.0.1:8080
+        postern.toml:2:1: unknown key `server.listn`; did you mean `listen`?
+        postern.toml:7:1: `sources.mail.provider` must be text, not the number `7`; put it in quotes
+        postern.toml:8:1: `sources.mail.secret` has none of its forms; write { env = "NAME" }, { file = "path" } or { label = "…", secret = { env = "NAME" } }, never the secret itself
+        "#);
     }
 
     #[test]
     fn faults_of_the_environment_name_the_variable() {
         let found = problems("", &[("POSTERN_SERVER__MAX_HEADERS", "many"), ("POSTERN_SERVR__LISTEN", "x")]);
-        insta::assert_snapshot!(found.join("\n"), @"");
+        insta::assert_snapshot!(found.join("\n"), @r#"
+        environment: POSTERN_SERVER__MAX_HEADERS: `server.max_headers` must be a whole number from 0, not the text "many"
+        environment: POSTERN_SERVR__LISTEN: unknown key `servr`; did you mean `server`?
+        "#);
     }
 
     #[test]
     fn broken_toml_names_its_line() {
-        insta::assert_snapshot!(problems("[server]\nlisten = \n", &[]).join("\n"), @"");
+        insta::assert_snapshot!(problems("[server]\nlisten = \n", &[]).join("\n"), @"postern.toml:2:10: is not valid TOML: string values must be quoted, expected literal string");
     }
 
     #[test]
     fn a_secret_in_the_file_is_refused_and_not_repeated() {
-        let found = problems("[secrets]\nkey = \"hunter2\"\n", &[]).join("\n");
-        assert!(found.contains("never the secret itself") && !found.contains("hunter2"), "{found}");
+        for text in [
+            "secrets = \"hunter2\"",
+            "[secrets]\nkey = \"hunter2\"",
+            "[database]\npassword = \"hunter2\"",
+            "[claude]\napi_key = \"hunter2\"",
+            "[channels.sms]\nprovider = \"twilio\"\naccount_sid = \"AC1\"\nauth_token = \"hunter2\"",
+        ] {
+            let found = problems(text, &[]).join("\n");
+            assert!(found.contains("postern.toml:") && !found.contains("hunter2"), "{found}");
+        }
     }
 }

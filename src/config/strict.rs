@@ -4,7 +4,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use serde_path_to_error::Segment;
 
-use crate::config::problem::suggest;
+use crate::{config::problem::suggest, domain::template::clip};
 
 /// Faults of one file that are reported at most; the rest shows after these are mended.
 const MAX_FAULTS: usize = 50;
@@ -172,13 +172,20 @@ fn explain(path: Vec<Step>, text: &str) -> Fault {
         .and_then(|rest| rest.split_once(", expected "))
     {
         let help = (wanted == "a string").then(|| "put it in quotes".to_owned());
+        let got = if is_sensitive(&path) { got.split_whitespace().next().unwrap_or_default() } else { clip(got, 100) };
         (format!("`{place}` must be {}, not {}", wanted_words(wanted), got_words(got)), help)
     } else if text.contains("invalid socket address") {
         (format!("`{place}` is not an address with a port"), Some("write for example 127.0.0.1:8080".to_owned()))
     } else {
-        (format!("`{place}`: {text}"), None)
+        (format!("`{place}`: {}", clip(text, 300)), None)
     };
     Fault { path, message, help }
+}
+
+/// Whether somebody may have written a secret there, so that it is not repeated.
+fn is_sensitive(path: &[Step]) -> bool {
+    const WORDS: [&str; 5] = ["secret", "password", "token", "key", "env"];
+    path.iter().any(|step| matches!(step, Step::Key(key) if WORDS.iter().any(|word| key.to_lowercase().contains(word))))
 }
 
 fn forms(kind: &str) -> &'static str {
@@ -217,6 +224,9 @@ fn got_words(got: &str) -> String {
         "map" => "a table".to_owned(),
         "sequence" => "a list".to_owned(),
         "null" | "unit value" => "nothing".to_owned(),
+        "string" => "a text".to_owned(),
+        "integer" | "floating" => "a number".to_owned(),
+        "boolean" => "true or false".to_owned(),
         other => other
             .replace("integer ", "the number ")
             .replace("floating point ", "the number ")

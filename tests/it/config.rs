@@ -59,123 +59,119 @@ fn said(yaml: &str) -> Vec<String> {
     load(dir.path()).problems.iter().map(|problem| problem.to_string().replace(&shown, "DIR")).collect()
 }
 
+/// Frontmatter, and what must be said of it.
+const CASES: &[(&str, &str)] = &[
+    ("executor: clude", "agents/a.md:2:1: `executor` cannot be `clude`; did you mean `claude`?"),
+    ("description: x", "agents/a.md: `executor` is missing; add `executor`"),
+    ("executor: claude\nskils: [tone]", "agents/a.md:3:1: unknown key `skils`; did you mean `skills`?"),
+    (
+        "executor: claude\ntriggers:\n  - source: hooks\n    form: a",
+        "agents/a.md:5:5: unknown key `triggers[0].form`; did you mean `from`?",
+    ),
+    (
+        "executor: claude\nlimits: { turns: many }",
+        "agents/a.md:3:11: `limits.turns` must be a whole number from 0, not the text \"many\"",
+    ),
+    (
+        "executor: claude\nlimits:\n  idle: 15",
+        "agents/a.md:4:3: `limits.idle` must be text, not the number `15`; put it in quotes",
+    ),
+    ("executor: claude\nlimits: { idle: 15x }", "agents/a.md:3:11: `limits.idle`: `15x` is not a time span"),
+    ("executor: claude\nlimits: { turns: 0 }", "agents/a.md:3:11: `limits.turns` is 0; write 1 or more"),
+    ("executor: claude\nattempts: 99", "agents/a.md:3:1: `attempts` is 99; write 1 to 20"),
+    ("executor: claude\nprompt: hi", "agents/a.md:3:1: `prompt` does not stand in the frontmatter"),
+    ("executor: claude\ncommand: [a]", "agents/a.md:3:1: `command` means nothing with executor claude"),
+    ("executor: command", "agents/a.md: `command` is missing"),
+    ("executor: command\ncommand: [a, '{{ text }}']", "agents/a.md:3:1: `command` has a template"),
+    ("executor: command\ncommand: [a]\nmodel: x", "agents/a.md:4:1: `model` means nothing with executor command"),
+    ("executor: claude\nskills: [tine]", "agents/a.md:3:10: there is no skill `tine`; did you mean `tone`?"),
+    ("executor: claude\nskills: ['../x']", "there is no skill `../x`"),
+    ("executor: claude\ntools: ['Bash(ls)']", "agents/a.md:3:9: `Bash(ls)` is no name of a tool"),
+    (
+        "executor: claude\npermissions:\n- alow: Read",
+        "agents/a.md:4:1: `permissions[0]` cannot be `alow`; did you mean `allow`?",
+    ),
+    ("executor: claude\npermissions:\n- allow: Read(", "agents/a.md:4:1: `Read(` is no permission rule"),
+    ("executor: claude\nmounts: [./book]", "agents/a.md:3:10: `./book` is no mount"),
+    ("executor: claude\nmounts: ['./bok:/b']", "agents/a.md:3:10: `./bok` is not there to be mounted; make DIR/bok"),
+    ("executor: claude\nmounts: ['./book:b']", "`b` is not absolute in the container"),
+    ("executor: claude\nmounts: ['./book:/b/../etc']", "`/b/../etc` has `.` or `..` in it"),
+    ("executor: claude\nmounts: ['./book:/']", "`/` is the whole file system"),
+    ("executor: claude\nmounts: ['./book:/proc/1']", "`/proc/1` belongs to the system"),
+    ("executor: claude\nmounts: ['./book:/b', './book:/b/c']", "`/b/c` lies over `/b`, which is mounted too"),
+    ("executor: claude\nenv: { LD_PRELOAD: x }", "agents/a.md:3:8: `LD_PRELOAD` cannot be set for an agent"),
+    ("executor: claude\nenv: { HTTPS_PROXY: x }", "`HTTPS_PROXY` cannot be set"),
+    ("executor: claude\nenv: { PATH: x }", "`PATH` cannot be set"),
+    ("executor: claude\nenv: { lower: x }", "`lower` is no name of a variable"),
+    (
+        "executor: claude\nenv: { A: { secret: calback } }",
+        "agents/a.md:3:8: there is no secret `calback` in postern.toml; did you mean `callback`?",
+    ),
+    ("executor: claude\nenv: { A: [1] }", "agents/a.md:3:8: `env.A` has none of its forms; write a text"),
+    ("executor: claude\ntriggers:\n- source: mial", "agents/a.md:4:3: there is no source `mial`; did you mean `mail`?"),
+    (
+        "executor: claude\ntriggers:\n- source: mail\n  from: ''",
+        "agents/a.md:5:3: `triggers[0].from` has an empty text",
+    ),
+    (
+        "executor: claude\ntriggers:\n- source: mail\n  from: +15550001111",
+        "agents/a.md:5:3: `triggers[0].from` has none of its forms; write a text or a list of texts, in quotes",
+    ),
+    ("executor: claude\ntriggers:\n- source: mail\n  from: *@example.com", "agents/a.md:5:10: is not valid YAML"),
+    (
+        "executor: claude\ntriggers:\n- source: hooks\n  where: body.a ==",
+        "agents/a.md:5:3: `where` is no CEL expression",
+    ),
+    ("executor: claude\ntriggers:\n- source: hooks\n  where: bdy.a == 1", "an event has no `bdy`"),
+    (
+        "executor: claude\ntriggers:\n- source: hooks\n  prompt: '{{ body. }}'",
+        "agents/a.md:5:3: `{{ body. }}` is not a path",
+    ),
+    (
+        "executor: claude\ntriggers:\n- source: hooks\n  prompt: '{{ subjct }}'",
+        "agents/a.md:5:3: `{{ subjct }}` is nothing that an event has; did you mean `subject`?",
+    ),
+    (
+        "executor: claude\ntriggers:\n- source: hooks\n  session: thred",
+        "agents/a.md:5:3: `session: thred` is no rule; did you mean `thread`?",
+    ),
+    (
+        "executor: claude\ntriggers:\n- source: hooks\n  while_running: steer",
+        "agents/a.md:5:3: `triggers[0].while_running` cannot be `steer`",
+    ),
+    ("executor: claude\ntriggers:\n- source: hooks\n  reply: same", "agents/a.md:5:3: a webhook has no way back"),
+    (
+        "executor: claude\ntriggers:\n- source: hooks\n  reply: nobody",
+        "agents/a.md:5:3: `triggers[0].reply` has none of its forms; write none, same,",
+    ),
+    (
+        "executor: claude\ntriggers:\n- source: hooks\n  reply: { webhook: 'ftp://x', secret: callback }",
+        "`ftp://x` is no URL to call",
+    ),
+    (
+        "executor: claude\ntriggers:\n- source: hooks\n  reply: { webhook: 'https://x.example', secret: other }",
+        "there is no secret `other`",
+    ),
+    ("executor: claude\ntriggers:\n- source: hooks\n  reply: { sms: '5550001111' }", "`5550001111` is no number"),
+    ("executor: claude\ntriggers:\n- source: hooks\n  reply: { email: nobody }", "`nobody` is no mail address"),
+    (
+        "executor: claude\nexecutor: command",
+        "agents/a.md:3:1: is not valid YAML: the key `executor` stands there twice",
+    ),
+    (
+        "executor: claude\ntriggers:\n- source: mail",
+        "agents/a.md:4:1: warning: nobody can start this trigger; name senders in `from`",
+    ),
+    (
+        "executor: claude\ntriggers:\n- source: mail\n  from: '*'",
+        "agents/a.md:5:3: warning: everybody can start this trigger",
+    ),
+    ("executor: claude", "agents/a.md: warning: nothing starts this agent"),
+];
+
 #[test]
 fn a_wrong_agent_file_says_what_and_where_and_the_way_out() {
-    let cases: &[(&str, &str)] = &[
-        ("executor: clude", "agents/a.md:2:1: `executor` cannot be `clude`; did you mean `claude`?"),
-        ("description: x", "agents/a.md: `executor` is missing; add `executor`"),
-        ("executor: claude\nskils: [tone]", "agents/a.md:3:1: unknown key `skils`; did you mean `skills`?"),
-        (
-            "executor: claude\ntriggers:\n  - source: hooks\n    form: a",
-            "agents/a.md:5:5: unknown key `triggers[0].form`; did you mean `from`?",
-        ),
-        (
-            "executor: claude\nlimits: { turns: many }",
-            "agents/a.md:3:11: `limits.turns` must be a whole number from 0, not the text \"many\"",
-        ),
-        (
-            "executor: claude\nlimits:\n  idle: 15",
-            "agents/a.md:4:3: `limits.idle` must be text, not the number `15`; put it in quotes",
-        ),
-        ("executor: claude\nlimits: { idle: 15x }", "agents/a.md:3:11: `limits.idle`: `15x` is not a time span"),
-        ("executor: claude\nlimits: { turns: 0 }", "agents/a.md:3:11: `limits.turns` is 0; write 1 or more"),
-        ("executor: claude\nattempts: 99", "agents/a.md:3:1: `attempts` is 99; write 1 to 20"),
-        ("executor: claude\nprompt: hi", "agents/a.md:3:1: `prompt` does not stand in the frontmatter"),
-        ("executor: claude\ncommand: [a]", "agents/a.md:3:1: `command` means nothing with executor claude"),
-        ("executor: command", "agents/a.md: `command` is missing"),
-        ("executor: command\ncommand: [a, '{{ text }}']", "agents/a.md:3:1: `command` has a template"),
-        ("executor: command\ncommand: [a]\nmodel: x", "agents/a.md:4:1: `model` means nothing with executor command"),
-        ("executor: claude\nskills: [tine]", "agents/a.md:3:10: there is no skill `tine`; did you mean `tone`?"),
-        ("executor: claude\nskills: ['../x']", "there is no skill `../x`"),
-        ("executor: claude\ntools: ['Bash(ls)']", "agents/a.md:3:9: `Bash(ls)` is no name of a tool"),
-        (
-            "executor: claude\npermissions:\n- alow: Read",
-            "agents/a.md:4:1: `permissions[0]` cannot be `alow`; did you mean `allow`?",
-        ),
-        ("executor: claude\npermissions:\n- allow: Read(", "agents/a.md:4:1: `Read(` is no permission rule"),
-        ("executor: claude\nmounts: [./book]", "agents/a.md:3:10: `./book` is no mount"),
-        (
-            "executor: claude\nmounts: ['./bok:/b']",
-            "agents/a.md:3:10: `./bok` is not there to be mounted; make DIR/bok",
-        ),
-        ("executor: claude\nmounts: ['./book:b']", "`b` is not absolute in the container"),
-        ("executor: claude\nmounts: ['./book:/b/../etc']", "`/b/../etc` has `.` or `..` in it"),
-        ("executor: claude\nmounts: ['./book:/']", "`/` is the whole file system"),
-        ("executor: claude\nmounts: ['./book:/proc/1']", "`/proc/1` belongs to the system"),
-        ("executor: claude\nmounts: ['./book:/b', './book:/b/c']", "`/b/c` lies over `/b`, which is mounted too"),
-        ("executor: claude\nenv: { LD_PRELOAD: x }", "agents/a.md:3:8: `LD_PRELOAD` cannot be set for an agent"),
-        ("executor: claude\nenv: { HTTPS_PROXY: x }", "`HTTPS_PROXY` cannot be set"),
-        ("executor: claude\nenv: { PATH: x }", "`PATH` cannot be set"),
-        ("executor: claude\nenv: { lower: x }", "`lower` is no name of a variable"),
-        (
-            "executor: claude\nenv: { A: { secret: calback } }",
-            "agents/a.md:3:8: there is no secret `calback` in postern.toml; did you mean `callback`?",
-        ),
-        ("executor: claude\nenv: { A: [1] }", "agents/a.md:3:8: `env.A` has none of its forms; write a text"),
-        (
-            "executor: claude\ntriggers:\n- source: mial",
-            "agents/a.md:4:3: there is no source `mial`; did you mean `mail`?",
-        ),
-        (
-            "executor: claude\ntriggers:\n- source: mail\n  from: ''",
-            "agents/a.md:5:3: `triggers[0].from` has an empty text",
-        ),
-        (
-            "executor: claude\ntriggers:\n- source: mail\n  from: +15550001111",
-            "agents/a.md:5:3: `triggers[0].from` has none of its forms; write a text or a list of texts, in quotes",
-        ),
-        ("executor: claude\ntriggers:\n- source: mail\n  from: *@example.com", "agents/a.md:5:9: is not valid YAML"),
-        (
-            "executor: claude\ntriggers:\n- source: hooks\n  where: body.a ==",
-            "agents/a.md:5:3: `where` is no CEL expression",
-        ),
-        ("executor: claude\ntriggers:\n- source: hooks\n  where: bdy.a == 1", "an event has no `bdy`"),
-        (
-            "executor: claude\ntriggers:\n- source: hooks\n  prompt: '{{ body. }}'",
-            "agents/a.md:5:3: `{{ body. }}` is not a path",
-        ),
-        (
-            "executor: claude\ntriggers:\n- source: hooks\n  prompt: '{{ subjct }}'",
-            "agents/a.md:5:3: `{{ subjct }}` is nothing that an event has; did you mean `subject`?",
-        ),
-        (
-            "executor: claude\ntriggers:\n- source: hooks\n  session: thred",
-            "agents/a.md:5:3: `session: thred` is no rule; did you mean `thread`?",
-        ),
-        (
-            "executor: claude\ntriggers:\n- source: hooks\n  while_running: steer",
-            "agents/a.md:5:3: `triggers[0].while_running` cannot be `steer`",
-        ),
-        ("executor: claude\ntriggers:\n- source: hooks\n  reply: same", "agents/a.md:5:3: a webhook has no way back"),
-        (
-            "executor: claude\ntriggers:\n- source: hooks\n  reply: nobody",
-            "agents/a.md:5:3: `triggers[0].reply` has none of its forms; write none, same,",
-        ),
-        (
-            "executor: claude\ntriggers:\n- source: hooks\n  reply: { webhook: 'ftp://x', secret: callback }",
-            "`ftp://x` is no URL to call",
-        ),
-        (
-            "executor: claude\ntriggers:\n- source: hooks\n  reply: { webhook: 'https://x.example', secret: other }",
-            "there is no secret `other`",
-        ),
-        ("executor: claude\ntriggers:\n- source: hooks\n  reply: { sms: '5550001111' }", "`5550001111` is no number"),
-        ("executor: claude\ntriggers:\n- source: hooks\n  reply: { email: nobody }", "`nobody` is no mail address"),
-        (
-            "executor: claude\nexecutor: command",
-            "agents/a.md:3:1: is not valid YAML: the key `executor` stands there twice",
-        ),
-        (
-            "executor: claude\ntriggers:\n- source: mail",
-            "agents/a.md:4:1: warning: nobody can start this trigger; name senders in `from`",
-        ),
-        (
-            "executor: claude\ntriggers:\n- source: mail\n  from: '*'",
-            "agents/a.md:5:3: warning: everybody can start this trigger",
-        ),
-        ("executor: claude", "agents/a.md: warning: nothing starts this agent"),
-    ];
-    let wrong: Vec<String> = cases
+    let wrong: Vec<String> = CASES
         .iter()
         .filter_map(|(yaml, expected)| {
             let said = said(yaml);

@@ -1,4 +1,6 @@
 //! The one integration-test binary: every suite is a module of it.
 
+#[cfg(test)]
 mod architecture;
+#[cfg(test)]
 mod config;
