@@ -45,15 +45,12 @@ pub(crate) struct Agents {
 }
 
 /// Reads every agent of the project. A broken one does not take the others down.
-pub(crate) fn load(dir: &Path, settings: &Settings) -> Agents {
+///
+/// # Errors
+/// When the folder itself cannot be read: then nobody knows which agents there are.
+pub(crate) fn load(dir: &Path, settings: &Settings) -> Result<Agents, Problem> {
     let mut found = Agents::default();
-    let names = match agent_names(dir) {
-        Ok(names) => names,
-        Err(fault) => {
-            found.problems.push(Problem::error("agents", format!("cannot be read: {fault}")));
-            return found;
-        }
-    };
+    let names = agent_names(dir).map_err(|fault| Problem::error("agents", format!("cannot be read: {fault}")))?;
     if names.is_empty() {
         found.problems.push(Problem::warning("agents", "has no agent").help("add a file such as agents/support.md"));
     }
@@ -79,7 +76,7 @@ pub(crate) fn load(dir: &Path, settings: &Settings) -> Agents {
         }
         found.problems.extend(problems);
     }
-    found
+    Ok(found)
 }
 
 fn agent_names(dir: &Path) -> io::Result<Vec<String>> {
@@ -89,11 +86,14 @@ fn agent_names(dir: &Path) -> io::Result<Vec<String>> {
         Err(fault) => return Err(fault),
     };
     let mut names = Vec::new();
-    for entry in entries.take(MAX_AGENTS) {
+    for entry in entries {
         let path = entry?.path();
         let name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
         if path.extension().is_some_and(|extension| extension == "md") && !name.starts_with('.') {
             names.push(name);
+        }
+        if names.len() > MAX_AGENTS {
+            return Err(io::Error::other(format!("there are more than {MAX_AGENTS} agents")));
         }
     }
     names.sort();

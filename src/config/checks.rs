@@ -19,7 +19,7 @@ use crate::{
         filter::{Filter, NAMES},
         session::SessionRule,
         source::{SecretRef, is_valid_name},
-        template::Template,
+        template::{Template, clip},
         time::Span,
         trigger::{Reply, ReplySecret, ReplyWord, TriggerSpec},
     },
@@ -265,7 +265,7 @@ fn check_trigger(trigger: &TriggerSpec, index: &str, settings: &Settings, checke
     if let Some(Err(fault)) = trigger.filter.as_deref().map(Filter::parse) {
         checker.error(
             &["triggers", index, "where"],
-            format!("`where` is no CEL expression: {fault}"),
+            format!("`where` is no CEL expression: {}", clip(&fault, 600)),
             "see https://cel.dev",
         );
     }

@@ -54,7 +54,8 @@ impl Project {
     /// Reads the project in `dir`. A broken agent file does not stop it; see [`Loaded::broken`].
     ///
     /// # Errors
-    /// What is wrong with `postern.toml` or with settings in the environment, all of it.
+    /// What is wrong with `postern.toml` or with settings in the environment, all of it; or that the
+    /// folder of agents cannot be read.
     pub fn load(dir: &Path, environment: &Environment) -> Result<Loaded, Vec<Problem>> {
         let dir = std::path::absolute(dir)
             .map_err(|fault| vec![Problem::error(dir.display().to_string(), format!("cannot be found: {fault}"))])?;
@@ -65,7 +66,7 @@ impl Project {
         if problems.iter().any(Problem::is_error) {
             return Err(problems);
         }
-        let read = agents::load(&dir, &settings);
+        let read = agents::load(&dir, &settings).map_err(|problem| vec![problem])?;
         problems.extend(read.problems);
         Ok(Loaded { dir, settings, agents: read.agents, broken: read.broken, problems, text })
     }

@@ -281,6 +281,46 @@ fn the_demo_is_good() {
     assert_eq!(loaded.agents.keys().collect::<Vec<_>>(), ["claude", "concierge", "inbox", "triage"]);
 }
 
+#[test]
+fn the_scripts_of_the_demo_answer() {
+    let work = TempDir::new().unwrap();
+    write(work.path(), "prompt.txt", "From: ann@example.com\nSubject: Our numbers\n\nWhen do you open?\n");
+    write(work.path(), "attachments/sales.csv", "month,amount\r\njan,1\r\nfeb,2.5\r\n");
+    let inbox = answer("inbox.sh", work.path());
+    assert!(
+        inbox.contains("\"Our numbers\" has 4 words") && inbox.contains("amount: sum 3.5, average 1.75"),
+        "{inbox}"
+    );
+    let concierge = answer("concierge.sh", work.path());
+    assert!(concierge.lines().last().unwrap().starts_with("We are open"), "{concierge}");
+    let triage: serde_json::Value = serde_json::from_str(&answer("triage.sh", work.path())).unwrap();
+    assert_eq!(triage["label"], "enhancement");
+}
+
+#[expect(clippy::disallowed_methods, reason = "the scripts are tried without an executor")]
+fn answer(script: &str, work: &Path) -> String {
+    let output = std::process::Command::new("/bin/sh")
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/demo/bin").join(script))
+        .env_clear()
+        .env("POSTERN_PROMPT_FILE", work.join("prompt.txt"))
+        .env("POSTERN_ATTACHMENTS", work.join("attachments"))
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn an_expression_of_any_depth_is_answered() {
+    for deep in ["(", "[", "{1:", "a(", "-", "!", "a ? ", "a.", "1+", "1 in ", "a && ", "\"\\\"\" + "] {
+        for times in [20, 100, 700, 20_000] {
+            let said =
+                said(&format!("executor: claude\ntriggers:\n- source: hooks\n  where: '{}1'", deep.repeat(times)));
+            assert!(times < 700 || said[0].contains("`where` is no CEL expression: it has"), "{said:?}");
+        }
+    }
+}
+
 /// Lines that are commented out as examples are keys that hold: the file documents nothing wrong.
 #[test]
 fn every_example_of_the_default_file_is_valid() {
