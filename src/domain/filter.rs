@@ -36,6 +36,9 @@ pub const MAX_BYTES: usize = 4096;
 /// answering it are recursive.
 pub const MAX_OPERATORS: usize = 128;
 
+/// Brackets inside each other; answering is recursive on the caller's stack.
+pub const MAX_NESTING: usize = 12;
+
 /// Address space for reading [`MAX_OPERATORS`] brackets inside each other.
 const STACK_BYTES: usize = 256 * 1024 * 1024;
 
@@ -53,7 +56,11 @@ impl Filter {
         if text.len() > MAX_BYTES {
             return Err(format!("it has {} bytes; {MAX_BYTES} are the most", text.len()));
         }
-        if operators(text) > MAX_OPERATORS {
+        let (operators, nesting) = measure(text);
+        if nesting > MAX_NESTING {
+            return Err(format!("it has more than {MAX_NESTING} brackets inside each other"));
+        }
+        if operators > MAX_OPERATORS {
             return Err(format!("it has more than {MAX_OPERATORS} operators and brackets"));
         }
         let program = compile(text)?.map_err(|fault| format!("`{text}`: {fault}"))?;
@@ -90,8 +97,9 @@ fn compile(text: &str) -> Result<Result<Program, cel::ParseErrors>, String> {
     })
 }
 
-/// Operators and brackets outside quotes.
-fn operators(text: &str) -> usize {
+/// Operators and brackets outside quotes, and how deep brackets go.
+fn measure(text: &str) -> (usize, usize) {
+    let (mut open, mut deepest) = (0_usize, 0);
     let (mut count, mut quote, mut escaped) = (0, None, false);
     for c in text.chars() {
         match quote {
@@ -100,10 +108,18 @@ fn operators(text: &str) -> usize {
             Some(end) if c == end => quote = None,
             Some(_) => {}
             None if matches!(c, '"' | '\'') => quote = Some(c),
-            None => count += usize::from("([{.?!-+*/%<>=&|".contains(c)),
+            None => {
+                match c {
+                    '(' | '[' | '{' => open += 1,
+                    ')' | ']' | '}' => open = open.saturating_sub(1),
+                    _ => {}
+                }
+                deepest = deepest.max(open);
+                count += usize::from("([{.?!-+*/%<>=&|".contains(c));
+            }
         }
     }
-    count + text.split_ascii_whitespace().filter(|word| *word == "in").count()
+    (count + text.split_ascii_whitespace().filter(|word| *word == "in").count(), deepest)
 }
 
 #[cfg(test)]
