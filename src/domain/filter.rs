@@ -115,7 +115,8 @@ fn measure(text: &str) -> (usize, usize) {
                     _ => {}
                 }
                 deepest = deepest.max(open);
-                count += usize::from("([{.?!-+*/%<>=&|".contains(c));
+                // Each of the first nests one level deeper when it is answered.
+                count += if "+-*/%?".contains(c) { 4 } else { usize::from("([{.!<>=&|".contains(c)) };
             }
         }
     }
