@@ -6,9 +6,10 @@
 pub mod domain;
 
 pub mod clock;
-pub mod config;
 pub mod crypto;
 pub mod egress;
+
+pub mod config;
 
 pub mod executor;
 pub mod ingress;

@@ -1,3 +1,19 @@
 //! The project directory: `postern.toml`, `agents/*.md`, `skills/`, and the environment.
 
+pub mod agents;
+pub mod bundle;
+mod checks;
+pub mod environment;
+pub mod init;
+pub mod load;
+mod locate;
+mod mounts;
+pub mod problem;
+pub mod schema;
+pub mod secrets;
 pub mod settings;
+pub mod skills;
+mod strict;
+pub mod validate;
+pub mod watch;
+mod yaml;

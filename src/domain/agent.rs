@@ -113,7 +113,7 @@ pub enum PermissionRule {
 
 /// The value of an environment variable.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(untagged)]
+#[serde(untagged, deny_unknown_fields)]
 pub enum EnvValue {
     /// The text itself; no secrets here.
     Text(String),

@@ -29,6 +29,19 @@ pub const NAMES: [&str; 22] = [
     "mail",
 ];
 
+/// Longest expression, in bytes.
+pub const MAX_BYTES: usize = 4096;
+
+/// Operators and brackets of one expression; they bound how deep it nests, for reading and
+/// answering it are recursive.
+pub const MAX_OPERATORS: usize = 128;
+
+/// Brackets inside each other; answering is recursive on the caller's stack.
+pub const MAX_NESTING: usize = 12;
+
+/// Address space for reading [`MAX_OPERATORS`] brackets inside each other.
+const STACK_BYTES: usize = 256 * 1024 * 1024;
+
 /// An expression, checked.
 pub struct Filter {
     program: Program,
@@ -40,7 +53,17 @@ impl Filter {
     /// # Errors
     /// What is wrong with it.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let program = Program::compile(text).map_err(|fault| format!("`{text}`: {fault}"))?;
+        if text.len() > MAX_BYTES {
+            return Err(format!("it has {} bytes; {MAX_BYTES} are the most", text.len()));
+        }
+        let (operators, nesting) = measure(text);
+        if nesting > MAX_NESTING {
+            return Err(format!("it has more than {MAX_NESTING} brackets inside each other"));
+        }
+        if operators > MAX_OPERATORS {
+            return Err(format!("it has more than {MAX_OPERATORS} operators and brackets"));
+        }
+        let program = compile(text)?.map_err(|fault| format!("`{text}`: {fault}"))?;
         if let Some(name) = program.references().variables().into_iter().find(|name| !NAMES.contains(name)) {
             return Err(format!("`{text}`: an event has no `{name}`; it has {}", NAMES.join(", ")));
         }
@@ -63,6 +86,41 @@ impl Filter {
             Err(fault) => Err(fault.to_string()),
         }
     }
+}
+
+/// Compiles on a stack of its own: the parser needs more than 100 KiB for each bracket.
+fn compile(text: &str) -> Result<Result<Program, cel::ParseErrors>, String> {
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().stack_size(STACK_BYTES);
+        let running = thread.spawn_scoped(scope, || Program::compile(text)).map_err(|fault| fault.to_string())?;
+        running.join().map_err(|_| "the expression cannot be read".to_owned())
+    })
+}
+
+/// Operators and brackets outside quotes, and how deep brackets go.
+fn measure(text: &str) -> (usize, usize) {
+    let (mut open, mut deepest) = (0_usize, 0);
+    let (mut count, mut quote, mut escaped) = (0, None, false);
+    for c in text.chars() {
+        match quote {
+            Some(_) if escaped => escaped = false,
+            Some(_) if c == '\\' => escaped = true,
+            Some(end) if c == end => quote = None,
+            Some(_) => {}
+            None if matches!(c, '"' | '\'') => quote = Some(c),
+            None => {
+                match c {
+                    '(' | '[' | '{' => open += 1,
+                    ')' | ']' | '}' => open = open.saturating_sub(1),
+                    _ => {}
+                }
+                deepest = deepest.max(open);
+                // Each of the first nests one level deeper when it is answered.
+                count += if "+-*/%?".contains(c) { 4 } else { usize::from("([{.!<>=&|".contains(c)) };
+            }
+        }
+    }
+    (count + text.split_ascii_whitespace().filter(|word| *word == "in").count(), deepest)
 }
 
 #[cfg(test)]

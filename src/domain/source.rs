@@ -28,7 +28,7 @@ pub enum SecretRef {
 
 /// One secret of a source; several may hold at once during rotation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(untagged)]
+#[serde(untagged, deny_unknown_fields)]
 pub enum SourceSecret {
     /// Just the secret.
     Plain(SecretRef),

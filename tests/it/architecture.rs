@@ -9,7 +9,8 @@ use std::{collections::BTreeMap, fs, path::Path};
 /// Lowest first. Modules in one layer do not see each other.
 const LAYERS: &[&[&str]] = &[
     &["domain"],
-    &["clock", "config", "crypto", "egress", "telemetry"],
+    &["clock", "crypto"],
+    &["config", "egress", "telemetry"],
     &["store", "ingress", "outbound", "executor", "live"],
     &["queue"],
     &["pipeline"],

@@ -1,0 +1,205 @@
+//! `agents/*.md`: YAML frontmatter and a system prompt.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::{self, Read},
+    path::Path,
+};
+
+use serde_json::Value;
+
+use crate::{
+    config::{
+        checks, locate,
+        problem::Problem,
+        settings::Settings,
+        skills,
+        strict::{self, Step},
+        yaml::{self, MAX_FILE_BYTES},
+    },
+    domain::{
+        agent::{AgentSpec, Skill},
+        source::is_valid_name,
+    },
+};
+
+/// Agents of one project at most.
+const MAX_AGENTS: usize = 1000;
+
+/// An agent whose file is good.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LoadedAgent {
+    /// What its file says; host paths of mounts and secret files are absolute.
+    pub spec: AgentSpec,
+    /// The skills that it names, complete, in its order.
+    pub skills: Vec<Skill>,
+}
+
+/// What `agents/` holds.
+#[derive(Debug, Default)]
+pub(crate) struct Agents {
+    pub(crate) agents: BTreeMap<String, LoadedAgent>,
+    pub(crate) broken: Vec<String>,
+    pub(crate) problems: Vec<Problem>,
+}
+
+/// Reads every agent of the project. A broken one does not take the others down.
+///
+/// # Errors
+/// When the folder itself cannot be read: then nobody knows which agents there are.
+pub(crate) fn load(dir: &Path, settings: &Settings) -> Result<Agents, Problem> {
+    let mut found = Agents::default();
+    let names = agent_names(dir).map_err(|fault| Problem::error("agents", format!("cannot be read: {fault}")))?;
+    if names.is_empty() {
+        found.problems.push(Problem::warning("agents", "has no agent").help("add a file such as agents/support.md"));
+    }
+    let mut loaded = BTreeMap::new();
+    for name in names {
+        let file = format!("agents/{name}.md");
+        if !is_valid_name(&name) {
+            let problem = Problem::error(&file, format!("`{name}` is no name for an agent"));
+            found.problems.push(problem.help("name the file with 1 to 64 of a-z, 0-9, - and _"));
+            found.broken.push(name);
+            continue;
+        }
+        let mut problems = Vec::new();
+        let agent = load_agent(dir, settings, &file, &mut problems).map(|spec| {
+            let skills = load_skills(dir, &spec, &mut loaded, &mut problems);
+            LoadedAgent { spec, skills }
+        });
+        match agent {
+            Some(agent) if !problems.iter().any(Problem::is_error) => {
+                found.agents.insert(name, agent);
+            }
+            Some(_) | None => found.broken.push(name),
+        }
+        found.problems.extend(problems);
+    }
+    Ok(found)
+}
+
+fn agent_names(dir: &Path) -> io::Result<Vec<String>> {
+    let entries = match fs::read_dir(dir.join("agents")) {
+        Ok(entries) => entries,
+        Err(fault) if fault.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(fault) => return Err(fault),
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        let path = entry?.path();
+        let name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+        if path.extension().is_some_and(|extension| extension == "md") && !name.starts_with('.') {
+            names.push(name);
+        }
+        if names.len() > MAX_AGENTS {
+            return Err(io::Error::other(format!("there are more than {MAX_AGENTS} agents")));
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+fn load_agent(dir: &Path, settings: &Settings, file: &str, problems: &mut Vec<Problem>) -> Option<AgentSpec> {
+    match read_bounded(&dir.join(file)) {
+        Ok(text) => read_agent(dir, settings, file, &text, problems),
+        Err(fault) => {
+            problems.push(Problem::error(file, format!("cannot be read: {fault}")));
+            None
+        }
+    }
+}
+
+/// The text of a regular file that is not larger than [`MAX_FILE_BYTES`].
+pub(crate) fn read_bounded(path: &Path) -> io::Result<String> {
+    if !fs::metadata(path)?.is_file() {
+        return Err(io::Error::other("it is no regular file"));
+    }
+    let mut text = String::new();
+    let read = fs::File::open(path)?.take(MAX_FILE_BYTES as u64 + 1).read_to_string(&mut text)?;
+    if read > MAX_FILE_BYTES { Err(io::Error::other("it is larger than 256 KiB")) } else { Ok(text) }
+}
+
+fn read_agent(
+    dir: &Path,
+    settings: &Settings,
+    file: &str,
+    text: &str,
+    problems: &mut Vec<Problem>,
+) -> Option<AgentSpec> {
+    let document = yaml::split(text).and_then(|document| yaml::parse(&document).map(|value| (document, value)));
+    let (document, mut value) = match document {
+        Ok(read) => read,
+        Err(fault) => {
+            let mut problem = Problem::error(file, fault.message).at(fault.place);
+            problem.help = fault.help;
+            problems.push(problem);
+            return None;
+        }
+    };
+    let mut checker = Checker { file, yaml: document.yaml, problems };
+    if value.as_object_mut().and_then(|map| map.remove("prompt")).is_some() {
+        checker.error(
+            &["prompt"],
+            "`prompt` does not stand in the frontmatter",
+            "write the system prompt below the second `---`",
+        );
+    }
+    let given: Vec<String> = value.as_object().into_iter().flat_map(serde_json::Map::keys).cloned().collect();
+    match strict::read::<AgentSpec>(value, &Value::Null) {
+        Ok(mut spec) => {
+            document.markdown.clone_into(&mut spec.prompt);
+            checks::check(&mut spec, &given, dir, settings, &mut checker);
+            Some(spec)
+        }
+        Err(faults) => {
+            for fault in faults {
+                checker.push(Problem::error(file, fault.message), &fault.path, fault.help);
+            }
+            None
+        }
+    }
+}
+
+/// Notes problems with their place in a frontmatter.
+pub(crate) struct Checker<'a> {
+    file: &'a str,
+    yaml: &'a str,
+    problems: &'a mut Vec<Problem>,
+}
+
+impl Checker<'_> {
+    /// Notes an error at a path; digits in it are places in lists.
+    pub(crate) fn error(&mut self, path: &[&str], message: impl Into<String>, help: impl Into<String>) {
+        let help = Some(help.into()).filter(|help| !help.is_empty());
+        self.push(Problem::error(self.file, message), &strict::keys(path), help);
+    }
+
+    /// Notes a warning at a path.
+    pub(crate) fn warning(&mut self, path: &[&str], message: impl Into<String>, help: impl Into<String>) {
+        self.push(Problem::warning(self.file, message), &strict::keys(path), Some(help.into()));
+    }
+
+    fn push(&mut self, mut problem: Problem, path: &[Step], help: Option<String>) {
+        // The frontmatter's first line is the file's second.
+        problem = problem.at(locate::in_yaml(self.yaml, path).map(|(line, column)| (line + 1, column)));
+        problem.help = help;
+        self.problems.push(problem);
+    }
+}
+
+fn load_skills(
+    dir: &Path,
+    spec: &AgentSpec,
+    loaded: &mut BTreeMap<String, Result<Skill, Problem>>,
+    problems: &mut Vec<Problem>,
+) -> Vec<Skill> {
+    let mut found = Vec::new();
+    for name in spec.skills.iter().filter(|name| is_valid_name(name) && skills::exists(dir, name)) {
+        match loaded.entry(name.clone()).or_insert_with(|| skills::load(dir, name)) {
+            Ok(skill) => found.push(skill.clone()),
+            Err(problem) => problems.push(problem.clone()),
+        }
+    }
+    found
+}

@@ -1,0 +1,349 @@
+//! What an agent's frontmatter of the right shape can still get wrong.
+
+use std::path::Path;
+
+use url::Url;
+
+use crate::{
+    config::{
+        agents::Checker,
+        load::join,
+        mounts,
+        problem::{nearest, suggest},
+        settings::Settings,
+        skills,
+        validate::{Kind, kind_of},
+    },
+    domain::{
+        agent::{AgentSpec, EnvValue, ExecutorKind, PermissionRule},
+        filter::{Filter, NAMES},
+        session::SessionRule,
+        source::{SecretRef, is_valid_name},
+        template::{Template, clip},
+        time::Span,
+        trigger::{Reply, ReplySecret, ReplyWord, TriggerSpec},
+    },
+};
+
+/// Checks `spec`, whose frontmatter has the keys `given`, and makes its host paths absolute.
+pub(crate) fn check(
+    spec: &mut AgentSpec,
+    given: &[String],
+    dir: &Path,
+    settings: &Settings,
+    checker: &mut Checker<'_>,
+) {
+    check_executor(spec, given, checker);
+    check_limits(spec, checker);
+    check_permissions(spec, checker);
+    for (index, name) in spec.skills.iter().enumerate() {
+        let index = index.to_string();
+        if !is_valid_name(name) || !skills::exists(dir, name) {
+            let names = skills::names(dir);
+            let help = suggest(name, names.iter().map(String::as_str))
+                .unwrap_or_else(|| format!("make skills/{name}/SKILL.md"));
+            checker.error(&["skills", &index], format!("there is no skill `{name}`"), help);
+        }
+    }
+    mounts::check(&mut spec.mounts, dir, checker);
+    check_env(spec, dir, settings, checker);
+    for (index, trigger) in spec.triggers.iter_mut().enumerate() {
+        check_trigger(trigger, &index.to_string(), settings, checker);
+        if let Some(Reply::Webhook(reply)) = &mut trigger.reply
+            && let ReplySecret::Reference(SecretRef::File { file }) = &mut reply.secret
+        {
+            *file = join(dir, &*file).display().to_string();
+        }
+    }
+    if spec.triggers.is_empty() {
+        checker.warning(&["triggers"], "nothing starts this agent", "add `triggers` with a `source`");
+    }
+    let open = spec.triggers.iter().any(|trigger| trigger.from.iter().any(|from| from == "*"));
+    let holds_secrets = spec.env.values().any(|value| matches!(value, EnvValue::Named { .. } | EnvValue::Reference(_)));
+    let network = spec.network.unwrap_or(spec.executor == ExecutorKind::Claude);
+    if open && holds_secrets && network {
+        checker.warning(
+            &["env"],
+            "everybody can start this agent, it holds secrets and may use the network",
+            "name senders in `from`, or set `network: false`",
+        );
+    }
+}
+
+fn check_executor(spec: &AgentSpec, given: &[String], checker: &mut Checker<'_>) {
+    const CLAUDE_ONLY: [&str; 4] = ["model", "tools", "permissions", "mcp"];
+    const COMMAND_ONLY: [&str; 2] = ["command", "result"];
+    let (others, other): (&[&str], _) = match spec.executor {
+        ExecutorKind::Claude => (&COMMAND_ONLY, "command"),
+        ExecutorKind::Command => (&CLAUDE_ONLY, "claude"),
+    };
+    for key in others.iter().filter(|key| given.iter().any(|given| given == *key)) {
+        let message = format!("`{key}` means nothing with executor {}", spec.executor.as_str());
+        checker.error(&[key], message, format!("remove it, or write `executor: {other}`"));
+    }
+    match spec.executor {
+        ExecutorKind::Command if spec.command.first().is_none_or(|program| program.trim().is_empty()) => {
+            checker.error(
+                &["command"],
+                "`command` is missing",
+                "add for example `command: [/bin/sh, /context/bin/answer.sh]`",
+            );
+        }
+        ExecutorKind::Command if spec.command.iter().any(|word| word.contains('\0') || word.contains("{{")) => {
+            checker.error(
+                &["command"],
+                "`command` has a template or a NUL in it",
+                "nothing of an event goes into a command; the prompt comes on standard input",
+            );
+        }
+        ExecutorKind::Claude if spec.prompt.is_empty() => {
+            checker.warning(&[], "this agent has no system prompt", "write it below the second `---`");
+        }
+        ExecutorKind::Claude if spec.model.as_deref().is_some_and(|model| model.trim().is_empty()) => {
+            checker.error(&["model"], "`model` is empty", "name a model, or remove it");
+        }
+        ExecutorKind::Claude | ExecutorKind::Command => {}
+    }
+    for (name, server) in &spec.mcp {
+        if !server.as_object().is_some_and(|server| ["command", "url"].iter().any(|key| server.contains_key(*key))) {
+            checker.error(
+                &["mcp", name],
+                format!("`mcp.{name}` has neither `command` nor `url`"),
+                "write it as the CLI wants it",
+            );
+        }
+    }
+}
+
+fn check_limits(spec: &AgentSpec, checker: &mut Checker<'_>) {
+    const LONGEST: Span = Span(30 * 86_400_000);
+    let limits = &spec.limits;
+    let spans = [("wall_clock", limits.wall_clock), ("idle", limits.idle)];
+    for (key, span) in spans.into_iter().filter_map(|(key, span)| span.map(|span| (key, span))) {
+        if !(Span(1000)..=LONGEST).contains(&span) {
+            checker.error(&["limits", key], format!("`limits.{key}` is {span}"), "write a span between 1s and 30d");
+        }
+    }
+    let counts = [("turns", limits.turns), ("concurrent", limits.concurrent)];
+    for (key, _) in counts.into_iter().filter(|(_, count)| *count == Some(0)) {
+        checker.error(&["limits", key], format!("`limits.{key}` is 0"), "write 1 or more");
+    }
+    if limits.output_bytes == Some(0) {
+        checker.error(&["limits", "output_bytes"], "`limits.output_bytes` is 0", "write 1 or more");
+    }
+    if limits.budget_usd.is_some_and(|budget| !(budget > 0.0 && budget <= 1e6)) {
+        checker.error(&["limits", "budget_usd"], "`limits.budget_usd` is out of range", "write dollars, such as 0.50");
+    }
+    for (key, given) in [("turns", limits.turns.is_some()), ("budget_usd", limits.budget_usd.is_some())] {
+        if given && spec.executor == ExecutorKind::Command {
+            checker.error(&["limits", key], format!("`limits.{key}` means nothing with executor command"), "remove it");
+        }
+    }
+    if !(1..=20).contains(&spec.attempts) {
+        checker.error(&["attempts"], format!("`attempts` is {}", spec.attempts), "write 1 to 20");
+    }
+}
+
+fn check_permissions(spec: &AgentSpec, checker: &mut Checker<'_>) {
+    let named = |rule: &str| {
+        let tool = rule.split('(').next().unwrap_or_default();
+        !tool.is_empty()
+            && tool.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '*'))
+            && rule.contains('(') == rule.ends_with(')')
+    };
+    for (index, rule) in spec.permissions.iter().enumerate() {
+        let (PermissionRule::Allow(text) | PermissionRule::Ask(text) | PermissionRule::Deny(text)) = rule;
+        if !named(text) {
+            checker.error(
+                &["permissions", &index.to_string()],
+                format!("`{text}` is no permission rule"),
+                "write Tool or Tool(pattern), such as Read(/context/**)",
+            );
+        }
+    }
+    for (index, tool) in spec.tools.iter().enumerate() {
+        if !named(tool) || tool.contains('(') {
+            checker.error(
+                &["tools", &index.to_string()],
+                format!("`{tool}` is no name of a tool"),
+                "write names such as Read or mcp__orders__*; patterns go into `permissions`",
+            );
+        }
+    }
+}
+
+fn check_env(spec: &mut AgentSpec, dir: &Path, settings: &Settings, checker: &mut Checker<'_>) {
+    for (name, value) in &mut spec.env {
+        let path = ["env", name.as_str()];
+        if let Some(fault) = env_name_fault(name) {
+            checker.error(&path, format!("`{name}` {fault}"), "choose another name, of A-Z, 0-9 and _");
+        }
+        match value {
+            EnvValue::Named { secret } => check_secret_name(&path, secret, settings, checker),
+            EnvValue::Reference(SecretRef::File { file }) => *file = join(dir, &*file).display().to_string(),
+            EnvValue::Text(text) if text.contains('\0') => {
+                checker.error(&path, format!("`{name}` has a NUL in it"), "remove it");
+            }
+            EnvValue::Text(_)
+            | EnvValue::Number(_)
+            | EnvValue::Switch(_)
+            | EnvValue::Reference(SecretRef::Env { .. }) => {}
+        }
+    }
+}
+
+/// Why a process must not get a variable of this name: such names load code or move its files.
+fn env_name_fault(name: &str) -> Option<&'static str> {
+    const REFUSED: [&str; 14] = [
+        "PATH",
+        "HOME",
+        "NODE_OPTIONS",
+        "BASH_ENV",
+        "ENV",
+        "IFS",
+        "SHELLOPTS",
+        "BASHOPTS",
+        "PS4",
+        "SHELL",
+        "TMPDIR",
+        "LANG",
+        "PROMPT_COMMAND",
+        "GCONV_PATH",
+    ];
+    const REFUSED_STARTS: [&str; 10] =
+        ["ANTHROPIC_", "CLAUDE", "LD_", "DYLD_", "PYTHON", "GIT_", "PERL", "RUBY", "BASH_FUNC", "POSTERN_"];
+    let good = name.bytes().all(|b| matches!(b, b'A'..=b'Z' | b'0'..=b'9' | b'_'))
+        && !name.starts_with(|c: char| c.is_ascii_digit());
+    if name.is_empty() || !good {
+        Some("is no name of a variable")
+    } else if REFUSED.contains(&name)
+        || REFUSED_STARTS.iter().any(|start| name.starts_with(start))
+        || name.ends_with("_PROXY")
+    {
+        Some("cannot be set for an agent")
+    } else {
+        None
+    }
+}
+
+fn check_secret_name(path: &[&str], name: &str, settings: &Settings, checker: &mut Checker<'_>) {
+    if !settings.secrets.contains_key(name) {
+        let help = suggest(name, settings.secrets.keys().map(String::as_str));
+        let help =
+            help.unwrap_or_else(|| format!("add `{name} = {{ env = \"NAME\" }}` below [secrets] in postern.toml"));
+        checker.error(path, format!("there is no secret `{name}` in postern.toml"), help);
+    }
+}
+
+fn check_trigger(trigger: &TriggerSpec, index: &str, settings: &Settings, checker: &mut Checker<'_>) {
+    let path = ["triggers", index];
+    let Some(source) = settings.sources.get(&trigger.source) else {
+        let help = suggest(&trigger.source, settings.sources.keys().map(String::as_str));
+        let help = help.unwrap_or_else(|| format!("add [sources.{}] to postern.toml", trigger.source));
+        return checker.error(&["triggers", index, "source"], format!("there is no source `{}`", trigger.source), help);
+    };
+    for (key, patterns) in [("to", &trigger.to), ("from", &trigger.from)] {
+        if patterns.iter().any(|pattern| pattern.trim().is_empty() || pattern.trim() != pattern) {
+            checker.error(
+                &["triggers", index, key],
+                format!("`triggers[{index}].{key}` has an empty text, or spaces around one"),
+                "write addresses, numbers or patterns",
+            );
+        }
+    }
+    let kind = kind_of(&source.provider);
+    if kind != Kind::Webhook && trigger.from.is_empty() {
+        checker.warning(&path, "nobody can start this trigger", "name senders in `from`, such as [\"*@example.com\"]");
+    }
+    if trigger.from.iter().any(|from| from == "*") {
+        checker.warning(
+            &["triggers", index, "from"],
+            "everybody can start this trigger",
+            "name senders instead of `*` unless that is meant",
+        );
+    }
+    if let Some(Err(fault)) = trigger.filter.as_deref().map(Filter::parse) {
+        checker.error(
+            &["triggers", index, "where"],
+            format!("`where` is no CEL expression: {}", clip(&fault, 600)),
+            "see https://cel.dev",
+        );
+    }
+    if let Some(prompt) = &trigger.prompt {
+        check_template(&["triggers", index, "prompt"], prompt, checker);
+    }
+    if let Some(SessionRule::Template(template)) = &trigger.session {
+        let path = ["triggers", index, "session"];
+        if Template::parse(template).is_ok_and(|template| !template.has_values()) {
+            let help = nearest(template, ["thread", "sender", "source", "event"])
+                .map(|name| format!("did you mean `{name}`?"));
+            let help = help.unwrap_or_else(|| {
+                "write thread, sender, source, event, or a template such as {{ body.id }}".to_owned()
+            });
+            checker.error(&path, format!("`session: {template}` is no rule"), help);
+        }
+        check_template(&path, template, checker);
+    }
+    if let Some(reply) = &trigger.reply {
+        check_reply(&["triggers", index, "reply"], reply, kind, settings, checker);
+    }
+}
+
+fn check_template(path: &[&str], text: &str, checker: &mut Checker<'_>) {
+    const MORE: [&str; 5] = ["in_reply_to", "references", "date", "opt_out", "profile_name"];
+    if let Err(fault) = Template::parse(text) {
+        return checker.error(path, fault, "");
+    }
+    for part in text.split("{{").skip(1) {
+        let name = part.trim_start().split(|c: char| !(c.is_alphanumeric() || c == '_')).next().unwrap_or_default();
+        if !name.is_empty() && !NAMES.contains(&name) && !MORE.contains(&name) {
+            let help = suggest(name, NAMES.iter().copied()).unwrap_or_default();
+            checker.error(path, format!("`{{{{ {name} }}}}` is nothing that an event has"), help);
+        }
+    }
+}
+
+fn check_reply(path: &[&str], reply: &Reply, kind: Kind, settings: &Settings, checker: &mut Checker<'_>) {
+    match reply {
+        Reply::Word(ReplyWord::Same) if kind == Kind::Webhook => {
+            checker.error(
+                path,
+                "a webhook has no way back",
+                "write { webhook: https://…, secret: name }, { email: … } or { sms: … }",
+            );
+        }
+        Reply::Word(_) => {}
+        Reply::Webhook(reply) => {
+            if !Url::parse(&reply.webhook).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host()) {
+                checker.error(
+                    path,
+                    format!("`{}` is no URL to call", reply.webhook),
+                    "write it in full, such as https://ci.example.com/done",
+                );
+            }
+            if let ReplySecret::Named(name) = &reply.secret {
+                check_secret_name(path, name, settings, checker);
+            }
+        }
+        Reply::Sms(reply) => {
+            let digits =
+                reply.sms.strip_prefix("whatsapp:").unwrap_or(&reply.sms).strip_prefix('+').unwrap_or_default();
+            if !(7..=15).contains(&digits.len()) || !digits.bytes().all(|b| b.is_ascii_digit()) {
+                checker.error(path, format!("`{}` is no number", reply.sms), "write it as \"+15550001111\"");
+            }
+        }
+        Reply::Email(reply) => {
+            let good = reply
+                .email
+                .split_once('@')
+                .is_some_and(|(name, domain)| !name.is_empty() && domain.contains('.') && !domain.contains('@'));
+            if !good || reply.email.chars().any(|c| c.is_whitespace() || c.is_control()) {
+                checker.error(
+                    path,
+                    format!("`{}` is no mail address", reply.email),
+                    "write one such as team@example.com",
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! Mounts of an agent, as `host:/container` or `host:/container:ro|rw`.
+
+use std::path::{Component, Path};
+
+use crate::config::{agents::Checker, load::join};
+
+/// Where nothing may be mounted: the system's own places, and those that a run's files have.
+const CLOSED: [&str; 15] = [
+    "/usr",
+    "/bin",
+    "/sbin",
+    "/lib",
+    "/lib64",
+    "/etc",
+    "/proc",
+    "/dev",
+    "/sys",
+    "/run",
+    "/tmp",
+    "/home/agent",
+    "/workspace",
+    "/attachments",
+    "/skills",
+];
+
+struct Mount<'a> {
+    host: &'a str,
+    container: &'a str,
+    mode: &'static str,
+}
+
+/// Checks mounts and makes their host paths absolute; `ro` is written out where nothing was said.
+pub(crate) fn check(mounts: &mut [String], dir: &Path, checker: &mut Checker<'_>) {
+    let mut containers: Vec<String> = Vec::new();
+    for (index, mount) in mounts.iter_mut().enumerate() {
+        let index = index.to_string();
+        let path = ["mounts", index.as_str()];
+        let Some(read) = parse(mount) else {
+            checker.error(
+                &path,
+                format!("`{mount}` is no mount"),
+                "write host:/container, host:/container:ro or host:/container:rw",
+            );
+            continue;
+        };
+        let (host, container) = (join(dir, read.host), read.container.trim_end_matches('/').to_owned());
+        if !host.exists() {
+            checker.error(
+                &path,
+                format!("`{}` is not there to be mounted", read.host),
+                format!("make {} or correct the path", host.display()),
+            );
+        }
+        if let Some(fault) = container_fault(&container) {
+            checker.error(
+                &path,
+                format!("`{}` {fault}", read.container),
+                "mount below /context, such as ./handbook:/context/handbook:ro",
+            );
+        }
+        if let Some(other) = containers.iter().find(|other| clash(other, &container)) {
+            checker.error(
+                &path,
+                format!("`{container}` lies over `{other}`, which is mounted too"),
+                "mount them side by side",
+            );
+        }
+        if read.mode == "rw" {
+            checker.warning(
+                &path,
+                format!("the agent can write to {}", host.display()),
+                "end it in `:ro` unless that is meant",
+            );
+        }
+        *mount = format!("{}:{container}:{}", host.display(), read.mode);
+        containers.push(container);
+    }
+}
+
+fn parse(text: &str) -> Option<Mount<'_>> {
+    let (rest, mode) = match text.rsplit_once(':') {
+        Some((rest, "ro")) => (rest, "ro"),
+        Some((rest, "rw")) => (rest, "rw"),
+        Some(_) | None => (text, "ro"),
+    };
+    let (host, container) = rest.rsplit_once(':')?;
+    (!host.is_empty() && !container.is_empty() && !text.contains('\0')).then_some(Mount { host, container, mode })
+}
+
+fn container_fault(container: &str) -> Option<&'static str> {
+    let path = Path::new(container);
+    if container.is_empty() || container == "/" {
+        return Some("is the whole file system");
+    }
+    if !path.is_absolute() {
+        return Some("is not absolute in the container");
+    }
+    if path.components().any(|part| matches!(part, Component::ParentDir))
+        || container.split('/').any(|part| part == ".")
+    {
+        return Some("has `.` or `..` in it");
+    }
+    CLOSED.iter().any(|closed| clash(closed, container)).then_some("belongs to the system")
+}
+
+/// Whether one is the other or lies inside it.
+fn clash(one: &str, other: &str) -> bool {
+    Path::new(one).starts_with(other) || Path::new(other).starts_with(one)
+}

@@ -1,0 +1,127 @@
+//! `skills/<name>/SKILL.md` and the files beside it.
+
+use std::{collections::BTreeMap, fs, io::Read, path::Path};
+
+use data_encoding::BASE64;
+use serde_json::Value;
+
+use crate::{
+    config::{agents::read_bounded, problem::Problem, yaml},
+    domain::{agent::Skill, source::is_valid_name},
+};
+
+/// Bytes of one skill, all files together.
+const MAX_SKILL_BYTES: u64 = 1024 * 1024;
+
+/// Files of one skill, directories counted.
+const MAX_FILES: usize = 200;
+
+/// Directories inside each other.
+const MAX_DEPTH: usize = 16;
+
+/// Whether the project has a folder for the skill.
+pub(crate) fn exists(dir: &Path, name: &str) -> bool {
+    dir.join("skills").join(name).is_dir()
+}
+
+/// The skills that the project has folders for.
+pub(crate) fn names(dir: &Path) -> Vec<String> {
+    let entries = fs::read_dir(dir.join("skills")).into_iter().flatten().take(1000);
+    let mut names: Vec<String> = entries
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .filter(|name| is_valid_name(name))
+        .collect();
+    names.sort();
+    names
+}
+
+/// Reads one skill, complete.
+///
+/// # Errors
+/// The first thing that is wrong with it.
+pub fn load(dir: &Path, name: &str) -> Result<Skill, Problem> {
+    let folder = dir.join("skills").join(name);
+    let main = format!("skills/{name}/SKILL.md");
+    if fs::symlink_metadata(&folder).is_ok_and(|data| data.is_symlink()) {
+        return Err(Problem::error(format!("skills/{name}"), "is a link").help("copy the folder"));
+    }
+    let text = read_bounded(&folder.join("SKILL.md")).map_err(|fault| {
+        Problem::error(&main, format!("cannot be read: {fault}")).help("begin it with `---`, name, description, `---`")
+    })?;
+    let description = read_description(&main, name, &text)?;
+    let mut gathered = Gathered { name, files: BTreeMap::new(), left_bytes: MAX_SKILL_BYTES, left_files: MAX_FILES };
+    gathered.folder(&folder, "", MAX_DEPTH)?;
+    Ok(Skill { name: name.to_owned(), description, files: gathered.files })
+}
+
+fn read_description(file: &str, name: &str, text: &str) -> Result<String, Problem> {
+    let value = yaml::split(text).and_then(|document| yaml::parse(&document)).map_err(|fault| {
+        let mut problem = Problem::error(file, fault.message).at(fault.place);
+        problem.help = fault.help;
+        problem
+    })?;
+    let word = |key: &str| value.get(key).and_then(Value::as_str).map(str::trim).filter(|text| !text.is_empty());
+    match (word("name"), word("description")) {
+        (Some(own), _) if own != name => Err(Problem::error(file, format!("is named `{own}` in the folder `{name}`"))
+            .help(format!("write `name: {name}`"))),
+        (None, _) => {
+            Err(Problem::error(file, "has no `name`").help(format!("write `name: {name}` in its frontmatter")))
+        }
+        (_, None) => {
+            Err(Problem::error(file, "has no `description`").help("say in one line when an agent should use it"))
+        }
+        (Some(_), Some(description)) => Ok(description.to_owned()),
+    }
+}
+
+struct Gathered<'a> {
+    name: &'a str,
+    files: BTreeMap<String, String>,
+    left_bytes: u64,
+    left_files: usize,
+}
+
+impl Gathered<'_> {
+    /// Takes a directory with all that is in it; goes no deeper than `depth`, follows no link.
+    fn folder(&mut self, folder: &Path, prefix: &str, depth: usize) -> Result<(), Problem> {
+        let skill = self.name;
+        let fault = |path: &str, message: &str| Problem::error(format!("skills/{skill}/{path}"), message);
+        let broken = |error: std::io::Error| fault(prefix, &format!("cannot be read: {error}"));
+        if depth == 0 {
+            return Err(fault(prefix, "lies too deep"));
+        }
+        for entry in fs::read_dir(folder).map_err(broken)? {
+            let entry = entry.map_err(broken)?;
+            let Ok(name) = entry.file_name().into_string() else {
+                return Err(fault(prefix, "has a file whose name is no UTF-8"));
+            };
+            let path = format!("{prefix}{name}");
+            self.left_files = self
+                .left_files
+                .checked_sub(1)
+                .ok_or_else(|| fault(&path, "is one file too many; a skill has 200 at most"))?;
+            let kind = entry.file_type().map_err(|error| fault(&path, &format!("cannot be read: {error}")))?;
+            if kind.is_dir() {
+                self.folder(&entry.path(), &format!("{path}/"), depth - 1)?;
+            } else if kind.is_file() {
+                self.file(&entry.path(), path)?;
+            } else {
+                return Err(fault(&path, "is a link or a special file").help("copy the file that is meant"));
+            }
+        }
+        Ok(())
+    }
+
+    fn file(&mut self, from: &Path, path: String) -> Result<(), Problem> {
+        let fault = |message: String| Problem::error(format!("skills/{}/{path}", self.name), message);
+        let mut bytes = Vec::new();
+        let read = fs::File::open(from).and_then(|file| file.take(self.left_bytes + 1).read_to_end(&mut bytes));
+        let read = read.map_err(|error| fault(format!("cannot be read: {error}")))? as u64;
+        self.left_bytes = self
+            .left_bytes
+            .checked_sub(read)
+            .ok_or_else(|| fault("makes the skill larger than 1 MiB".to_owned()).help("mount large files instead"))?;
+        self.files.insert(path, BASE64.encode(&bytes));
+        Ok(())
+    }
+}

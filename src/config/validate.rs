@@ -1,0 +1,228 @@
+//! What settings of the right shape can still get wrong.
+
+use url::Url;
+
+use crate::{
+    config::{
+        load::{FILE, place},
+        problem::Problem,
+        settings::{EmailChannel, Settings, SmtpSecurity},
+    },
+    domain::{
+        source::{SourceSpec, is_valid_name},
+        time::Span,
+    },
+};
+
+/// The ways that events come in, as far as a provider's name tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Mail.
+    Email,
+    /// Text messages.
+    Sms,
+    /// Anything else.
+    Webhook,
+}
+
+/// What a provider's events are.
+#[must_use]
+pub fn kind_of(provider: &str) -> Kind {
+    match provider {
+        "mailgun" | "postmark" | "sendgrid" | "cloudflare" | "cloudflare-email" | "ses" | "resend" | "mailersend"
+        | "mandrill" | "sparkpost" | "brevo" | "mime" | "email" => Kind::Email,
+        "twilio" | "vonage" | "telnyx" | "plivo" | "messagebird" | "bird" | "sinch" | "sms" => Kind::Sms,
+        _ => Kind::Webhook,
+    }
+}
+
+/// Every problem of `settings`, with its place in `text`, the project's own file.
+pub(crate) fn check(settings: &Settings, text: &str) -> Vec<Problem> {
+    let mut checker = Checker { text, problems: Vec::new() };
+    checker.numbers(settings);
+    checker.spans(settings);
+    checker.database(settings);
+    checker.urls(settings);
+    for (name, source) in &settings.sources {
+        checker.source(name, source, settings.server.listen.ip().is_loopback());
+    }
+    for name in settings.secrets.keys().filter(|name| !is_valid_name(name)) {
+        checker.error(&["secrets", name], NAME_RULE);
+    }
+    checker.problems
+}
+
+const NAME_RULE: &str = "is no name; use 1 to 64 of a-z, 0-9, - and _";
+
+struct Checker<'a> {
+    text: &'a str,
+    problems: Vec<Problem>,
+}
+
+impl Checker<'_> {
+    fn error(&mut self, keys: &[&str], message: &str) {
+        let (message, help) = message.split_once("; ").unwrap_or((message, ""));
+        let mut problem = Problem::error(FILE, format!("`{}` {message}", keys.join("."))).at(place(self.text, keys));
+        if !help.is_empty() {
+            problem = problem.help(help);
+        }
+        self.problems.push(problem);
+    }
+
+    fn numbers(&mut self, settings: &Settings) {
+        let server = &settings.server;
+        for (keys, value, least) in [
+            (["server", "max_body_bytes"], server.max_body_bytes as u64, 1024),
+            (["server", "max_header_bytes"], server.max_header_bytes as u64, 8192),
+            (["server", "max_headers"], server.max_headers as u64, 16),
+            (["server", "max_connections"], server.max_connections as u64, 1),
+            (["server", "max_connections_per_address"], server.max_connections_per_address as u64, 1),
+            (["server", "max_waiting_commits"], server.max_waiting_commits as u64, 1),
+            (["database", "max_connections"], u64::from(settings.database.max_connections), 1),
+            (["worker", "deliveries"], settings.worker.deliveries as u64, 1),
+            (["worker", "delivery_attempts"], u64::from(settings.worker.delivery_attempts), 1),
+            (["limits", "output_bytes"], settings.limits.output_bytes, 1),
+            (["limits", "turns"], u64::from(settings.limits.turns), 1),
+            (["egress", "max_answer_bytes"], settings.egress.max_answer_bytes as u64, 1),
+        ] {
+            if value < least {
+                self.error(&keys, &format!("is {value}; write {least} or more"));
+            }
+        }
+    }
+
+    fn spans(&mut self, settings: &Settings) {
+        const DAY_MS: i64 = 86_400_000;
+        let server = &settings.server;
+        for (keys, value, least_ms) in [
+            (["server", "header_timeout"], server.header_timeout, 100),
+            (["server", "body_timeout"], server.body_timeout, 100),
+            (["server", "request_timeout"], server.request_timeout, 100),
+            (["server", "commit_timeout"], server.commit_timeout, 100),
+            (["server", "shutdown_grace"], server.shutdown_grace, 0),
+            (["worker", "lease"], settings.worker.lease, 1_000),
+            (["worker", "poll"], settings.worker.poll, 10),
+            (["limits", "wall_clock"], settings.limits.wall_clock, 1_000),
+            (["limits", "idle"], settings.limits.idle, 1_000),
+            (["egress", "timeout"], settings.egress.timeout, 100),
+        ] {
+            if !(least_ms..=30 * DAY_MS).contains(&value.0) {
+                self.error(&keys, &format!("is {value}; write a span between {} and 30d", Span(least_ms)));
+            }
+        }
+    }
+
+    fn database(&mut self, settings: &Settings) {
+        let url = &settings.database.url;
+        let keys = ["database", "url"];
+        if let Some(path) = url.strip_prefix("sqlite:") {
+            if path.is_empty() {
+                self.error(&keys, "names no file; write sqlite:.postern/postern.db");
+            }
+        } else if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+            match Url::parse(url) {
+                Ok(url) if url.password().is_some() => {
+                    self.error(&keys, "has a password in it; set `password = { env = \"NAME\" }` beside it instead");
+                }
+                Ok(_) => {}
+                Err(fault) => self.error(&keys, &format!("is no URL ({fault}); write postgres://user@host/database")),
+            }
+        } else {
+            self.error(&keys, "is neither SQLite nor Postgres; write sqlite:PATH or postgres://user@host/database");
+        }
+    }
+
+    fn urls(&mut self, settings: &Settings) {
+        self.http_url(&["server", "public_url"], settings.server.public_url.as_deref());
+        self.http_url(&["claude", "base_url"], settings.claude.base_url.as_deref());
+        match &settings.channels.email {
+            Some(EmailChannel::Mailgun { base_url, .. }) => {
+                self.http_url(&["channels", "email", "base_url"], base_url.as_deref());
+            }
+            Some(EmailChannel::Smtp { host, security: SmtpSecurity::None, .. })
+                if host != "localhost" && !host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback()) =>
+            {
+                self.error(
+                    &["channels", "email", "security"],
+                    "is none towards another machine; write starttls or tls",
+                );
+            }
+            Some(EmailChannel::Smtp { username, password, .. }) if username.is_some() != password.is_some() => {
+                self.error(&["channels", "email"], "has one of `username` and `password`; write both or none");
+            }
+            Some(EmailChannel::Smtp { .. }) | None => {}
+        }
+    }
+
+    fn http_url(&mut self, keys: &[&str], url: Option<&str>) {
+        let good =
+            |url: &str| Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+        if url.is_some_and(|url| !good(url)) {
+            self.error(keys, "is no URL; write it in full, such as https://postern.example.com");
+        }
+    }
+
+    fn source(&mut self, name: &str, source: &SourceSpec, loopback: bool) {
+        let table = ["sources", name];
+        if !is_valid_name(name) {
+            self.error(&table, NAME_RULE);
+        }
+        if source.provider.is_empty() {
+            self.error(&table, "names no provider; add for example provider = \"github\"");
+        }
+        if source.insecure && !loopback {
+            self.error(
+                &["sources", name, "insecure"],
+                "would accept unsigned requests from everywhere; listen on 127.0.0.1, or remove it and set a secret",
+            );
+        }
+        if !source.insecure && source.all_secrets().next().is_none() {
+            self.error(
+                &table,
+                "has no secret; add secret = { env = \"NAME\" }, or insecure = true while listening on loopback",
+            );
+        }
+        if (source.provider == "hmac") != source.signature.is_some() {
+            self.error(
+                &table,
+                "needs `signature` with provider = \"hmac\", and only there; see [sources.<name>.signature]",
+            );
+        }
+        self.http_url(&["sources", name, "public_url"], source.public_url.as_deref());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::check;
+    use crate::config::{environment::Environment, load::read_settings};
+
+    #[test]
+    fn wrong_settings_say_what_would_be_right() {
+        for (text, expected) in [
+            ("[server]\nmax_headers = 1", "postern.toml:2:1: `server.max_headers` is 1; write 16 or more"),
+            ("[worker]\nlease = \"1ms\"", "postern.toml:2:1: `worker.lease` is 1ms; write a span between 1s and 30d"),
+            ("[database]\nurl = \"mysql:x\"", "postern.toml:2:1: `database.url` is neither SQLite nor Postgres"),
+            ("[database]\nurl = \"postgres://u:hunter2@h/d\"", "postern.toml:2:1: `database.url` has a password in it"),
+            ("[server]\npublic_url = \"example.com\"", "postern.toml:2:1: `server.public_url` is no URL"),
+            ("[sources.mail]\nprovider = \"mailgun\"", "postern.toml:1:10: `sources.mail` has no secret"),
+            ("[sources.Mail]\nprovider = \"mailgun\"\ninsecure = true", "postern.toml:1:10: `sources.Mail` is no name"),
+            ("[sources.a]\ninsecure = true", "`sources.a` names no provider"),
+            ("[sources.a]\nprovider = \"hmac\"\ninsecure = true", "`sources.a` needs `signature`"),
+            (
+                "[server]\nlisten = \"0.0.0.0:80\"\n[sources.a]\nprovider = \"github\"\ninsecure = true",
+                "postern.toml:5:1: `sources.a.insecure` would accept unsigned requests from everywhere",
+            ),
+            (
+                "[channels.email]\nprovider = \"smtp\"\nhost = \"mail.example.com\"\nsecurity = \"none\"",
+                "postern.toml:4:1: `channels.email.security` is none towards another machine",
+            ),
+        ] {
+            let settings = read_settings(text, &Environment::default()).unwrap();
+            let problems: Vec<String> = check(&settings, text).iter().map(ToString::to_string).collect();
+            assert_eq!(problems.len(), 1, "{problems:?}");
+            assert!(problems[0].contains(expected), "{}\n{expected}", problems[0]);
+            assert!(!problems[0].contains("hunter2"));
+        }
+    }
+}

@@ -1,0 +1,373 @@
+//! Project directories: what is read, what is refused, and in what words.
+
+use std::{fs, path::Path, time::Duration};
+
+use postern::{
+    config::{
+        bundle::bundle,
+        environment::Environment,
+        init::{InitError, init},
+        load::{DEFAULT, Loaded, Project},
+        secrets::Secrets,
+        watch::Watch,
+    },
+    crypto::SecretSource,
+    domain::{filter::Filter, source::SecretRef},
+};
+use tempfile::TempDir;
+
+const SETTINGS: &str = r#"
+[sources.mail]
+provider = "mailgun"
+secret = { env = "KEY" }
+
+[sources.hooks]
+provider = "github"
+secret = { file = "key" }
+
+[secrets]
+callback = { env = "CALLBACK" }
+"#;
+
+fn project(files: &[(&str, &str)]) -> TempDir {
+    let dir = TempDir::new().unwrap();
+    write(dir.path(), "postern.toml", SETTINGS);
+    for (path, text) in files {
+        write(dir.path(), path, text);
+    }
+    dir
+}
+
+fn write(dir: &Path, path: &str, text: &str) {
+    let path = dir.join(path);
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, text).unwrap();
+}
+
+fn load(dir: &Path) -> Loaded {
+    Project::load(dir, &Environment::default()).unwrap()
+}
+
+/// What is said of one agent file with this frontmatter.
+fn said(yaml: &str) -> Vec<String> {
+    let dir = project(&[
+        ("agents/a.md", &format!("---\n{yaml}\n---\nYou answer.\n")),
+        ("book/page", "x"),
+        ("skills/tone/SKILL.md", "---\nname: tone\ndescription: d\n---\n"),
+    ]);
+    let shown = dir.path().display().to_string();
+    load(dir.path()).problems.iter().map(|problem| problem.to_string().replace(&shown, "DIR")).collect()
+}
+
+/// Frontmatter, and what must be said of it.
+const CASES: &[(&str, &str)] = &[
+    ("executor: clude", "agents/a.md:2:1: `executor` cannot be `clude`; did you mean `claude`?"),
+    ("description: x", "agents/a.md: `executor` is missing; add `executor`"),
+    ("executor: claude\nskils: [tone]", "agents/a.md:3:1: unknown key `skils`; did you mean `skills`?"),
+    (
+        "executor: claude\ntriggers:\n  - source: hooks\n    form: a",
+        "agents/a.md:5:5: unknown key `triggers[0].form`; did you mean `from`?",
+    ),
+    (
+        "executor: claude\nlimits: { turns: many }",
+        "agents/a.md:3:11: `limits.turns` must be a whole number from 0, not the text \"many\"",
+    ),
+    (
+        "executor: claude\nlimits:\n  idle: 15",
+        "agents/a.md:4:3: `limits.idle` must be text, not the number `15`; put it in quotes",
+    ),
+    ("executor: claude\nlimits: { idle: 15x }", "agents/a.md:3:11: `limits.idle`: `15x` is not a time span"),
+    ("executor: claude\nlimits: { turns: 0 }", "agents/a.md:3:11: `limits.turns` is 0; write 1 or more"),
+    ("executor: claude\nattempts: 99", "agents/a.md:3:1: `attempts` is 99; write 1 to 20"),
+    ("executor: claude\nprompt: hi", "agents/a.md:3:1: `prompt` does not stand in the frontmatter"),
+    ("executor: claude\ncommand: [a]", "agents/a.md:3:1: `command` means nothing with executor claude"),
+    ("executor: command", "agents/a.md: `command` is missing"),
+    ("executor: command\ncommand: [a, '{{ text }}']", "agents/a.md:3:1: `command` has a template"),
+    ("executor: command\ncommand: [a]\nmodel: x", "agents/a.md:4:1: `model` means nothing with executor command"),
+    ("executor: claude\nskills: [tine]", "agents/a.md:3:10: there is no skill `tine`; did you mean `tone`?"),
+    ("executor: claude\nskills: ['../x']", "there is no skill `../x`"),
+    ("executor: claude\ntools: ['Bash(ls)']", "agents/a.md:3:9: `Bash(ls)` is no name of a tool"),
+    (
+        "executor: claude\npermissions:\n- alow: Read",
+        "agents/a.md:4:1: `permissions[0]` cannot be `alow`; did you mean `allow`?",
+    ),
+    ("executor: claude\npermissions:\n- allow: Read(", "agents/a.md:4:1: `Read(` is no permission rule"),
+    ("executor: claude\nmounts: [./book]", "agents/a.md:3:10: `./book` is no mount"),
+    ("executor: claude\nmounts: ['./bok:/b']", "agents/a.md:3:10: `./bok` is not there to be mounted; make DIR/bok"),
+    ("executor: claude\nmounts: ['./book:b']", "`b` is not absolute in the container"),
+    ("executor: claude\nmounts: ['./book:/b/../etc']", "`/b/../etc` has `.` or `..` in it"),
+    ("executor: claude\nmounts: ['./book:/']", "`/` is the whole file system"),
+    ("executor: claude\nmounts: ['./book:/proc/1']", "`/proc/1` belongs to the system"),
+    ("executor: claude\nmounts: ['./book:/b', './book:/b/c']", "`/b/c` lies over `/b`, which is mounted too"),
+    ("executor: claude\nenv: { LD_PRELOAD: x }", "agents/a.md:3:8: `LD_PRELOAD` cannot be set for an agent"),
+    ("executor: claude\nenv: { HTTPS_PROXY: x }", "`HTTPS_PROXY` cannot be set"),
+    ("executor: claude\nenv: { PATH: x }", "`PATH` cannot be set"),
+    ("executor: claude\nenv: { lower: x }", "`lower` is no name of a variable"),
+    (
+        "executor: claude\nenv: { A: { secret: calback } }",
+        "agents/a.md:3:8: there is no secret `calback` in postern.toml; did you mean `callback`?",
+    ),
+    ("executor: claude\nenv: { A: [1] }", "agents/a.md:3:8: `env.A` has none of its forms; write a text"),
+    ("executor: claude\ntriggers:\n- source: mial", "agents/a.md:4:3: there is no source `mial`; did you mean `mail`?"),
+    (
+        "executor: claude\ntriggers:\n- source: mail\n  from: ''",
+        "agents/a.md:5:3: `triggers[0].from` has an empty text",
+    ),
+    (
+        "executor: claude\ntriggers:\n- source: mail\n  from: +15550001111",
+        "agents/a.md:5:3: `triggers[0].from` has none of its forms; write a text or a list of texts, in quotes",
+    ),
+    ("executor: claude\ntriggers:\n- source: mail\n  from: *@example.com", "agents/a.md:5:10: is not valid YAML"),
+    (
+        "executor: claude\ntriggers:\n- source: hooks\n  where: body.a ==",
+        "agents/a.md:5:3: `where` is no CEL expression",
+    ),
+    ("executor: claude\ntriggers:\n- source: hooks\n  where: bdy.a == 1", "an event has no `bdy`"),
+    (
+        "executor: claude\ntriggers:\n- source: hooks\n  prompt: '{{ body. }}'",
+        "agents/a.md:5:3: `{{ body. }}` is not a path",
+    ),
+    (
+        "executor: claude\ntriggers:\n- source: hooks\n  prompt: '{{ subjct }}'",
+        "agents/a.md:5:3: `{{ subjct }}` is nothing that an event has; did you mean `subject`?",
+    ),
+    (
+        "executor: claude\ntriggers:\n- source: hooks\n  session: thred",
+        "agents/a.md:5:3: `session: thred` is no rule; did you mean `thread`?",
+    ),
+    (
+        "executor: claude\ntriggers:\n- source: hooks\n  while_running: steer",
+        "agents/a.md:5:3: `triggers[0].while_running` cannot be `steer`",
+    ),
+    ("executor: claude\ntriggers:\n- source: hooks\n  reply: same", "agents/a.md:5:3: a webhook has no way back"),
+    (
+        "executor: claude\ntriggers:\n- source: hooks\n  reply: nobody",
+        "agents/a.md:5:3: `triggers[0].reply` has none of its forms; write none, same,",
+    ),
+    (
+        "executor: claude\ntriggers:\n- source: hooks\n  reply: { webhook: 'ftp://x', secret: callback }",
+        "`ftp://x` is no URL to call",
+    ),
+    (
+        "executor: claude\ntriggers:\n- source: hooks\n  reply: { webhook: 'https://x.example', secret: other }",
+        "there is no secret `other`",
+    ),
+    ("executor: claude\ntriggers:\n- source: hooks\n  reply: { sms: '5550001111' }", "`5550001111` is no number"),
+    ("executor: claude\ntriggers:\n- source: hooks\n  reply: { email: nobody }", "`nobody` is no mail address"),
+    (
+        "executor: claude\nexecutor: command",
+        "agents/a.md:3:1: is not valid YAML: the key `executor` stands there twice",
+    ),
+    (
+        "executor: claude\ntriggers:\n- source: mail",
+        "agents/a.md:4:1: warning: nobody can start this trigger; name senders in `from`",
+    ),
+    (
+        "executor: claude\ntriggers:\n- source: mail\n  from: '*'",
+        "agents/a.md:5:3: warning: everybody can start this trigger",
+    ),
+    ("executor: claude", "agents/a.md: warning: nothing starts this agent"),
+];
+
+#[test]
+fn a_wrong_agent_file_says_what_and_where_and_the_way_out() {
+    let wrong: Vec<String> = CASES
+        .iter()
+        .filter_map(|(yaml, expected)| {
+            let said = said(yaml);
+            (!said.iter().any(|line| line.contains(expected)))
+                .then(|| format!("{yaml}\n  want {expected}\n  said {said:#?}"))
+        })
+        .collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+}
+
+#[test]
+fn a_broken_agent_does_not_take_the_others_down() {
+    let good = "---\nexecutor: command\ncommand: [/bin/cat]\ntriggers: [{ source: hooks }]\n---\n";
+    let dir = project(&[
+        ("agents/good.md", good),
+        ("agents/bad.md", "---\nexecutor: 7\n---\n"),
+        ("agents/Wrong Name.md", good),
+    ]);
+    let loaded = load(dir.path());
+    let bundle = bundle(&loaded);
+    assert_eq!(bundle.agents.keys().collect::<Vec<_>>(), ["good"]);
+    assert_eq!(bundle.keep, ["Wrong Name", "bad"]);
+    assert_eq!(bundle.sources.len(), 2);
+    assert!(loaded.has_errors());
+}
+
+#[test]
+fn skills_are_complete_and_bounded() {
+    let agent = "---\nexecutor: claude\nskills: [tone]\ntriggers: [{ source: hooks }]\n---\nHi\n";
+    let skill = "---\nname: tone\ndescription: How to sound\n---\nText\n";
+    let dir = project(&[("agents/a.md", agent), ("skills/tone/SKILL.md", skill), ("skills/tone/more/x.txt", "y")]);
+    let loaded = load(dir.path());
+    let found = &loaded.agents["a"].skills[0];
+    assert_eq!(found.description, "How to sound");
+    assert_eq!(found.files["more/x.txt"], "eQ==");
+
+    std::os::unix::fs::symlink("/etc/hostname", dir.path().join("skills/tone/more/link")).unwrap();
+    assert!(problems(dir.path()).contains("skills/tone/more/link: is a link or a special file"));
+    fs::remove_file(dir.path().join("skills/tone/more/link")).unwrap();
+    write(dir.path(), "skills/tone/big", &"x".repeat(1024 * 1024));
+    assert!(problems(dir.path()).contains("makes the skill larger than 1 MiB"));
+    fs::remove_file(dir.path().join("skills/tone/big")).unwrap();
+    write(dir.path(), "skills/tone/SKILL.md", "---\nname: other\ndescription: d\n---\n");
+    assert!(problems(dir.path()).contains("is named `other` in the folder `tone`; write `name: tone`"));
+}
+
+fn problems(dir: &Path) -> String {
+    load(dir).problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn paths_are_absolute_against_the_project() {
+    let agent = "---\nexecutor: command\ncommand: [/bin/cat]\nmounts: ['./book:/context/book']\nenv: { A: { file: a } }\ntriggers: [{ source: hooks }]\n---\n";
+    let dir = project(&[("agents/a.md", agent), ("book/page", "x")]);
+    let (loaded, root) = (load(dir.path()), dir.path().display());
+    assert_eq!(loaded.settings.database.url, format!("sqlite:{root}/.postern/postern.db"));
+    assert_eq!(loaded.settings.worker.work_dir.display().to_string(), format!("{root}/.postern/work"));
+    assert_eq!(loaded.agents["a"].spec.mounts, [format!("{root}/book:/context/book:ro")]);
+    let file = format!("{root}/key");
+    assert_eq!(loaded.settings.sources["hooks"].secret.as_ref().unwrap().reference(), &SecretRef::File { file });
+}
+
+#[test]
+fn secrets_come_from_variables_and_files_and_are_never_named() {
+    let dir = project(&[("key", "hunter2-hunter2-hunter2\r\n")]);
+    let loaded = load(dir.path());
+    let environment = Environment::of([("KEY", "hunter2"), ("CALLBACK", "")]);
+    let secrets = Secrets::new(dir.path(), environment, &loaded.settings);
+    let file = SecretRef::File { file: "key".to_owned() };
+    assert_eq!(secrets.secret(&file).unwrap().expose(), b"hunter2-hunter2-hunter2");
+    assert_eq!(
+        secrets.named("callback").unwrap_err(),
+        "secret `callback`: the environment variable CALLBACK is empty; set it"
+    );
+    assert!(secrets.named("other").is_err());
+    let said: String = secrets.check(&loaded).iter().map(|problem| format!("{problem}\n")).collect();
+    assert!(said.contains("`sources.mail`: the secret is short") && said.contains("chmod 600"), "{said}");
+    assert!(!said.contains("hunter2") && !format!("{secrets:?}").contains("hunter2"));
+}
+
+#[test]
+fn unknown_providers_are_named_with_the_nearest() {
+    let dir = project(&[]);
+    let found = load(dir.path()).check_providers(&["mailgun", "githab"]);
+    assert_eq!(found.len(), 1);
+    assert_eq!(
+        found[0].to_string(),
+        "postern.toml:7:1: `sources.hooks`: there is no provider `github`; did you mean `githab`?"
+    );
+}
+
+#[test]
+fn a_new_project_is_good_and_never_overwritten() {
+    let dir = TempDir::new().unwrap();
+    let files = init(dir.path()).unwrap();
+    let loaded = load(dir.path());
+    assert_eq!((loaded.problems, loaded.broken), (vec![], Vec::<String>::new()));
+    assert_eq!(loaded.agents.keys().collect::<Vec<_>>(), ["receipt", "support"]);
+    assert!(matches!(init(dir.path()), Err(InitError::Exists(path)) if path == files[0]));
+}
+
+#[test]
+fn the_demo_is_good() {
+    let loaded = load(&Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/demo"));
+    let errors: Vec<_> = loaded.problems.iter().filter(|problem| problem.is_error()).map(ToString::to_string).collect();
+    assert_eq!(errors, Vec::<String>::new());
+    assert_eq!(loaded.agents.keys().collect::<Vec<_>>(), ["claude", "concierge", "inbox", "triage"]);
+}
+
+#[test]
+fn the_scripts_of_the_demo_answer() {
+    let work = TempDir::new().unwrap();
+    write(work.path(), "prompt.txt", "From: ann@example.com\nSubject: Our numbers\n\nWhen do you open?\n");
+    write(work.path(), "attachments/sales.csv", "month,amount\r\njan,1\r\nfeb,2.5\r\n");
+    let inbox = answer("inbox.sh", work.path());
+    assert!(
+        inbox.contains("\"Our numbers\" has 4 words") && inbox.contains("amount: sum 3.5, average 1.75"),
+        "{inbox}"
+    );
+    let concierge = answer("concierge.sh", work.path());
+    assert!(concierge.lines().last().unwrap().starts_with("We are open"), "{concierge}");
+    let triage: serde_json::Value = serde_json::from_str(&answer("triage.sh", work.path())).unwrap();
+    assert_eq!(triage["label"], "enhancement");
+}
+
+#[expect(clippy::disallowed_methods, reason = "the scripts are tried without an executor")]
+fn answer(script: &str, work: &Path) -> String {
+    let output = std::process::Command::new("/bin/sh")
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/demo/bin").join(script))
+        .env_clear()
+        .env("POSTERN_PROMPT_FILE", work.join("prompt.txt"))
+        .env("POSTERN_ATTACHMENTS", work.join("attachments"))
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn an_expression_of_any_depth_is_answered() {
+    for deep in ["(", "[", "{1:", "a(", "-", "!", "a ? ", "a.", "1+", "1 in ", "a && ", "\"\\\"\" + "] {
+        for times in [20, 100, 700, 20_000] {
+            let said =
+                said(&format!("executor: claude\ntriggers:\n- source: hooks\n  where: '{}1'", deep.repeat(times)));
+            assert!(times < 700 || said[0].contains("`where` is no CEL expression: it has"), "{said:?}");
+        }
+    }
+}
+
+#[test]
+fn an_expression_as_deep_as_allowed_is_evaluated() {
+    for (open, close, times) in
+        [("(", ")", 12), ("[", "]", 12), ("-(", ")", 12), ("1 + ", "", 30), ("true && ", "", 60)]
+    {
+        let text = format!("{}1{} == 1", open.repeat(times), close.repeat(times));
+        // Whatever it answers, the process is there afterwards.
+        let _ = Filter::parse(&text).and_then(|filter| filter.passes(&serde_json::json!({})));
+    }
+}
+
+/// Lines that are commented out as examples are keys that hold: the file documents nothing wrong.
+#[test]
+fn every_example_of_the_default_file_is_valid() {
+    let examples = DEFAULT
+        .split("\n\n")
+        .flat_map(|paragraph| paragraph.split("\n#\n"))
+        .map(|part| {
+            part.lines()
+                .map(|line| {
+                    line.strip_prefix("# ")
+                        .filter(|line| line.contains(" = ") && !line.contains('`') || line.starts_with('['))
+                        .unwrap_or(line)
+                })
+                .collect::<Vec<_>>()
+                .join("\n")
+        })
+        .filter(|part| part.contains('['));
+    let mut count = 0;
+    for text in examples {
+        let dir = TempDir::new().unwrap();
+        write(dir.path(), "postern.toml", &text);
+        let read = Project::load(dir.path(), &Environment::default());
+        assert!(read.is_ok(), "{text}\n{:#?}", read.err());
+        count += 1;
+    }
+    assert!(count > 10, "{count}");
+}
+
+#[tokio::test]
+async fn a_change_of_any_file_of_the_project_is_heard() {
+    let dir = project(&[]);
+    let mut watch = Watch::begin(dir.path()).unwrap();
+    for path in ["postern.toml", "agents/new.md", "agents/new.md"] {
+        write(dir.path(), path, "# changed\n");
+        tokio::time::timeout(Duration::from_secs(20), watch.changed()).await.unwrap().unwrap();
+    }
+    write(dir.path(), ".postern/postern.db", "x");
+    assert!(tokio::time::timeout(Duration::from_millis(400), watch.changed()).await.is_err());
+}
