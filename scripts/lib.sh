@@ -7,6 +7,7 @@ CACHE_DIR="${XDG_CACHE_HOME:-$HOME/.cache}/postern"
 PG_BIN=""
 PG_ROOT=""
 PG_PID=""
+UNPACKED=""
 APT_UPDATED=""
 
 say() { printf '==> %s\n' "$*" >&2; }
@@ -129,23 +130,22 @@ need_claude() {
   need_npm
   say "fetching Claude Code $CLAUDE_VERSION (174 MB, once) into $directory"
   mkdir -p "$CACHE_DIR"
-  local unpacked
-  unpacked=$(mktemp -d "$CACHE_DIR/.claude-XXXXXX")
-  if ! npm pack --silent --pack-destination "$unpacked" "@anthropic-ai/claude-code-$platform@$CLAUDE_VERSION" \
-    >"$unpacked/log" 2>&1; then
-    tail -n 5 "$unpacked/log" >&2
-    rm -rf "$unpacked"
+  UNPACKED=$(mktemp -d "$CACHE_DIR/.claude-XXXXXX")
+  if ! npm pack --silent --pack-destination "$UNPACKED" "@anthropic-ai/claude-code-$platform@$CLAUDE_VERSION" \
+    >"$UNPACKED/log" 2>&1; then
+    tail -n 5 "$UNPACKED/log" >&2
+    rm -rf "$UNPACKED"
     fail "npm could not fetch Claude Code $CLAUDE_VERSION: repair the network, or set POSTERN_TEST_CLAUDE to that version"
   fi
-  if ! sha512sum "$unpacked"/*.tgz | grep -q "^$sha512 "; then
-    rm -rf "$unpacked"
+  if ! sha512sum "$UNPACKED"/*.tgz | grep -q "^$sha512 "; then
+    rm -rf "$UNPACKED"
     fail "what npm fetched as Claude Code $CLAUDE_VERSION is not what was published"
   fi
-  tar -xzf "$unpacked"/*.tgz -C "$unpacked" package/claude
+  tar -xzf "$UNPACKED"/*.tgz -C "$UNPACKED" package/claude
   mkdir -p "$directory"
-  chmod 755 "$unpacked/package/claude"
-  mv -f "$unpacked/package/claude" "$directory/claude"
-  rm -rf "$unpacked"
+  chmod 755 "$UNPACKED/package/claude"
+  mv -f "$UNPACKED/package/claude" "$directory/claude"
+  rm -rf "$UNPACKED"
   claude_is_pinned "$POSTERN_TEST_CLAUDE" || fail "$POSTERN_TEST_CLAUDE does not run here: see '$POSTERN_TEST_CLAUDE --version'"
 }
 
@@ -224,5 +224,6 @@ stop_postgres() {
 cleanup() {
   stop_postgres
   [ -z "$PG_ROOT" ] || rm -rf "$PG_ROOT"
+  [ -z "$UNPACKED" ] || rm -rf "$UNPACKED"
   PG_ROOT=""
 }
