@@ -1,0 +1,34 @@
+# What one can do here; `make` alone lists it.
+.DEFAULT_GOAL := help
+.PHONY: help build demo test bench chaos fuzz fmt lint install
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## the program, optimised: target/release/postern
+	cargo build --release --locked
+
+demo: ## a self-contained demonstration with fake providers; KEEP=1 leaves it running
+	@scripts/demo $(if $(KEEP),--keep)
+
+test: ## every test, with what they need (installs what is missing); TESTS="part of a name" for some
+	@scripts/test $(TESTS)
+
+bench: ## measure, beside graphile-worker, pgbench and the disk
+	@scripts/with-services scripts/bench-peers cargo bench --locked
+
+chaos: ## the tests that kill and restart things
+	@scripts/test chaos crash
+
+fuzz: ## the property tests with CASES (default 20000) random inputs each
+	@PROPTEST_CASES=$(or $(CASES),20000) scripts/test fuzz
+
+fmt: ## format the source
+	cargo fmt
+
+lint: ## formatting and clippy, as strict as .ci/run
+	cargo fmt --check
+	cargo clippy --all-targets --locked -- -D warnings
+
+install: ## put postern in cargo's bin directory
+	cargo install --path . --locked
