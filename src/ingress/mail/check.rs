@@ -15,7 +15,7 @@ pub struct MailLimits {
     pub parts: usize,
     /// Containers within containers.
     pub depth: usize,
-    /// Mentions of `multipart/` and `message/` anywhere: each level of nesting needs one.
+    /// Mentions of `multipart/` and `message/` in `Content-Type` lines anywhere: each level of nesting needs one.
     pub containers: usize,
 }
 
@@ -100,18 +100,21 @@ pub(super) fn structure(raw: &[u8], limits: &MailLimits) -> Result<(), MailFault
         return Err(MailFault::TooLarge { bytes: raw.len(), limit: limits.raw_bytes });
     }
     header_block(raw, limits)?;
-    let (mut containers, mut typed) = (0_usize, 0_usize);
-    for (at, byte) in raw.iter().enumerate() {
-        containers +=
-            usize::from(*byte == b'/' && (ends_with(&raw[..at], b"multipart") || ends_with(&raw[..at], b"message")));
-        // A type in disguise (comments, folding) still needs its header line.
-        typed += usize::from(*byte == b'-' && ends_with(&raw[..at], b"content") && starts_with(&raw[at..], b"-type"));
-    }
-    if containers > limits.containers {
-        return Err(MailFault::TooDeep { limit: limits.depth });
-    }
-    if typed > limits.parts.saturating_mul(4) {
-        return Err(MailFault::TooManyParts { limit: limits.parts });
+    let (mut containers, mut typed, mut in_type) = (0_usize, 0_usize, false);
+    for line in raw.split(|byte| *byte == b'\n') {
+        let starts = starts_with(line.trim_ascii_start(), b"content-type");
+        in_type = starts || (in_type && matches!(line.first(), Some(b' ' | b'\t')));
+        // A type in disguise (comments within it) still needs its header line.
+        typed += usize::from(starts);
+        if in_type {
+            containers += named_containers(line);
+        }
+        if containers > limits.containers {
+            return Err(MailFault::TooDeep { limit: limits.depth });
+        }
+        if typed > limits.parts.saturating_mul(4) {
+            return Err(MailFault::TooManyParts { limit: limits.parts });
+        }
     }
     Ok(())
 }
@@ -132,6 +135,12 @@ fn header_block(raw: &[u8], limits: &MailLimits) -> Result<(), MailFault> {
         }
     }
     Ok(())
+}
+
+/// Mentions of `multipart/` and `message/` in a header line.
+fn named_containers(line: &[u8]) -> usize {
+    let slashes = line.iter().enumerate().filter(|(_, byte)| **byte == b'/');
+    slashes.filter(|(at, _)| ends_with(&line[..*at], b"multipart") || ends_with(&line[..*at], b"message")).count()
 }
 
 fn ends_with(bytes: &[u8], word: &[u8]) -> bool {

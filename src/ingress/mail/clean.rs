@@ -3,22 +3,23 @@
 /// A body: line ends as `\n`, no controls but tab, no direction overrides, no hidden characters.
 pub(super) fn text(raw: &str) -> String {
     let mut out = String::with_capacity(raw.len());
-    let mut after_return = false;
-    for c in raw.chars() {
-        if matches!(c, ' '..='~') {
-            out.push(c);
-            after_return = false;
-            continue;
-        }
+    let mut rest = raw;
+    loop {
+        let plain = rest.bytes().take_while(|byte| matches!(byte, b' '..=b'~')).count();
+        let (line, tail) = rest.split_at(plain);
+        out.push_str(line);
+        let Some(c) = tail.chars().next() else { break };
+        rest = &tail[c.len_utf8()..];
         match c {
-            '\r' => out.push('\n'),
-            '\n' if after_return => {}
+            '\r' => {
+                out.push('\n');
+                rest = rest.strip_prefix('\n').unwrap_or(rest);
+            }
             '\n' | '\t' => out.push(c),
             '\u{2028}' | '\u{2029}' | '\u{85}' => out.push('\n'),
             _ if is_unseen(c) => {}
             _ => out.push(c),
         }
-        after_return = c == '\r';
     }
     let end = out.trim_end().len();
     out.truncate(end);

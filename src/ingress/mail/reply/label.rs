@@ -63,10 +63,10 @@ fn is_quoted(lines: &[Line<'_>], at: usize) -> bool {
     }
     let neighbour = |index: Option<usize>| index.and_then(|index| lines.get(index)).is_some_and(|line| line.is_prose());
     let lone = neighbour(at.checked_sub(1)) && neighbour(Some(at + 1));
-    let prompt =
-        line.depth == 3 && line.text.starts_with(">>> ") && !at.checked_sub(1).is_some_and(|at| lines[at].depth > 0);
-    !prompt
-        && !(lone && line.depth == 1 && line.text.trim_start().as_bytes().get(1).is_some_and(u8::is_ascii_alphanumeric))
+    let first = line.text.trim_start().as_bytes().get(1).is_some_and(u8::is_ascii_alphanumeric);
+    // What Python's shell prints.
+    let prompt = line.text.starts_with(">>> ") && at.checked_sub(1).is_none_or(|at| lines[at].depth == 0);
+    !(prompt || (lone && line.depth == 1 && first))
 }
 
 /// The end of a run of quoted lines, blank lines within it included.
