@@ -8,6 +8,7 @@ pub mod domain;
 pub mod clock;
 pub mod crypto;
 pub mod egress;
+pub mod telemetry;
 
 pub mod config;
 
@@ -22,3 +23,5 @@ pub mod queue;
 pub mod pipeline;
 
 pub mod http;
+
+pub mod app;

@@ -1,0 +1,332 @@
+//! The wiring: one process with the gateway, the workers, or both.
+
+use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
+
+use tokio::net::TcpListener;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    clock::Clock,
+    config::{bundle, environment::Environment, load::Loaded, secrets::Secrets, settings::Settings},
+    crypto::{self, SecretSource},
+    domain::{
+        catalog::{ApplyReport, Bundle},
+        id::TenantId,
+    },
+    egress::{Egress, EgressLimits},
+    executor::{ExecutorSetup, Executors, WorkRoot, processes},
+    http::{self, Gateway, GatewayOptions, accept::Limits},
+    live::Live,
+    outbound::Channels,
+    pipeline::{deliver::Deliver, execute::Execute, intake::Intake, sweep::Refusals},
+    queue::{self, Owner, QueueOptions, Wakes},
+    store::{ApplyMode, ConnectOptions, DELIVERY_QUEUE, RUN_QUEUE, SCHEMA_VERSION, Store},
+};
+
+/// The tenant that is there from the first start.
+pub const DEFAULT_TENANT: &str = "default";
+/// How often the gateway looks whether another process changed sources or agents.
+const REFRESH: Duration = Duration::from_secs(2);
+/// How long open requests may go on after the stop.
+const HTTP_GRACE: Duration = Duration::from_secs(10);
+
+/// Which halves a process runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Gateway and workers.
+    All,
+    /// The gateway alone: it accepts, workers elsewhere run.
+    Gateway,
+    /// Workers alone.
+    Worker,
+}
+
+/// Why a process could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The database.
+    #[error("the database {0} could not be opened")]
+    Store(String, #[source] crate::store::StoreError),
+    /// A secret of the settings.
+    #[error("{0}")]
+    Secret(String),
+    /// The address.
+    #[error("cannot listen on {0}")]
+    Listen(SocketAddr, #[source] std::io::Error),
+    /// The place where agents work.
+    #[error("the work directory {0} cannot be used")]
+    WorkDir(String, #[source] std::io::Error),
+    /// The ways out.
+    #[error("a channel cannot be made")]
+    Channels(#[from] crate::outbound::ChannelError),
+    /// Connections outward.
+    #[error("connections outward cannot be made")]
+    Egress(#[from] crate::egress::EgressError),
+    /// A worker with an older or newer database.
+    #[error("the database has schema {found}, this postern needs {needed}; run `postern migrate` first")]
+    Schema {
+        /// In the database.
+        found: i64,
+        /// Of this program.
+        needed: i64,
+    },
+}
+
+/// A running process.
+pub struct App {
+    /// Where the gateway listens, when it does.
+    pub address: Option<SocketAddr>,
+    /// The API key, when this start made the first one. Shown once.
+    pub first_key: Option<String>,
+    /// The records.
+    pub store: Store,
+    /// The tenant of the project.
+    pub tenant: TenantId,
+    gateway: Option<Gateway>,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl App {
+    /// Starts what `role` says. When this returns, the gateway accepts connections.
+    ///
+    /// # Errors
+    /// What is missing or wrong.
+    pub async fn start(loaded: &Loaded, environment: &Environment, role: Role) -> Result<Self, StartError> {
+        let settings = &loaded.settings;
+        let secrets: Arc<dyn SecretSource> = Arc::new(Secrets::new(&loaded.dir, environment.clone(), settings));
+        let store = open_store(settings, &*secrets).await?;
+        let failed = |fault| StartError::Store(shown_url(settings), fault);
+        if role == Role::Worker {
+            let found = store.schema_version().await.map_err(failed)?;
+            if found != SCHEMA_VERSION {
+                return Err(StartError::Schema { found, needed: SCHEMA_VERSION });
+            }
+        } else {
+            store.migrate().await.map_err(failed)?;
+        }
+        let tenant = store.ensure_tenant(DEFAULT_TENANT).await.map_err(failed)?;
+        let mut app = Self {
+            address: None,
+            first_key: None,
+            store,
+            tenant,
+            gateway: None,
+            stop: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+        };
+        let (wakes, live) = (Arc::new(Wakes::default()), Live::default());
+        app.tasks.spawn(Arc::clone(&wakes).exchange(app.store.clone(), app.stop.clone()));
+        if role != Role::Worker {
+            app.first_key = first_key(&app.store, &app.tenant).await.map_err(failed)?;
+            let bundle = bundle::bundle(loaded);
+            app.store.apply(&app.tenant, &bundle, ApplyMode::Write).await.map_err(failed)?;
+            app.start_gateway(settings, &wakes, &live, &secrets).await?;
+        }
+        if role != Role::Gateway {
+            app.start_workers(settings, environment, &wakes, &live, &secrets)?;
+        }
+        Ok(app)
+    }
+
+    /// Applies a project that changed.
+    ///
+    /// # Errors
+    /// When the database fails; nothing is changed then.
+    pub async fn apply(&self, bundle: &Bundle) -> Result<ApplyReport, crate::store::StoreError> {
+        let report = self.store.apply(&self.tenant, bundle, ApplyMode::Write).await?;
+        if let Some(gateway) = &self.gateway {
+            gateway.refresh().await?;
+        }
+        Ok(report)
+    }
+
+    /// The sources that cannot verify, with the reason.
+    #[must_use]
+    pub fn broken_sources(&self) -> Vec<(String, String)> {
+        let Some(gateway) = &self.gateway else { return Vec::new() };
+        let routes = gateway.routes();
+        routes.broken_sources().map(|(name, fault)| (name.to_owned(), fault.to_owned())).collect()
+    }
+
+    /// Stops accepting, lets runs end within the grace time, gives the rest back, and returns.
+    pub async fn stop(self) {
+        self.stop.cancel();
+        drop(self.gateway);
+        self.tasks.close();
+        self.tasks.wait().await;
+        self.store.close().await;
+    }
+
+    async fn start_gateway(
+        &mut self,
+        settings: &Settings,
+        wakes: &Arc<Wakes>,
+        live: &Live,
+        secrets: &Arc<dyn SecretSource>,
+    ) -> Result<(), StartError> {
+        let server = &settings.server;
+        let listener = TcpListener::bind(server.listen).await.map_err(|fault| StartError::Listen(server.listen, fault))?;
+        let address = listener.local_addr().map_err(|fault| StartError::Listen(server.listen, fault))?;
+        let patience = server.commit_timeout.to_std();
+        let refusals = Refusals::default();
+        let gateway = Gateway::new(GatewayOptions {
+            intake: Intake::start(self.store.clone(), Arc::clone(wakes), server.max_waiting_commits, patience),
+            store: self.store.clone(),
+            tenant: self.tenant.clone(),
+            refusals: refusals.clone(),
+            live: live.clone(),
+            wakes: Arc::clone(wakes),
+            secrets: Arc::clone(secrets),
+            public_url: server.public_url.clone().unwrap_or_else(|| format!("http://{address}")),
+            max_body_bytes: server.max_body_bytes,
+        });
+        gateway.refresh().await.map_err(|fault| StartError::Store(shown_url(settings), fault))?;
+        let limits = Limits {
+            max_header_bytes: server.max_header_bytes,
+            max_headers: server.max_headers,
+            max_connections: server.max_connections,
+            max_connections_per_address: server.max_connections_per_address,
+            header_timeout: server.header_timeout.to_std(),
+            body_timeout: server.body_timeout.to_std(),
+            request_timeout: server.request_timeout.to_std(),
+            grace: HTTP_GRACE,
+        };
+        let router = http::router::router(gateway.clone());
+        self.tasks.spawn(http::accept::serve(listener, router, limits, self.stop.clone()));
+        self.tasks.spawn(refusals.keep(self.store.clone(), self.tenant.clone(), self.stop.clone()));
+        self.tasks.spawn(refresh(gateway.clone(), self.stop.clone()));
+        self.address = Some(address);
+        self.gateway = Some(gateway);
+        Ok(())
+    }
+
+    fn start_workers(
+        &self,
+        settings: &Settings,
+        environment: &Environment,
+        wakes: &Arc<Wakes>,
+        live: &Live,
+        secrets: &Arc<dyn SecretSource>,
+    ) -> Result<(), StartError> {
+        let clock = self.store.clock();
+        let executors = Arc::new(executors(settings, environment, &**secrets)?);
+        let egress = Egress::new(&EgressLimits::from(&settings.egress))?;
+        let channels = Channels::new(&settings.channels, &egress, clock, Arc::clone(secrets))?;
+        let worker = &settings.worker;
+        let cores = std::thread::available_parallelism().map_or(2, usize::from);
+        let slots = if worker.concurrency == 0 { 2 * cores } else { worker.concurrency };
+        let owner = Owner::of_this_process();
+        let options = |queue, slots: usize| QueueOptions {
+            queue,
+            slots,
+            batch: slots.min(100),
+            lease: worker.lease.to_std(),
+            poll: worker.poll.to_std(),
+            grace: settings.server.shutdown_grace.to_std(),
+        };
+        let execute = Execute {
+            store: self.store.clone(),
+            live: live.clone(),
+            wakes: Arc::clone(wakes),
+            executors,
+            secrets: Arc::clone(secrets),
+            max_lost: i64::from(worker.max_lost),
+        };
+        let deliver = Deliver { store: self.store.clone(), channels, attempts: i64::from(worker.delivery_attempts) };
+        self.tasks.spawn(queue::work(
+            self.store.clone(),
+            options(RUN_QUEUE, slots),
+            owner.clone(),
+            Arc::clone(wakes),
+            self.stop.clone(),
+            move |job| execute.clone().handle(job),
+        ));
+        self.tasks.spawn(queue::work(
+            self.store.clone(),
+            options(DELIVERY_QUEUE, worker.deliveries),
+            owner,
+            Arc::clone(wakes),
+            self.stop.clone(),
+            move |job| deliver.clone().handle(job),
+        ));
+        Ok(())
+    }
+}
+
+/// Opens the database of the settings.
+///
+/// # Errors
+/// When its password is missing or it cannot be reached.
+pub async fn open_store(settings: &Settings, secrets: &dyn SecretSource) -> Result<Store, StartError> {
+    let database = &settings.database;
+    let password = database.password.as_ref().map(|reference| secrets.secret(reference)).transpose();
+    let password = password.map_err(|fault| StartError::Secret(format!("database.password: {fault}")))?;
+    let options =
+        ConnectOptions { url: database.url.clone(), password, max_connections: database.max_connections };
+    Store::connect(&options, Clock::system()).await.map_err(|fault| StartError::Store(shown_url(settings), fault))
+}
+
+/// The ways to run agents on this machine. What a dead predecessor left running is ended first.
+///
+/// # Errors
+/// When the work directory cannot be used or the API key is missing.
+pub fn executors(
+    settings: &Settings,
+    environment: &Environment,
+    secrets: &dyn SecretSource,
+) -> Result<Executors, StartError> {
+    let root = &settings.worker.work_dir;
+    processes::reap_leftovers(root);
+    let api_key = settings.claude.api_key.as_ref().map(|reference| secrets.secret(reference)).transpose();
+    let setup = ExecutorSetup {
+        claude: settings.claude.clone(),
+        api_key: api_key.map_err(|fault| StartError::Secret(format!("claude.api_key: {fault}")))?,
+        sandbox: settings.sandbox.clone(),
+        limits: settings.limits.clone(),
+        root: WorkRoot(root.clone()),
+        path: environment.get("PATH").unwrap_or("/usr/local/bin:/usr/bin:/bin").into(),
+    };
+    Executors::new(setup).map_err(|fault| StartError::WorkDir(shown(root), fault))
+}
+
+async fn refresh(gateway: Gateway, stop: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(REFRESH) => {}
+            () = stop.cancelled() => return,
+        }
+        match gateway.refresh().await {
+            Ok(true) => tracing::info!("sources and agents changed"),
+            Ok(false) => {}
+            Err(fault) => tracing::warn!(error = ?fault, "looking for changed sources and agents failed"),
+        }
+    }
+}
+
+/// Makes the tenant's first API key.
+async fn first_key(store: &Store, tenant: &TenantId) -> Result<Option<String>, crate::store::StoreError> {
+    if store.has_key(tenant).await? {
+        return Ok(None);
+    }
+    let Ok(bytes) = crypto::random::<32>() else { return Ok(None) };
+    let key = format!("pst_{}", data_encoding::BASE32_DNSSEC.encode(&bytes));
+    store.add_key(tenant, "made at first start", &key).await?;
+    Ok(Some(key))
+}
+
+/// The database's URL without a password.
+#[must_use]
+pub fn shown_url(settings: &Settings) -> String {
+    match settings.database.url.split_once('@') {
+        Some((before, after)) => {
+            let user = before.rsplit_once(':').filter(|(scheme, _)| scheme.contains("//")).map_or(before, |(user, _)| user);
+            format!("{user}@{after}")
+        }
+        None => settings.database.url.clone(),
+    }
+}
+
+fn shown(path: &Path) -> String {
+    path.display().to_string()
+}
