@@ -1,5 +1,7 @@
 //! What a mail may weigh, checked before anything walks its structure.
 
+use std::borrow::Cow;
+
 use mail_parser::{Message, PartType};
 
 /// How much one mail may hold.
@@ -117,6 +119,34 @@ pub(super) fn structure(raw: &[u8], limits: &MailLimits) -> Result<(), MailFault
         }
     }
     Ok(())
+}
+
+/// The mail with `message/…` hidden from the parser in every part that is also transfer-encoded. To the parser, that
+/// does not see encodings, such a part would be a mail whose headers run on over the next boundary. Nothing moves.
+pub(super) fn without_encoded_mails(raw: &[u8]) -> Cow<'_, [u8]> {
+    let (mut typed, mut encoded, mut at) = (None, false, 0);
+    let mut found = Vec::new();
+    for line in raw.split_inclusive(|byte| *byte == b'\n') {
+        if line.trim_ascii().is_empty() {
+            found.extend(typed.take().filter(|_| encoded));
+            (typed, encoded) = (None, false);
+        } else if starts_with(line, b"content-type:") {
+            let value = line["content-type:".len()..].trim_ascii_start();
+            typed = starts_with(value, b"message/").then_some(at + line.len() - value.len());
+        } else if starts_with(line, b"content-transfer-encoding:") {
+            let value = line["content-transfer-encoding:".len()..].trim_ascii_start();
+            encoded = starts_with(value, b"base64") || starts_with(value, b"quoted-printable");
+        }
+        at += line.len();
+    }
+    if found.is_empty() {
+        return Cow::Borrowed(raw);
+    }
+    let mut hidden = raw.to_vec();
+    for start in found {
+        hidden[start..start + "message".len()].copy_from_slice(b"x-coded");
+    }
+    Cow::Owned(hidden)
 }
 
 fn header_block(raw: &[u8], limits: &MailLimits) -> Result<(), MailFault> {

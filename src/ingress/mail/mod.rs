@@ -15,6 +15,8 @@ mod name;
 mod params;
 mod reply;
 
+use mail_parser::{HeaderName, MessageParser};
+
 use crate::domain::event::Email;
 
 pub use check::{MailFault, MailLimits};
@@ -104,7 +106,8 @@ pub fn from_fields(fields: MailFields) -> ReadMail {
 }
 
 fn read_checked(raw: &[u8], limits: &MailLimits) -> Result<ReadMail, MailFault> {
-    let message = mail_parser::MessageParser::default().parse(raw).ok_or(MailFault::Unreadable)?;
+    let parsed = check::without_encoded_mails(raw);
+    let message = parser().parse(parsed.as_ref()).ok_or(MailFault::Unreadable)?;
     check::parts(&message, limits)?;
     let root = message.parts.first().ok_or(MailFault::Unreadable)?;
     let headers = root.headers.iter().map(|header| (header.name().to_owned(), body::raw_value(raw, header).to_vec()));
@@ -113,6 +116,15 @@ fn read_checked(raw: &[u8], limits: &MailLimits) -> Result<ReadMail, MailFault> 
         return Err(MailFault::Unreadable);
     }
     Ok(assemble(&head, body::read(raw, &message)))
+}
+
+/// A parser for structure alone. It must not see transfer encodings: it would look into encoded mails too, where the
+/// structure check has not been, and copy them by recursion. Bytes and values are decoded here, from the raw mail.
+fn parser() -> MessageParser {
+    MessageParser::new()
+        .default_header_ignore()
+        .header_content_type(HeaderName::ContentType)
+        .header_content_type(HeaderName::ContentDisposition)
 }
 
 fn assemble(head: &Head, bodies: Bodies) -> ReadMail {

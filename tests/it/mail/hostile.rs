@@ -41,6 +41,17 @@ fn nesting_is_read_while_it_is_sane_and_refused_beyond() {
 }
 
 #[test]
+fn a_bomb_in_an_encoded_mail_is_only_a_file() {
+    let bomb = forwarded(300_000, "Content-Type: message/rfc822");
+    let encoded = data_encoding::BASE64.encode(bomb.as_bytes());
+    let part = format!("Content-Type: message/rfc822\nContent-Transfer-Encoding: base64\n\n{encoded}");
+    let found = outcome("encoded bomb", multipart("mixed", &[TEXT, &part])).unwrap();
+    assert_eq!(found.email.text, "HELLO text");
+    assert!(found.attachments[0].bytes == bomb.as_bytes());
+    assert_eq!(found.attachments[0].content_type, "message/rfc822");
+}
+
+#[test]
 fn great_numbers_are_read_or_refused() {
     let parts = "--b\n\nx\n".repeat(100_000);
     assert_eq!(
