@@ -166,7 +166,8 @@ impl App {
         secrets: &Arc<dyn SecretSource>,
     ) -> Result<(), StartError> {
         let server = &settings.server;
-        let listener = TcpListener::bind(server.listen).await.map_err(|fault| StartError::Listen(server.listen, fault))?;
+        let listener =
+            TcpListener::bind(server.listen).await.map_err(|fault| StartError::Listen(server.listen, fault))?;
         let address = listener.local_addr().map_err(|fault| StartError::Listen(server.listen, fault))?;
         let patience = server.commit_timeout.to_std();
         let refusals = Refusals::default();
@@ -262,8 +263,7 @@ pub async fn open_store(settings: &Settings, secrets: &dyn SecretSource) -> Resu
     let database = &settings.database;
     let password = database.password.as_ref().map(|reference| secrets.secret(reference)).transpose();
     let password = password.map_err(|fault| StartError::Secret(format!("database.password: {fault}")))?;
-    let options =
-        ConnectOptions { url: database.url.clone(), password, max_connections: database.max_connections };
+    let options = ConnectOptions { url: database.url.clone(), password, max_connections: database.max_connections };
     Store::connect(&options, Clock::system()).await.map_err(|fault| StartError::Store(shown_url(settings), fault))
 }
 
@@ -320,7 +320,8 @@ async fn first_key(store: &Store, tenant: &TenantId) -> Result<Option<String>, c
 pub fn shown_url(settings: &Settings) -> String {
     match settings.database.url.split_once('@') {
         Some((before, after)) => {
-            let user = before.rsplit_once(':').filter(|(scheme, _)| scheme.contains("//")).map_or(before, |(user, _)| user);
+            let user =
+                before.rsplit_once(':').filter(|(scheme, _)| scheme.contains("//")).map_or(before, |(user, _)| user);
             format!("{user}@{after}")
         }
         None => settings.database.url.clone(),

@@ -25,3 +25,5 @@ pub mod pipeline;
 pub mod http;
 
 pub mod app;
+
+pub mod cli;

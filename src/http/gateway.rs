@@ -40,7 +40,8 @@ pub struct GatewayOptions {
 #[derive(Clone)]
 pub struct Gateway(Arc<Shared>);
 
-pub(super) struct Shared {
+/// See [`Gateway`].
+pub struct Shared {
     pub(super) store: Store,
     pub(super) intake: Intake,
     pub(super) tenant: TenantId,

@@ -52,7 +52,8 @@ pub(super) async fn receive(
         Ok(gate) => Arc::clone(gate),
         Err(_) => {
             gateway.refusals.count(&name, "source_unready", began);
-            return ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "this source is not ready").into_response();
+            return ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "this source is not ready")
+                .into_response();
         }
     };
     let lines = lines(&headers);

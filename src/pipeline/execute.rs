@@ -17,10 +17,7 @@ use crate::{
     executor::{AttachmentFile, Executors, RunSink, RunSpec, Stopped},
     live::Live,
     outbound::answer::{Answered, Finished, answer},
-    pipeline::{
-        prompt,
-        record::Recorder,
-    },
+    pipeline::{prompt, record::Recorder},
     queue::{Job, JobEnd, StopReason, Wakes},
     store::{NewDelivery, NewMessage, RUN_QUEUE, RunEnd, RunWork, Store},
 };
@@ -93,7 +90,8 @@ impl Execute {
         }
         if work.lost > self.max_lost {
             let times = work.lost;
-            let failure = Failure::new(FailureCode::Lost, format!("its worker vanished {times} times; it may be what kills it"));
+            let failure =
+                Failure::new(FailureCode::Lost, format!("its worker vanished {times} times; it may be what kills it"));
             return Ended::Run(RunEnd::Failed(failure, Usage::default()));
         }
         let spec = match self.spec(job, work) {
@@ -113,7 +111,7 @@ impl Execute {
         match executor.run(&spec, &mut sink).await {
             Ok(result) => Ended::Run(RunEnd::Succeeded(result)),
             Err(Stopped::LeaseLost) => Ended::Lost,
-            Err(Stopped::Failed(failure, usage)) => Ended::Run(self.after_failure(work, failure, usage)),
+            Err(Stopped::Failed(failure)) => Ended::Run(self.after_failure(work, failure, Usage::default())),
             Err(Stopped::Canceled) => match job.stop_reason() {
                 Some(StopReason::Canceled) => Ended::Run(RunEnd::Canceled),
                 Some(StopReason::LeaseLost) => Ended::Lost,
@@ -286,7 +284,9 @@ impl Execute {
 
 fn result_line(outcome: Result<&RunResult, &Failure>) -> Value {
     match outcome {
-        Ok(result) => json!({"state": "succeeded", "text": result.text, "structured": result.structured, "usage": result.usage}),
+        Ok(result) => {
+            json!({"state": "succeeded", "text": result.text, "structured": result.structured, "usage": result.usage})
+        }
         Err(failure) => json!({"state": "failed", "failure": failure}),
     }
 }

@@ -116,8 +116,6 @@ fn cut(text: &str) -> String {
 /// Leaves out characters that a person would not see but a model would: Unicode tags, bidirectional
 /// controls and zero-width spaces.
 fn visible(text: &str) -> String {
-    let hidden = |c: &char| {
-        matches!(c, '\u{e0000}'..='\u{e007f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200b}' | '\u{2060}' | '\u{feff}')
-    };
+    let hidden = |c: &char| matches!(c, '\u{e0000}'..='\u{e007f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200b}' | '\u{2060}' | '\u{feff}');
     text.chars().filter(|c| !hidden(c)).collect()
 }

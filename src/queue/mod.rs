@@ -13,6 +13,7 @@ use std::{future::Future, sync::Arc, time::Duration};
 
 use apalis::layers::WorkerBuilderExt;
 use apalis_core::worker::builder::WorkerBuilder;
+use futures_util::{FutureExt, future::BoxFuture};
 use tokio_util::sync::CancellationToken;
 
 pub use held::{Job, StopReason};
@@ -93,12 +94,12 @@ pub async fn work<H, F>(
     });
     let worker = WorkerBuilder::new(name).backend(backend).catch_panic().build(run);
     let stopped = stop.clone();
-    let ended = worker
-        .run_until(async move {
-            stopped.cancelled().await;
-            Ok::<(), std::io::Error>(())
-        })
-        .await;
+    let until = async move {
+        stopped.cancelled().await;
+        Ok::<(), std::io::Error>(())
+    };
+    let running: BoxFuture<'static, _> = worker.run_until(until).boxed();
+    let ended = running.await;
     if let Err(fault) = ended {
         tracing::error!(error = %fault, "a worker ended by itself");
     }

@@ -40,7 +40,9 @@ impl Owner {
     pub fn is_dead(&self, other: &str) -> bool {
         let Some(rest) = other.strip_prefix(&self.machine_prefix()) else { return false };
         let mut parts = rest.split('/');
-        let (Some(pid), Some(start)) = (parts.next().and_then(|pid| pid.parse().ok()), parts.next()) else { return false };
+        let (Some(pid), Some(start)) = (parts.next().and_then(|pid| pid.parse().ok()), parts.next()) else {
+            return false;
+        };
         Path::new("/proc/self/stat").exists() && started(pid).is_none_or(|now| now != start)
     }
 }

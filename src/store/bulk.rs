@@ -271,8 +271,9 @@ async fn insert_runs_sqlite(
             row.push_bind(sessions.get(&run.id).map(SessionId::as_str)).push_bind(event.received_at.0);
         });
         rows.build().execute(&mut **tx).await?;
-        let mut jobs =
-            QueryBuilder::<SqliteDatabase>::new("INSERT INTO jobs (id, tenant_id, queue, lane, agent_id, state, run_at) ");
+        let mut jobs = QueryBuilder::<SqliteDatabase>::new(
+            "INSERT INTO jobs (id, tenant_id, queue, lane, agent_id, state, run_at) ",
+        );
         jobs.push_values(some, |mut row, (p, run)| {
             let event = &p.acceptance.event;
             let lane = sessions.get(&run.id).map(SessionId::as_str);

@@ -56,7 +56,12 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails; nothing is written then.
-    pub async fn record_attempt(&self, lease: &Lease, attempt: &AttemptRecord, next: &Next) -> Result<bool, StoreError> {
+    pub async fn record_attempt(
+        &self,
+        lease: &Lease,
+        attempt: &AttemptRecord,
+        next: &Next,
+    ) -> Result<bool, StoreError> {
         let now = self.clock.now();
         let detail = clean(&attempt.detail).into_owned();
         let (state, provider_id, captured, again) = match next {

@@ -91,18 +91,17 @@ const START_DELIVERIES: &str = "UPDATE deliveries SET state = 'sending', lease =
 const EXPIRED: &str = "SELECT id FROM jobs WHERE queue = $1 AND state = 'running' \
     AND (lease_until < $2 OR lease_owner @any($3)) @skip_locked";
 
-const GIVE_BACK: &str = "UPDATE jobs SET state = 'ready', lease_owner = NULL, lease_until = NULL, lost = lost + 1 WHERE id @any($1)";
+const GIVE_BACK: &str =
+    "UPDATE jobs SET state = 'ready', lease_owner = NULL, lease_until = NULL, lost = lost + 1 WHERE id @any($1)";
 
 const UNDO_RUNS: &str = "UPDATE runs SET state = 'queued', lease = NULL WHERE id @any($1) AND state = 'running'";
 
-const UNDO_DELIVERIES: &str =
-    "UPDATE deliveries SET state = 'pending', lease = NULL, next_attempt_at = $2 WHERE id @any($1) AND state = 'sending'";
+const UNDO_DELIVERIES: &str = "UPDATE deliveries SET state = 'pending', lease = NULL, next_attempt_at = $2 WHERE id @any($1) AND state = 'sending'";
 
 const RELEASE: &str = "UPDATE jobs SET state = 'ready', lease_owner = NULL, lease_until = NULL, run_at = $1 \
     WHERE id = $2 AND fence = $3 AND state = 'running'";
 
-const RELEASE_RUN: &str =
-    "UPDATE runs SET state = 'queued', lease = NULL, attempt = attempt - 1 WHERE id = $1 AND lease = $2 AND state = 'running'";
+const RELEASE_RUN: &str = "UPDATE runs SET state = 'queued', lease = NULL, attempt = attempt - 1 WHERE id = $1 AND lease = $2 AND state = 'running'";
 
 const RELEASE_DELIVERY: &str = "UPDATE deliveries SET state = 'pending', lease = NULL, attempt = attempt - 1, next_attempt_at = $3 \
     WHERE id = $1 AND lease = $2 AND state = 'sending'";
@@ -112,7 +111,13 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails; nothing is claimed then.
-    pub async fn claim(&self, queue: &str, owner: &str, limit: usize, lease_ms: i64) -> Result<Vec<Claimed>, StoreError> {
+    pub async fn claim(
+        &self,
+        queue: &str,
+        owner: &str,
+        limit: usize,
+        lease_ms: i64,
+    ) -> Result<Vec<Claimed>, StoreError> {
         let now = self.clock.now();
         let limit_rows = i64::try_from(limit).unwrap_or(i64::MAX);
         let taken: Vec<(String, i64, String, i64)> = on_engine!(self, |db| {
@@ -222,7 +227,12 @@ impl Store {
                 match queue {
                     RUN_QUEUE => sqlx::query(db.sql(UNDO_RUNS)).bind(&list).execute(&mut *tx).await.map(|_| ())?,
                     DELIVERY_QUEUE => {
-                        sqlx::query(db.sql(UNDO_DELIVERIES)).bind(&list).bind(now.0).execute(&mut *tx).await.map(|_| ())?;
+                        sqlx::query(db.sql(UNDO_DELIVERIES))
+                            .bind(&list)
+                            .bind(now.0)
+                            .execute(&mut *tx)
+                            .await
+                            .map(|_| ())?;
                     }
                     _ => {}
                 }
@@ -301,7 +311,8 @@ impl Store {
         on_engine!(self, |db| {
             let mut tx = db.begin().await?;
             for some in done.chunks(500) {
-                let mut delete = sqlx::QueryBuilder::new("DELETE FROM jobs WHERE state = 'running' AND (id, fence) IN (");
+                let mut delete =
+                    sqlx::QueryBuilder::new("DELETE FROM jobs WHERE state = 'running' AND (id, fence) IN (");
                 delete.push_values(some, |mut row, finish| {
                     row.push_bind(&finish.lease.id).push_bind(finish.lease.fence);
                 });

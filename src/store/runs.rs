@@ -75,7 +75,8 @@ impl Store {
             if let Some(session) = &session {
                 sqlx::query(LOCK_LANE).bind(session).execute(&mut *tx).await?;
             }
-            let ended = sqlx::query(waiting).bind(tenant.as_str()).bind(run.as_str()).bind(now).execute(&mut *tx).await?;
+            let ended =
+                sqlx::query(waiting).bind(tenant.as_str()).bind(run.as_str()).bind(now).execute(&mut *tx).await?;
             let touched = if ended.rows_affected() == 1 {
                 sqlx::query("DELETE FROM jobs WHERE id = $1").bind(run.as_str()).execute(&mut *tx).await?;
                 if let Some(session) = session {

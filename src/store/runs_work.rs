@@ -75,12 +75,8 @@ const APPEND: &str = "UPDATE runs SET messages = messages + $1 WHERE id = $2 AND
 macro_rules! append {
     ($db:expr, $tx:expr, $lease:expr, $messages:expr) => {{
         let count = i64::try_from($messages.len()).unwrap_or(i64::MAX);
-        let counted: Option<(i64, i64, String)> = sqlx::query_as(APPEND)
-            .bind(count)
-            .bind(&$lease.id)
-            .bind($lease.fence)
-            .fetch_optional(&mut *$tx)
-            .await?;
+        let counted: Option<(i64, i64, String)> =
+            sqlx::query_as(APPEND).bind(count).bind(&$lease.id).bind($lease.fence).fetch_optional(&mut *$tx).await?;
         match counted {
             None => None,
             Some((last, attempt, tenant)) => {

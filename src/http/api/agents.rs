@@ -34,8 +34,11 @@ pub(in crate::http) async fn show(
     let agents = gateway.store.agents(&tenant).await?;
     let agent = agents.into_iter().find(|agent| agent.name == name || agent.agent.as_str() == name);
     let agent = agent.ok_or_else(|| ApiError::not_found("agent"))?;
-    let skills: Vec<Value> =
-        agent.skills.iter().map(|skill| json!({"name": skill.name, "description": skill.description, "files": skill.files.len()})).collect();
+    let skills: Vec<Value> = agent
+        .skills
+        .iter()
+        .map(|skill| json!({"name": skill.name, "description": skill.description, "files": skill.files.len()}))
+        .collect();
     Ok(Json(json!({
         "id": agent.agent, "name": agent.name, "version": agent.version, "spec": agent.spec, "skills": skills,
     })))

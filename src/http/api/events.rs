@@ -79,11 +79,8 @@ pub(in crate::http) async fn replay(
     let record = gateway.store.event(&tenant, &id).await?.ok_or_else(|| ApiError::not_found("event"))?;
     gateway.refresh().await?;
     let matched = gateway.routes().matching(&record.event);
-    let runs: Vec<_> = matched
-        .runs
-        .into_iter()
-        .filter(|run| wanted.as_ref().is_none_or(|name| *name == run.agent_name))
-        .collect();
+    let runs: Vec<_> =
+        matched.runs.into_iter().filter(|run| wanted.as_ref().is_none_or(|name| *name == run.agent_name)).collect();
     if runs.is_empty() {
         let reasons: Vec<String> =
             matched.routing.iter().map(|routing| format!("{}: {}", routing.agent, routing.reason)).collect();

@@ -17,7 +17,8 @@ pub(in crate::http) async fn list(
     Caller(tenant): Caller,
 ) -> Result<Json<Value>, ApiError> {
     let (catalog, refusals) = (gateway.store.catalog(&tenant).await?, gateway.store.refusals(&tenant).await?);
-    let items: Vec<Value> = catalog.sources.values().map(|source| view(&gateway, &catalog, source, &refusals)).collect();
+    let items: Vec<Value> =
+        catalog.sources.values().map(|source| view(&gateway, &catalog, source, &refusals)).collect();
     Ok(Json(json!({"items": items, "next": null})))
 }
 

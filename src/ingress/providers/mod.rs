@@ -69,6 +69,12 @@ pub static ALL: &[&Provider] = &[
     &twilio::TWILIO,
 ];
 
+/// The names of all providers.
+#[must_use]
+pub fn names() -> Vec<&'static str> {
+    ALL.iter().map(|provider| provider.name).collect()
+}
+
 /// The provider of that name.
 ///
 /// # Errors
