@@ -81,7 +81,7 @@ fn origin(event: &AgentEvent) -> String {
         Some(SenderAuth::Verified) => "from a sender whose address was verified",
         Some(SenderAuth::Failed) => "from a sender whose address failed verification",
         Some(SenderAuth::Unknown) => "from a sender whose address was not verified",
-        None => "from the provider of the source",
+        None => "signed by the provider, which vouches for the delivery and not for what people wrote into it",
     };
     let what = match event.content {
         Content::Email(_) => "an email",
@@ -104,7 +104,9 @@ fn pretty(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
         Value::Null => String::new(),
-        other => serde_json::to_string_pretty(other).unwrap_or_default(),
+        Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
+            serde_json::to_string_pretty(value).unwrap_or_default()
+        }
     }
 }
 

@@ -20,7 +20,10 @@ const EVERY: Duration = Duration::from_secs(5);
 
 /// Counts refused requests in memory, so that a flood of them costs no writes.
 #[derive(Clone, Debug, Default)]
-pub struct Refusals(Arc<Mutex<HashMap<(String, String), (i64, Timestamp)>>>);
+pub struct Refusals(Arc<Mutex<HashMap<Counted, (i64, Timestamp)>>>);
+
+/// Source and code.
+type Counted = (String, String);
 
 impl Refusals {
     /// Counts one.

@@ -1,7 +1,5 @@
 //! Reading mail: known traps of the format, hostile mail, and a sample of other projects' mails.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails here")]
-
 mod fixtures;
 mod hostile;
 mod replies;

@@ -1,7 +1,5 @@
 //! The ways out against local receivers: what is on the wire, and what each answer means.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
-
 mod callbacks;
 mod mail;
 mod reach;
