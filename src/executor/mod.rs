@@ -1,17 +1,31 @@
 //! Ways to run an agent. The only module that starts processes.
 
-use std::{collections::BTreeMap, future::Future, path::PathBuf, pin::Pin, sync::Arc};
+pub mod claude;
+pub mod command;
+mod environment;
+mod ground;
+mod lines;
+mod mask;
+mod mounts;
+mod pipes;
+pub mod processes;
+mod sandbox;
+mod workdir;
+
+use std::{collections::BTreeMap, ffi::OsString, future::Future, io, path::PathBuf, pin::Pin, sync::Arc};
 
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    config::settings::{ClaudeSettings, LimitSettings, SandboxSettings},
     crypto::Secret,
     domain::{
-        agent::AgentVersion,
+        agent::{AgentVersion, ExecutorKind},
         id::{RunId, SessionId},
         run::{Failure, MessageKind, RunResult},
     },
+    executor::{claude::ClaudeExecutor, command::CommandExecutor, ground::Ground},
 };
 
 /// A boxed future, for traits used as objects.
@@ -108,3 +122,68 @@ pub struct WorkRoot(
     /// `<root>/sessions/<id>` and `<root>/runs/<id>`.
     pub PathBuf,
 );
+
+/// What executors are built from.
+pub struct ExecutorSetup {
+    /// `[claude]`
+    pub claude: ClaudeSettings,
+    /// `ClaudeSettings::api_key`, resolved.
+    pub api_key: Option<Secret>,
+    /// `[sandbox]`
+    pub sandbox: SandboxSettings,
+    /// `[limits]`
+    pub limits: LimitSettings,
+    /// Where agents work.
+    pub root: WorkRoot,
+    /// The gateway's `PATH`: programs are looked up in it, and agents get it as theirs.
+    pub path: OsString,
+}
+
+/// Every way to run an agent.
+pub struct Executors {
+    ground: Arc<Ground>,
+    claude: Arc<ClaudeExecutor>,
+    command: Arc<CommandExecutor>,
+}
+
+impl Executors {
+    /// Makes the work root and starts the thread that keeps processes.
+    ///
+    /// # Errors
+    /// When the work root cannot be made, or the thread not started.
+    pub fn new(setup: ExecutorSetup) -> io::Result<Self> {
+        let ground = Arc::new(Ground::new(&setup.root, setup.limits, &setup.sandbox, setup.path)?);
+        let claude = Arc::new(ClaudeExecutor::new(ground.clone(), setup.claude, setup.api_key));
+        let command = Arc::new(CommandExecutor::new(ground.clone()));
+        Ok(Self { ground, claude, command })
+    }
+
+    /// The executor of that kind.
+    pub fn get(&self, kind: ExecutorKind) -> Arc<dyn Executor> {
+        match kind {
+            ExecutorKind::Claude => self.claude.clone(),
+            ExecutorKind::Command => self.command.clone(),
+        }
+    }
+
+    /// Whether agents can be run here. Starts programs; for `postern doctor`.
+    pub async fn check(&self) -> Vec<Check> {
+        let (walled, walls) = self.ground.sandbox.report().await;
+        let (ready, version) = match self.claude.version().await {
+            Ok(version) => (true, version),
+            Err(failure) => (false, failure.message),
+        };
+        vec![Check { name: "sandbox", ok: walled, detail: walls }, Check { name: "claude", ok: ready, detail: version }]
+    }
+}
+
+/// One line of `postern doctor`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Check {
+    /// What was looked at.
+    pub name: &'static str,
+    /// Whether runs can rely on it.
+    pub ok: bool,
+    /// What was found, or what to do.
+    pub detail: String,
+}

@@ -1,0 +1,153 @@
+//! What every executor stands on: directories, walls, limits, the thread that keeps processes.
+
+use std::{
+    ffi::{OsStr, OsString},
+    io,
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
+
+use serde_json::json;
+
+use crate::{
+    config::settings::{LimitSettings, SandboxSettings},
+    domain::run::{Failure, FailureCode, MessageKind},
+    executor::{
+        RunSink, RunSpec, Stopped, WorkRoot,
+        environment::{self, Environment},
+        processes::{Keeper, Launch, Process},
+        sandbox::{self, Inside, Sandbox},
+        workdir::Workdir,
+    },
+};
+
+/// Shared by all executors of a process.
+pub(super) struct Ground {
+    /// Starts and ends processes.
+    pub(super) keeper: Arc<Keeper>,
+    /// Walls, where there are any.
+    pub(super) sandbox: Sandbox,
+    limits: LimitSettings,
+    root: PathBuf,
+    path: OsString,
+}
+
+/// Where one run must stop.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bounds {
+    /// From its start.
+    pub(super) wall_clock: Duration,
+    /// Without output.
+    pub(super) idle: Duration,
+    /// Standard output and standard error together.
+    pub(super) output_bytes: u64,
+}
+
+/// A run's directory and environment.
+pub(super) struct Place {
+    /// What is removed at the end.
+    pub(super) workdir: Workdir,
+    /// What the agent's process gets.
+    pub(super) env: Environment,
+    /// bubblewrap's path; `None` without walls.
+    bwrap: Option<PathBuf>,
+    network: bool,
+}
+
+impl Ground {
+    pub(super) fn new(
+        root: &WorkRoot,
+        limits: LimitSettings,
+        walls: &SandboxSettings,
+        path: OsString,
+    ) -> io::Result<Self> {
+        std::fs::create_dir_all(&root.0)?;
+        let root = std::fs::canonicalize(&root.0)?;
+        let keeper = Keeper::start(&root)?;
+        let sandbox = Sandbox::new(walls, &path, keeper.clone());
+        Ok(Self { keeper, sandbox, limits, root, path })
+    }
+
+    /// What the agent's file says, else the server's default.
+    pub(super) fn bounds(&self, spec: &RunSpec) -> Bounds {
+        let limits = &spec.agent.spec.limits;
+        Bounds {
+            wall_clock: limits.wall_clock.unwrap_or(self.limits.wall_clock).to_std(),
+            idle: limits.idle.unwrap_or(self.limits.idle).to_std(),
+            output_bytes: limits.output_bytes.unwrap_or(self.limits.output_bytes),
+        }
+    }
+
+    /// Turns of the conversation in one run.
+    pub(super) fn turns(&self, spec: &RunSpec) -> u32 {
+        spec.agent.spec.limits.turns.unwrap_or(self.limits.turns)
+    }
+
+    /// Makes the place in which the run works, its network open when `network` says so.
+    pub(super) async fn place(&self, spec: &RunSpec, sink: &mut dyn RunSink, network: bool) -> Result<Place, Stopped> {
+        let mut env = environment::of_agent(spec)?;
+        env.entry("PATH".into()).or_insert_with(|| self.path.clone());
+        let bwrap = self.sandbox.walls().await?.map(ToOwned::to_owned);
+        let workdir = Workdir::prepare(&self.root, spec, bwrap.is_some())?;
+        env.extend(workdir.environment(spec));
+        if bwrap.is_none() && !network {
+            let text = "there is no sandbox on this machine: the network stays open to this agent";
+            sink.message(MessageKind::Status, json!({"text": text})).await?;
+        }
+        Ok(Place { workdir, env, bwrap, network })
+    }
+
+    /// A program of the host, by path or by name.
+    pub(super) fn find_program(&self, name: &str) -> Option<PathBuf> {
+        sandbox::find_program(OsStr::new(name), &self.path)
+    }
+
+    /// Starts `program` in `place`, where it may read `readable` besides.
+    pub(super) async fn start(
+        &self,
+        place: &Place,
+        program: PathBuf,
+        args: Vec<OsString>,
+        readable: Vec<PathBuf>,
+    ) -> Result<Process, Failure> {
+        let shown = program.display().to_string();
+        let launch = place.launch(program, args, readable);
+        self.keeper
+            .spawn(launch)
+            .await
+            .map_err(|error| Failure::new(FailureCode::Setup, format!("program `{shown}` does not start: {error}")))
+    }
+}
+
+impl Place {
+    fn launch(&self, program: PathBuf, args: Vec<OsString>, readable: Vec<PathBuf>) -> Launch {
+        let work = self.workdir.work();
+        let Some(bwrap) = &self.bwrap else {
+            return Launch { program, args, env: self.env.clone(), directory: work };
+        };
+        let inside = Inside {
+            work: &work,
+            home: &self.workdir.home(),
+            tmp: &self.workdir.tmp(),
+            control: &self.workdir.control(),
+            mounts: &self.workdir.mounts,
+            readable,
+            network: self.network,
+        };
+        let mut all = inside.args();
+        all.push(program.into());
+        all.extend(args);
+        Launch { program: bwrap.clone(), args: all, env: self.env.clone(), directory: work }
+    }
+
+    /// Whether the agent sees a file of the host under its own path without our doing.
+    pub(super) fn shows(&self, path: &std::path::Path) -> bool {
+        self.bwrap.is_none() || ["/usr", "/bin", "/sbin", "/lib", "/lib64"].iter().any(|dir| path.starts_with(dir))
+    }
+
+    /// Whether the agent is walled in.
+    pub(super) const fn walled(&self) -> bool {
+        self.bwrap.is_some()
+    }
+}

@@ -1,0 +1,191 @@
+//! Keeps the values of secrets out of everything that is recorded or returned.
+
+use serde_json::Value;
+use zeroize::Zeroizing;
+
+use crate::{crypto::Secret, executor::RunSpec};
+
+/// What stands where a secret stood.
+const MASKED: &str = "[secret]";
+/// Shorter values are not masked: they would blot out ordinary text.
+const MIN_SECRET_BYTES: usize = 6;
+/// A single line of a secret of many lines is masked from this length on.
+const MIN_SECRET_LINE_BYTES: usize = 16;
+
+/// The secrets of one run, ready to be looked for.
+pub(super) struct Mask {
+    pattern: Option<regex::bytes::Regex>,
+    secrets: Vec<Zeroizing<Vec<u8>>>,
+    longest: usize,
+}
+
+impl Mask {
+    /// Knows `extra` and the values of the run's environment that its agent's file took from secrets.
+    pub(super) fn new<'a>(spec: &'a RunSpec, extra: impl IntoIterator<Item = &'a Secret>) -> Self {
+        use crate::domain::agent::EnvValue;
+        let plain = |name: &String| {
+            matches!(spec.agent.spec.env.get(name), Some(EnvValue::Text(_) | EnvValue::Number(_) | EnvValue::Switch(_)))
+        };
+        let env = spec.env.iter().filter(|(name, _)| !plain(name)).map(|(_, secret)| secret);
+        Self::of(env.chain(extra))
+    }
+
+    /// Knows no secrets.
+    #[cfg(test)]
+    pub(super) fn empty() -> Self {
+        Self::of(std::iter::empty())
+    }
+
+    fn of<'a>(values: impl Iterator<Item = &'a Secret>) -> Self {
+        let mut secrets: Vec<Zeroizing<Vec<u8>>> = Vec::new();
+        let mut keep = |bytes: &[u8], least: usize| {
+            if bytes.len() >= least && !secrets.iter().any(|known| known.as_slice() == bytes) {
+                secrets.push(Zeroizing::new(bytes.to_vec()));
+            }
+        };
+        for secret in values {
+            let whole = secret.expose();
+            keep(whole, MIN_SECRET_BYTES);
+            keep(whole.trim_ascii(), MIN_SECRET_BYTES);
+            if whole.contains(&b'\n') {
+                whole.split(|byte| *byte == b'\n').for_each(|line| keep(line.trim_ascii(), MIN_SECRET_LINE_BYTES));
+            }
+        }
+        // The longest first: where one secret begins another, the whole of the longer is masked.
+        secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+        let any: Vec<String> =
+            secrets.iter().map(|secret| secret.iter().map(|byte| format!("\\x{byte:02x}")).collect()).collect();
+        let pattern = (!any.is_empty())
+            .then(|| regex::bytes::RegexBuilder::new(&format!("(?-u:{})", any.join("|"))))
+            .and_then(|mut builder| builder.size_limit(usize::MAX).build().ok());
+        let longest = secrets.first().map_or(0, |secret| secret.len());
+        Self { pattern, secrets, longest }
+    }
+
+    /// `text` without secrets.
+    pub(super) fn text(&self, text: &str) -> String {
+        match &self.pattern {
+            Some(pattern) if pattern.is_match(text.as_bytes()) => {
+                let masked = pattern.replace_all(text.as_bytes(), regex::bytes::NoExpand(MASKED.as_bytes()));
+                String::from_utf8_lossy(&masked).into_owned()
+            }
+            Some(_) | None => text.to_owned(),
+        }
+    }
+
+    /// Masks every string and key in `value`.
+    pub(super) fn value(&self, value: &mut Value) {
+        if self.pattern.is_none() {
+            return;
+        }
+        match value {
+            Value::String(text) => *text = self.text(text),
+            Value::Array(items) => items.iter_mut().for_each(|item| self.value(item)),
+            Value::Object(fields) => {
+                let old = std::mem::take(fields);
+                for (key, mut item) in old {
+                    self.value(&mut item);
+                    fields.insert(self.text(&key), item);
+                }
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) => {}
+        }
+    }
+}
+
+/// Masks a stream of bytes, also where a secret lies across two chunks.
+pub(super) struct MaskStream<'a> {
+    mask: &'a Mask,
+    held: Vec<u8>,
+}
+
+impl<'a> MaskStream<'a> {
+    /// A stream that nothing went through yet.
+    pub(super) const fn new(mask: &'a Mask) -> Self {
+        Self { mask, held: Vec::new() }
+    }
+
+    /// Appends what is safe of `chunk` to `out`; holds back what may be the beginning of a secret.
+    pub(super) fn push(&mut self, chunk: &[u8], out: &mut Vec<u8>) {
+        if self.mask.pattern.is_none() {
+            out.extend_from_slice(chunk);
+            return;
+        }
+        self.held.extend_from_slice(chunk);
+        let hold = self.hold_from();
+        self.release(hold, out);
+    }
+
+    /// Appends what was held back; no more comes.
+    pub(super) fn finish(&mut self, out: &mut Vec<u8>) {
+        self.release(self.held.len(), out);
+    }
+
+    /// Where the earliest tail begins that a secret also begins with.
+    fn hold_from(&self) -> usize {
+        let from = self.held.len().saturating_sub(self.mask.longest.saturating_sub(1));
+        let may_begin =
+            |tail: &[u8]| self.mask.secrets.iter().any(|secret| secret.len() > tail.len() && secret.starts_with(tail));
+        (from..self.held.len()).find(|at| may_begin(&self.held[*at..])).unwrap_or(self.held.len())
+    }
+
+    fn release(&mut self, hold: usize, out: &mut Vec<u8>) {
+        let mut done = 0;
+        if let Some(pattern) = &self.mask.pattern {
+            for found in pattern.find_iter(&self.held).take_while(|found| found.start() < hold) {
+                out.extend_from_slice(&self.held[done..found.start()]);
+                out.extend_from_slice(MASKED.as_bytes());
+                done = found.end();
+            }
+        }
+        if done < hold {
+            out.extend_from_slice(&self.held[done..hold]);
+            done = hold;
+        }
+        self.held.drain(..done);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Mask, MaskStream};
+    use crate::crypto::Secret;
+
+    fn stream(secrets: &[&str], chunks: &[&str]) -> String {
+        let secrets: Vec<Secret> = secrets.iter().map(|text| Secret::new(*text)).collect();
+        let mask = Mask::of(secrets.iter());
+        let (mut stream, mut out) = (MaskStream::new(&mask), Vec::new());
+        chunks.iter().for_each(|chunk| stream.push(chunk.as_bytes(), &mut out));
+        stream.finish(&mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn a_secret_is_masked_however_the_stream_is_cut() {
+        let text = "key=tok-abc123 and tok-abctok-abc123!";
+        for at in 0..text.len() {
+            let (head, tail) = text.split_at(at);
+            assert_eq!(stream(&["tok-abc123"], &[head, tail]), "key=[secret] and tok-abc[secret]!", "cut at {at}");
+        }
+    }
+
+    #[test]
+    fn a_secret_that_begins_another_hides_no_part_of_the_longer() {
+        assert_eq!(stream(&["abcdef", "abcdefghi"], &["abcdef", "ghi abcdef"]), "[secret] [secret]");
+    }
+
+    #[test]
+    fn short_values_stay_and_lines_of_a_long_one_go() {
+        assert_eq!(stream(&["on"], &["turn on"]), "turn on");
+        let pem = "-----BEGIN-----\nMIIEvQIBADANBgkqhkiG9w0\n-----END-----";
+        assert_eq!(stream(&[pem], &["x MIIEvQIBADANBgkqhkiG9w0 y"]), "x [secret] y");
+    }
+
+    #[test]
+    fn strings_in_json_are_masked() {
+        let secret = Secret::new("p\"ss\nword");
+        let mut value = serde_json::json!({"a": ["x p\"ss\nword y"], "p\"ss\nword": 1});
+        Mask::of(std::iter::once(&secret)).value(&mut value);
+        assert_eq!(value, serde_json::json!({"a": ["x [secret] y"], "[secret]": 1}));
+    }
+}

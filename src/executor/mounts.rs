@@ -1,0 +1,113 @@
+//! Files and directories of the host that an agent's file opens to it.
+
+use std::path::{Component, Path, PathBuf};
+
+use crate::domain::run::{Failure, FailureCode};
+
+/// Places inside that are already taken.
+const TAKEN: &[&str] = &[
+    "/usr",
+    "/bin",
+    "/sbin",
+    "/lib",
+    "/lib64",
+    "/etc",
+    "/proc",
+    "/dev",
+    "/sys",
+    "/run",
+    "/tmp",
+    "/home/agent",
+    "/workspace",
+    "/attachments",
+    "/skills",
+    "/event.json",
+    "/prompt.txt",
+];
+
+/// One entry of `mounts:`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Mount {
+    /// What is mounted.
+    pub(super) host: PathBuf,
+    /// Where, absolute and without `.` or `..`.
+    pub(super) container: PathBuf,
+    /// Nothing can be written there; without a sandbox by convention only.
+    pub(super) read_only: bool,
+}
+
+/// Reads `host:/container[:ro|rw]`; without either word it is read-only.
+pub(super) fn parse(entries: &[String]) -> Result<Vec<Mount>, Failure> {
+    let mut mounts: Vec<Mount> = Vec::new();
+    for entry in entries {
+        let mount = parse_one(entry).map_err(|why| refusal(entry, why))?;
+        if let Some(other) = mounts.iter().find(|other| overlap(&other.container, &mount.container)) {
+            return Err(refusal(entry, &format!("it clashes with `{}`", other.container.display())));
+        }
+        mounts.push(mount);
+    }
+    Ok(mounts)
+}
+
+fn parse_one(entry: &str) -> Result<Mount, &'static str> {
+    let (rest, read_only) = match entry.rsplit_once(':') {
+        Some((rest, "ro")) => (rest, true),
+        Some((rest, "rw")) => (rest, false),
+        Some(_) | None => (entry, true),
+    };
+    let (host, container) = rest.rsplit_once(':').ok_or("write host:/container, host:/container:ro or :rw")?;
+    let (host, container) = (PathBuf::from(host), Path::new(container));
+    if !container.is_absolute() {
+        return Err("the path inside must be absolute");
+    }
+    if entry.contains('\0') || container.components().any(|part| matches!(part, Component::ParentDir)) {
+        return Err("the path inside may not hold `..`");
+    }
+    let container: PathBuf = container.components().collect();
+    if container == Path::new("/") || TAKEN.iter().any(|taken| overlap(Path::new(taken), &container)) {
+        return Err("that place inside is taken; use one such as /context/name");
+    }
+    if !host.is_absolute() {
+        return Err("the path on the host must be absolute");
+    }
+    if !host.exists() {
+        return Err("there is nothing at that path on the host");
+    }
+    Ok(Mount { host, container, read_only })
+}
+
+fn overlap(one: &Path, other: &Path) -> bool {
+    one.starts_with(other) || other.starts_with(one)
+}
+
+fn refusal(entry: &str, why: &str) -> Failure {
+    Failure::new(FailureCode::Setup, format!("mount `{entry}` is refused: {why}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::parse;
+
+    fn why(entries: &[&str]) -> String {
+        let entries: Vec<String> = entries.iter().map(|entry| (*entry).to_owned()).collect();
+        parse(&entries).unwrap_err().message
+    }
+
+    #[test]
+    fn a_mount_without_a_word_is_read_only() {
+        let entries = ["/usr:/context/a", "/usr:/context/b:rw", "/usr:/context/c:ro"].map(str::to_owned);
+        let read_only: Vec<bool> = parse(&entries).unwrap().iter().map(|mount| mount.read_only).collect();
+        assert_eq!(read_only, [true, false, true]);
+    }
+
+    #[test]
+    fn what_cannot_be_mounted_is_named() {
+        assert!(why(&["/usr:context"]).contains("absolute"));
+        assert!(why(&["/usr:/context/../etc"]).contains("`..`"));
+        assert!(why(&["/usr:/etc/ssl"]).contains("taken"));
+        assert!(why(&["/usr:/"]).contains("taken"));
+        assert!(why(&["/no/such/thing:/context"]).contains("/no/such/thing"));
+        assert!(why(&["/usr:/context", "/usr:/context/deeper"]).contains("clashes with `/context`"));
+        assert!(why(&["handbook:/context"]).contains("host must be absolute"));
+    }
+}
