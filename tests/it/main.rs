@@ -1,3 +1,9 @@
 //! The one integration-test binary: every suite is a module of it.
 
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
 mod architecture;
+mod executor_claude;
+mod executor_command;
+mod executor_killed;
+mod support;
