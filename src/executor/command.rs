@@ -79,8 +79,13 @@ impl CommandExecutor {
         }
         let found = self.ground.find_program(name);
         let program = found.ok_or_else(|| setup(format!("program `{name}` is not there or may not be executed")))?;
-        let readable = if place.shows(&program) { Vec::new() } else { vec![program.clone()] };
-        Ok((program, readable))
+        if place.shows(&program) && std::fs::canonicalize(&program).is_ok_and(|real| place.shows(&real)) {
+            return Ok((program, Vec::new()));
+        }
+        // A link into what is not shown leads nowhere inside: the program itself is shown and started.
+        let real = std::fs::canonicalize(&program).unwrap_or(program);
+        let readable = if place.shows(&real) { Vec::new() } else { vec![real.clone()] };
+        Ok((real, readable))
     }
 }
 

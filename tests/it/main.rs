@@ -1,13 +1,13 @@
 //! The one integration-test binary: every suite is a module of it.
-// The attribute lets helpers of tests unwrap as tests do.
 
-#[cfg(test)]
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
 mod architecture;
-#[cfg(test)]
 mod config;
-#[cfg(test)]
+mod executor_claude;
+mod executor_command;
+mod executor_killed;
 mod mail;
-#[cfg(test)]
 mod outbound;
-#[cfg(test)]
+mod support;
 mod vectors;

@@ -29,8 +29,10 @@ use crate::{
 const START_LIMIT: Duration = Duration::from_secs(60);
 /// What waits to be written at most; beyond it the CLI is not read, so that it asks nothing more.
 const MAX_PENDING_BYTES: usize = 64 * 1024 * 1024;
-/// How long the CLI may take to end by itself, and again after SIGTERM.
+/// How long the CLI may take to end by itself.
 const EXIT_LIMIT: Duration = Duration::from_secs(5);
+/// How long it may take to end when it was told to.
+const STOP_LIMIT: Duration = Duration::from_secs(2);
 
 /// What the whole run goes by.
 pub(super) struct Conversation<'a> {
@@ -102,28 +104,31 @@ impl Pipes {
         }
     }
 
-    /// Interrupts, then waits, then insists. Whatever is left after that is killed by the caller.
-    pub(super) async fn stop(mut self, process: &mut Process) {
+    /// Stops the turn, then waits, then insists. Whatever is left after that is killed by the caller.
+    pub(super) async fn interrupt(mut self, process: &mut Process) {
         if let Some(mut stdin) = self.stdin.take() {
             drop(tokio::time::timeout(Duration::from_millis(200), stdin.write_all(&protocol::stop())).await);
         }
-        self.wait(process, Duration::from_secs(2)).await;
+        self.wait(process, STOP_LIMIT).await;
+        process.terminate();
+        self.wait(process, STOP_LIMIT).await;
+    }
+
+    /// Ends the CLI in the middle of its turn. Whatever is left after that is killed by the caller.
+    pub(super) async fn leave(mut self, process: &mut Process) {
+        process.terminate();
+        self.wait(process, STOP_LIMIT).await;
     }
 
     /// Waits for the exit while what is still said is thrown away.
     async fn wait(&mut self, process: &mut Process, patience: Duration) {
         let mut scrap = vec![0; READ_BYTES];
-        for insist in [false, true] {
-            if insist {
-                process.terminate();
-            }
-            let until = Instant::now() + patience;
-            loop {
-                tokio::select! {
-                    () = process.exited() => return,
-                    read = self.stdout.read(&mut scrap), if self.out_open => self.out_open = read.unwrap_or(0) > 0,
-                    () = sleep_until(until) => break,
-                }
+        let until = Instant::now() + patience;
+        loop {
+            tokio::select! {
+                () = process.exited() => return,
+                read = self.stdout.read(&mut scrap), if self.out_open => self.out_open = read.unwrap_or(0) > 0,
+                () = sleep_until(until) => return,
             }
         }
     }

@@ -117,8 +117,12 @@ impl ClaudeExecutor {
             }
             ended = talk.hold(&mut process, &mut pipes) => ended,
         };
-        if ended.is_err() {
-            pipes.stop(&mut process).await;
+        match ended {
+            Ok(_) => {}
+            // A limit: the turn is over, and the conversation shall say so.
+            Err(Stopped::Failed(_)) => pipes.interrupt(&mut process).await,
+            // Perhaps another worker goes on with the turn, which it could not with one that was interrupted.
+            Err(Stopped::Canceled | Stopped::LeaseLost) => pipes.leave(&mut process).await,
         }
         process.end().await;
         let (last, usage) = ended?;
@@ -195,7 +199,7 @@ async fn plan(spec: &RunSpec, place: &Place, sink: &mut dyn RunSink) -> Result<P
         Progress::Open if spec.interrupted => Plan::GoOn(Begin::Interrupted(id)),
         Progress::Answered(text) if spec.interrupted => Plan::Done(text, id),
         // The CLI drops a message whose id it knows, without a word: another try needs another.
-        Progress::Open | Progress::Answered(_) => {
+        Progress::Open | Progress::Stopped | Progress::Answered(_) => {
             Plan::Ask(Begin::Resume(id), stable_id(spec, &format!("prompt-{}", spec.attempt)))
         }
     })

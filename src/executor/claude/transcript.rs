@@ -19,6 +19,8 @@ pub(super) enum Progress {
     Untaken,
     /// It was taken, and the turn is not over.
     Open,
+    /// It was taken, and the turn was stopped: the CLI does not go on with it by itself.
+    Stopped,
     /// It was taken, and this is the model's last word.
     Answered(String),
 }
@@ -61,6 +63,7 @@ fn after(progress: Progress, entry: &Value, message: &str) -> Progress {
         return progress;
     }
     match kind {
+        "user" if is_stop(entry) => Progress::Stopped,
         "user" => Progress::Open,
         "assistant" => {
             let said = entry.get("message");
@@ -76,6 +79,13 @@ fn after(progress: Progress, entry: &Value, message: &str) -> Progress {
         }
         _ => progress,
     }
+}
+
+/// The CLI's own note of an interrupt.
+fn is_stop(entry: &Value) -> bool {
+    let blocks = entry.get("message").and_then(|said| said.get("content")).and_then(Value::as_array);
+    let texts = blocks.into_iter().flatten().filter_map(|block| block.get("text").and_then(Value::as_str));
+    texts.into_iter().any(|text| text.starts_with("[Request interrupted by user"))
 }
 
 #[cfg(test)]
@@ -95,10 +105,12 @@ mod tests {
             json!({"type": "assistant", "message": {"stop_reason": "tool_use", "content": [{"type": "tool_use"}]}});
         let result = json!({"type": "user", "uuid": "r1"});
         let word = json!({"type": "assistant", "message": {"stop_reason": "end_turn", "content": [{"type": "text", "text": "done"}]}});
+        let stop = json!({"type": "user", "message": {"content": [{"type": "text", "text": "[Request interrupted by user]"}]}});
         let note = json!({"type": "cost-state"});
         assert_eq!(progress(std::slice::from_ref(&word)), Progress::Untaken);
         assert_eq!(progress(&[prompt.clone(), tool.clone()]), Progress::Open);
         assert_eq!(progress(&[prompt.clone(), tool, result]), Progress::Open);
+        assert_eq!(progress(&[prompt.clone(), stop]), Progress::Stopped);
         assert_eq!(progress(&[prompt, word, note]), Progress::Answered("done".to_owned()));
     }
 }

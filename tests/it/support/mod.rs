@@ -1,0 +1,3 @@
+//! What several suites stand on.
+
+pub(crate) mod messages_api;
