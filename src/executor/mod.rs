@@ -23,7 +23,7 @@ use crate::{
     domain::{
         agent::{AgentVersion, ExecutorKind},
         id::{RunId, SessionId},
-        run::{Failure, MessageKind, RunResult},
+        run::{Failure, MessageKind, RunResult, Usage},
     },
     executor::{claude::ClaudeExecutor, command::CommandExecutor, ground::Ground},
 };
@@ -89,8 +89,8 @@ pub trait RunSink: Send {
 /// How an attempt ended without a result.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Stopped {
-    /// It failed.
-    Failed(Failure),
+    /// It failed, after having consumed this.
+    Failed(Failure, Usage),
     /// `RunSpec::cancel` was cancelled.
     Canceled,
     /// The sink said so.
@@ -105,7 +105,7 @@ impl From<LeaseLost> for Stopped {
 
 impl From<Failure> for Stopped {
     fn from(failure: Failure) -> Self {
-        Self::Failed(failure)
+        Self::Failed(failure, Usage::default())
     }
 }
 

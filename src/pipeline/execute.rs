@@ -111,7 +111,7 @@ impl Execute {
         match executor.run(&spec, &mut sink).await {
             Ok(result) => Ended::Run(RunEnd::Succeeded(result)),
             Err(Stopped::LeaseLost) => Ended::Lost,
-            Err(Stopped::Failed(failure)) => Ended::Run(self.after_failure(work, failure, Usage::default())),
+            Err(Stopped::Failed(failure, usage)) => Ended::Run(self.after_failure(work, failure, usage)),
             Err(Stopped::Canceled) => match job.stop_reason() {
                 Some(StopReason::Canceled) => Ended::Run(RunEnd::Canceled),
                 Some(StopReason::LeaseLost) => Ended::Lost,

@@ -41,7 +41,7 @@ fn agent(more: Value) -> RunSpec {
 
 fn failed(outcome: Result<RunResult, Stopped>) -> Failure {
     match outcome {
-        Err(Stopped::Failed(failure)) => failure,
+        Err(Stopped::Failed(failure, _)) => failure,
         other => panic!("did not fail: {other:?}"),
     }
 }

@@ -165,7 +165,7 @@ fn sh(script: &str) -> Value {
 
 fn failed(outcome: Result<RunResult, Stopped>) -> Failure {
     match outcome {
-        Err(Stopped::Failed(failure)) => failure,
+        Err(Stopped::Failed(failure, _)) => failure,
         other => panic!("did not fail: {other:?}"),
     }
 }

@@ -202,6 +202,11 @@ impl Conversation<'_> {
         self.state.retry_after_ms
     }
 
+    /// What was consumed so far, as far as the CLI said.
+    pub(super) const fn usage(&self) -> Usage {
+        self.state.usage
+    }
+
     fn too_quiet(&self) -> Failure {
         if self.state.begun {
             return Failure::new(FailureCode::Idle, format!("no output for {} s", self.bounds.idle.as_secs_f64()));

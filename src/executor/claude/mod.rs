@@ -120,21 +120,22 @@ impl ClaudeExecutor {
         match ended {
             Ok(_) => {}
             // A limit: the turn is over, and the conversation shall say so.
-            Err(Stopped::Failed(_)) => pipes.interrupt(&mut process).await,
+            Err(Stopped::Failed(..)) => pipes.interrupt(&mut process).await,
             // Perhaps another worker goes on with the turn, which it could not with one that was interrupted.
             Err(Stopped::Canceled | Stopped::LeaseLost) => pipes.leave(&mut process).await,
         }
         process.end().await;
-        let (last, usage) = ended?;
+        let (last, usage) = match ended {
+            Err(Stopped::Failed(failure, _)) => return Err(Stopped::Failed(failure, talk.usage())),
+            ended => ended?,
+        };
         match outcome::outcome(last, usage, &session, &mask) {
             Ok(result) => Ok(result),
             Err(mut failure) => {
                 if failure.code == FailureCode::ModelBusy {
                     failure.retry_after_ms = talk.retry_after_ms();
                 }
-                // A failure carries no usage, and it was paid for all the same.
-                sink.message(MessageKind::Status, json!({"text": "the run failed", "usage": usage})).await?;
-                Err(failure.into())
+                Err(Stopped::Failed(failure, usage))
             }
         }
     }

@@ -94,8 +94,8 @@ impl Permissions {
                 }
             };
         }
-        // Which skills there are is the agent's file's choice already.
-        if tool == "Skill" { Decision::Allow } else { Decision::Unsaid }
+        // Which skills and which servers' tools there are is the agent's file's choice already.
+        if tool == "Skill" || tool.starts_with("mcp__") { Decision::Allow } else { Decision::Unsaid }
     }
 
     /// The rules that the CLI enforces itself besides. There a denial beats every allowance, so a
