@@ -1,12 +1,14 @@
 -- One set for both engines. Ids and JSON are TEXT, instants BIGINT (Unix milliseconds), money BIGINT
 -- (millionths of a dollar), bytes BYTEA (SQLite: BLOB, replaced when the migration is read).
 -- JSON is text, not JSONB: JSONB refuses \u0000, which mail and agents contain.
+-- Keys compare by bytes (COLLATE "C", left out for SQLite, which knows nothing else): lists go by id, and a
+-- language's order would neither be that order nor cheap.
 -- There are no foreign keys on tables that grow with events: the check would lock a hot parent row
 -- in each insert. The store's transactions carry those references.
 
 -- The unit of isolation. catalog_revision grows with every change of sources and agents.
 CREATE TABLE tenants (
-  id TEXT PRIMARY KEY,
+  id TEXT COLLATE "C" PRIMARY KEY,
   name TEXT NOT NULL UNIQUE,
   catalog_revision BIGINT NOT NULL DEFAULT 0,
   created_at BIGINT NOT NULL
@@ -14,18 +16,18 @@ CREATE TABLE tenants (
 
 -- API keys. The key itself is shown once and never stored: hash is its SHA-256.
 CREATE TABLE api_keys (
-  id TEXT PRIMARY KEY,
-  tenant_id TEXT NOT NULL REFERENCES tenants (id),
+  id TEXT COLLATE "C" PRIMARY KEY,
+  tenant_id TEXT COLLATE "C" NOT NULL REFERENCES tenants (id),
   name TEXT NOT NULL,
-  hash TEXT NOT NULL UNIQUE,
+  hash TEXT COLLATE "C" NOT NULL UNIQUE,
   created_at BIGINT NOT NULL,
   revoked_at BIGINT
 );
 
 -- Inbound addresses. spec names secrets, it never holds them. Removed ones stay for their events.
 CREATE TABLE sources (
-  id TEXT PRIMARY KEY,
-  tenant_id TEXT NOT NULL REFERENCES tenants (id),
+  id TEXT COLLATE "C" PRIMARY KEY,
+  tenant_id TEXT COLLATE "C" NOT NULL REFERENCES tenants (id),
   name TEXT NOT NULL,
   spec TEXT NOT NULL,
   created_at BIGINT NOT NULL,
@@ -36,7 +38,7 @@ CREATE TABLE sources (
 
 -- Refused requests, counted; nothing else is kept of them.
 CREATE TABLE refusals (
-  tenant_id TEXT NOT NULL,
+  tenant_id TEXT COLLATE "C" NOT NULL,
   source TEXT NOT NULL,
   code TEXT NOT NULL,
   count BIGINT NOT NULL,
@@ -46,8 +48,8 @@ CREATE TABLE refusals (
 
 -- Agents over all their versions.
 CREATE TABLE agents (
-  id TEXT PRIMARY KEY,
-  tenant_id TEXT NOT NULL REFERENCES tenants (id),
+  id TEXT COLLATE "C" PRIMARY KEY,
+  tenant_id TEXT COLLATE "C" NOT NULL REFERENCES tenants (id),
   name TEXT NOT NULL,
   version BIGINT NOT NULL,
   max_concurrent BIGINT,
@@ -59,10 +61,10 @@ CREATE TABLE agents (
 
 -- What an agent was at one time, whole. Never changed.
 CREATE TABLE agent_versions (
-  agent_id TEXT NOT NULL REFERENCES agents (id),
+  agent_id TEXT COLLATE "C" NOT NULL REFERENCES agents (id),
   version BIGINT NOT NULL,
-  tenant_id TEXT NOT NULL,
-  hash TEXT NOT NULL,
+  tenant_id TEXT COLLATE "C" NOT NULL,
+  hash TEXT COLLATE "C" NOT NULL,
   definition TEXT NOT NULL,
   created_at BIGINT NOT NULL,
   PRIMARY KEY (agent_id, version)
@@ -70,9 +72,9 @@ CREATE TABLE agent_versions (
 
 -- What starts an agent: the triggers of its current version, by their place in its file.
 CREATE TABLE triggers (
-  id TEXT PRIMARY KEY,
-  tenant_id TEXT NOT NULL,
-  agent_id TEXT NOT NULL REFERENCES agents (id),
+  id TEXT COLLATE "C" PRIMARY KEY,
+  tenant_id TEXT COLLATE "C" NOT NULL,
+  agent_id TEXT COLLATE "C" NOT NULL REFERENCES agents (id),
   position BIGINT NOT NULL,
   spec TEXT NOT NULL,
   removed_at BIGINT,
@@ -81,8 +83,8 @@ CREATE TABLE triggers (
 
 -- Verified requests to the byte.
 CREATE TABLE raw_requests (
-  id TEXT PRIMARY KEY,
-  tenant_id TEXT NOT NULL,
+  id TEXT COLLATE "C" PRIMARY KEY,
+  tenant_id TEXT COLLATE "C" NOT NULL,
   method TEXT NOT NULL,
   url TEXT NOT NULL,
   headers TEXT NOT NULL,
@@ -93,13 +95,13 @@ CREATE TABLE raw_requests (
 -- Normalised inbound records, written once. With body_in_request, content leaves out a webhook's JSON
 -- body: it is the body of the raw request. routing says why each trigger did or did not match.
 CREATE TABLE events (
-  id TEXT PRIMARY KEY,
-  tenant_id TEXT NOT NULL,
-  source_id TEXT NOT NULL,
+  id TEXT COLLATE "C" PRIMARY KEY,
+  tenant_id TEXT COLLATE "C" NOT NULL,
+  source_id TEXT COLLATE "C" NOT NULL,
   source_name TEXT NOT NULL,
-  request_id TEXT NOT NULL,
-  dedupe_key TEXT NOT NULL,
-  content_key TEXT,
+  request_id TEXT COLLATE "C" NOT NULL,
+  dedupe_key TEXT COLLATE "C" NOT NULL,
+  content_key TEXT COLLATE "C",
   kind TEXT NOT NULL,
   thread_key TEXT,
   sender TEXT,
@@ -119,15 +121,15 @@ CREATE INDEX events_of_tenant ON events (tenant_id, id);
 
 -- Files that came with an event.
 CREATE TABLE attachments (
-  id TEXT PRIMARY KEY,
-  tenant_id TEXT NOT NULL,
-  event_id TEXT NOT NULL,
+  id TEXT COLLATE "C" PRIMARY KEY,
+  tenant_id TEXT COLLATE "C" NOT NULL,
+  event_id TEXT COLLATE "C" NOT NULL,
   position BIGINT NOT NULL,
   filename TEXT NOT NULL,
   content_type TEXT NOT NULL,
   size BIGINT NOT NULL,
   sha256 TEXT NOT NULL,
-  content_id TEXT,
+  content_id TEXT COLLATE "C",
   bytes BYTEA NOT NULL
 );
 CREATE INDEX attachments_of_event ON attachments (event_id, position);
@@ -135,10 +137,10 @@ CREATE INDEX attachments_of_event ON attachments (event_id, position);
 -- Conversations. A session's row is also the lock of its lane: whoever adds or ends a job of the
 -- lane updates this row first.
 CREATE TABLE sessions (
-  id TEXT PRIMARY KEY,
-  tenant_id TEXT NOT NULL,
-  agent_id TEXT NOT NULL,
-  key TEXT NOT NULL,
+  id TEXT COLLATE "C" PRIMARY KEY,
+  tenant_id TEXT COLLATE "C" NOT NULL,
+  agent_id TEXT COLLATE "C" NOT NULL,
+  key TEXT COLLATE "C" NOT NULL,
   resume_id TEXT,
   created_at BIGINT NOT NULL,
   last_event_at BIGINT NOT NULL,
@@ -147,15 +149,15 @@ CREATE TABLE sessions (
 
 -- Pieces of work. lease is the fence of the job under which a worker holds the run.
 CREATE TABLE runs (
-  id TEXT PRIMARY KEY,
-  tenant_id TEXT NOT NULL,
-  event_id TEXT NOT NULL,
-  trigger_id TEXT NOT NULL,
+  id TEXT COLLATE "C" PRIMARY KEY,
+  tenant_id TEXT COLLATE "C" NOT NULL,
+  event_id TEXT COLLATE "C" NOT NULL,
+  trigger_id TEXT COLLATE "C" NOT NULL,
   trigger_position BIGINT NOT NULL,
-  agent_id TEXT NOT NULL,
+  agent_id TEXT COLLATE "C" NOT NULL,
   agent_name TEXT NOT NULL,
   agent_version BIGINT NOT NULL,
-  session_id TEXT,
+  session_id TEXT COLLATE "C",
   replay BOOLEAN NOT NULL DEFAULT FALSE,
   state TEXT NOT NULL DEFAULT 'queued',
   lease BIGINT,
@@ -186,9 +188,9 @@ CREATE INDEX runs_of_tenant ON runs (tenant_id, id);
 
 -- A run's record, line by line.
 CREATE TABLE run_messages (
-  run_id TEXT NOT NULL,
+  run_id TEXT COLLATE "C" NOT NULL,
   seq BIGINT NOT NULL,
-  tenant_id TEXT NOT NULL,
+  tenant_id TEXT COLLATE "C" NOT NULL,
   attempt BIGINT NOT NULL,
   kind TEXT NOT NULL,
   at BIGINT NOT NULL,
@@ -198,10 +200,10 @@ CREATE TABLE run_messages (
 
 -- Messages owed. The id is the receiver's idempotency key.
 CREATE TABLE deliveries (
-  id TEXT PRIMARY KEY,
-  tenant_id TEXT NOT NULL,
-  run_id TEXT NOT NULL,
-  event_id TEXT NOT NULL,
+  id TEXT COLLATE "C" PRIMARY KEY,
+  tenant_id TEXT COLLATE "C" NOT NULL,
+  run_id TEXT COLLATE "C" NOT NULL,
+  event_id TEXT COLLATE "C" NOT NULL,
   message TEXT NOT NULL,
   state TEXT NOT NULL DEFAULT 'pending',
   lease BIGINT,
@@ -221,9 +223,9 @@ CREATE INDEX deliveries_of_run ON deliveries (run_id);
 
 -- Tries to send a delivery.
 CREATE TABLE delivery_attempts (
-  delivery_id TEXT NOT NULL,
+  delivery_id TEXT COLLATE "C" NOT NULL,
   number BIGINT NOT NULL,
-  tenant_id TEXT NOT NULL,
+  tenant_id TEXT COLLATE "C" NOT NULL,
   outcome TEXT NOT NULL,
   detail TEXT NOT NULL,
   at BIGINT NOT NULL,
@@ -239,11 +241,11 @@ CREATE TABLE delivery_attempts (
 --   running  belongs to lease_owner until lease_until; fence grows with each claim
 -- lost counts the leases that ran out.
 CREATE TABLE jobs (
-  id TEXT PRIMARY KEY,
-  tenant_id TEXT NOT NULL,
-  queue TEXT NOT NULL,
-  lane TEXT,
-  agent_id TEXT,
+  id TEXT COLLATE "C" PRIMARY KEY,
+  tenant_id TEXT COLLATE "C" NOT NULL,
+  queue TEXT COLLATE "C" NOT NULL,
+  lane TEXT COLLATE "C",
+  agent_id TEXT COLLATE "C",
   priority BIGINT NOT NULL DEFAULT 0,
   state TEXT NOT NULL,
   run_at BIGINT NOT NULL,

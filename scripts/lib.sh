@@ -183,7 +183,7 @@ start_postgres() {
     chown -R "$(as_postgres id -u)" "$PG_ROOT/home"
   fi
   (as_postgres "$PG_BIN/initdb" -D "$data" -U postern -A scram-sha-256 --pwfile="$PG_ROOT/home/password" \
-    -E UTF8 --locale=C) >"$PG_ROOT/log" 2>&1 ||
+    -E UTF8 --locale=C --locale-provider=icu --icu-locale=en-US) >"$PG_ROOT/log" 2>&1 ||
     { tail -n 5 "$PG_ROOT/log" >&2 && fail "initdb failed: is ${TMPDIR:-/tmp} full, or closed to other users?"; }
   for ((tries = 0; tries < 5; tries++)); do
     port=$(free_port)

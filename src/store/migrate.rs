@@ -39,9 +39,9 @@ impl Migrating for connect::Sqlite {
     }
 }
 
-/// SQLite knows bytes as BLOB; all else is common to both engines.
+/// SQLite knows bytes as BLOB and compares text by bytes anyway; all else is common to both engines.
 fn for_sqlite(migration: &Migration) -> Migration {
-    let sql = migration.sql.as_str().replace(" BYTEA", " BLOB");
+    let sql = migration.sql.as_str().replace(" BYTEA", " BLOB").replace(" COLLATE \"C\"", "");
     let sql = sqlx::AssertSqlSafe(sql).into_sql_str();
     Migration::new(migration.version, migration.description.clone(), migration.migration_type, sql, migration.no_tx)
 }
