@@ -6,7 +6,7 @@ use crate::{
         id::{DeliveryId, RunId, TenantId},
         time::Timestamp,
     },
-    store::{Claimed, Lease, Page, PageOf, Store, StoreError, clean, jobs, on_engine, rows},
+    store::{Claimed, Lease, Page, PageOf, Store, StoreError, clean, jobs, on_engine, rows, runs::first_fence},
 };
 
 /// What follows from an attempt.
@@ -71,11 +71,12 @@ impl Store {
         };
         on_engine!(self, |db| {
             let mut tx = db.begin().await?;
+            sqlx::query(db.sql(jobs::HOLD)).bind(&lease.id).bind(lease.fence).execute(&mut *tx).await?;
             sqlx::query(ADD_ATTEMPT)
                 .bind(&lease.id)
                 .bind(lease.fence)
                 .bind(attempt.number)
-                .bind(&attempt.outcome)
+                .bind(clean(&attempt.outcome).into_owned())
                 .bind(&detail)
                 .bind(attempt.at.0)
                 .bind(attempt.took_ms)
@@ -168,6 +169,7 @@ impl Store {
         let now = self.clock.now().0;
         let changed = on_engine!(self, |db| {
             let mut tx = db.begin().await?;
+            sqlx::query(db.sql(jobs::HOLD_ANY)).bind(id.as_str()).execute(&mut *tx).await?;
             let changed =
                 sqlx::query(cancel).bind(tenant.as_str()).bind(id.as_str()).bind(now).execute(&mut *tx).await?;
             if changed.rows_affected() == 1 {
@@ -194,6 +196,7 @@ impl Store {
                 sqlx::query(again).bind(tenant.as_str()).bind(id.as_str()).bind(now).execute(&mut *tx).await?;
             if changed.rows_affected() == 1 {
                 let add = sqlx::query(jobs::ADD_DELIVERY_JOB).bind(id.as_str()).bind(tenant.as_str()).bind(now);
+                let add = add.bind(first_fence(now));
                 add.execute(&mut *tx).await?;
                 tx.commit().await?;
             }

@@ -75,6 +75,7 @@ impl Store {
             if let Some(session) = &session {
                 sqlx::query(LOCK_LANE).bind(session).execute(&mut *tx).await?;
             }
+            sqlx::query(db.sql(jobs::HOLD_ANY)).bind(run.as_str()).execute(&mut *tx).await?;
             let ended =
                 sqlx::query(waiting).bind(tenant.as_str()).bind(run.as_str()).bind(now).execute(&mut *tx).await?;
             let touched = if ended.rows_affected() == 1 {
@@ -120,6 +121,7 @@ impl Store {
                     .bind(found.agent.as_str())
                     .bind(if lane.is_some() { "blocked" } else { "ready" })
                     .bind(now)
+                    .bind(first_fence(now))
                     .execute(&mut *tx)
                     .await?;
                 if let Some(lane) = &lane {
@@ -146,5 +148,11 @@ impl Store {
 pub(super) const LOCK_LANE: &str = "UPDATE sessions SET last_event_at = last_event_at WHERE id = $1";
 
 /// Queues a run.
-pub(super) const ADD_RUN_JOB: &str =
-    "INSERT INTO jobs (id, tenant_id, queue, lane, agent_id, state, run_at) VALUES ($1, $2, 'run', $3, $4, $5, $6)";
+pub(super) const ADD_RUN_JOB: &str = "INSERT INTO jobs (id, tenant_id, queue, lane, agent_id, state, run_at, fence) \
+    VALUES ($1, $2, 'run', $3, $4, $5, $6, $7)";
+
+/// Where the fences of a job that is made once more begin: beyond all those of the job before, so that a
+/// worker which still holds one of those cannot write. Milliseconds go by faster than claims.
+pub(super) const fn first_fence(now_ms: i64) -> i64 {
+    now_ms
+}
