@@ -10,4 +10,10 @@ mod mail;
 #[cfg(test)]
 mod outbound;
 #[cfg(test)]
+mod queue;
+#[cfg(test)]
+mod store;
+#[cfg(test)]
+mod support;
+#[cfg(test)]
 mod vectors;
