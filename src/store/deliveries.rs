@@ -71,7 +71,10 @@ impl Store {
         };
         on_engine!(self, |db| {
             let mut tx = db.begin().await?;
-            sqlx::query(db.sql(jobs::HOLD)).bind(&lease.id).bind(lease.fence).execute(&mut *tx).await?;
+            let hold = sqlx::query(db.sql(jobs::HOLD)).bind(&lease.id).bind(lease.fence);
+            if hold.fetch_optional(&mut *tx).await?.is_none() {
+                return Ok(false);
+            }
             sqlx::query(ADD_ATTEMPT)
                 .bind(&lease.id)
                 .bind(lease.fence)
@@ -169,14 +172,21 @@ impl Store {
         let now = self.clock.now().0;
         let changed = on_engine!(self, |db| {
             let mut tx = db.begin().await?;
-            sqlx::query(db.sql(jobs::HOLD_ANY)).bind(id.as_str()).execute(&mut *tx).await?;
-            let changed =
-                sqlx::query(cancel).bind(tenant.as_str()).bind(id.as_str()).bind(now).execute(&mut *tx).await?;
-            if changed.rows_affected() == 1 {
+            let job: Option<(String,)> =
+                sqlx::query_as(db.sql(jobs::HOLD_ANY)).bind(id.as_str()).fetch_optional(&mut *tx).await?;
+            let changed = match job {
+                // It has ended.
+                None => 0,
+                Some(_) => {
+                    let cancel = sqlx::query(cancel).bind(tenant.as_str()).bind(id.as_str()).bind(now);
+                    cancel.execute(&mut *tx).await?.rows_affected()
+                }
+            };
+            if changed == 1 {
                 sqlx::query("DELETE FROM jobs WHERE id = $1").bind(id.as_str()).execute(&mut *tx).await?;
                 tx.commit().await?;
             }
-            changed.rows_affected()
+            changed
         });
         self.after_change(tenant, id, changed, "only pending deliveries can be canceled").await
     }

@@ -75,10 +75,13 @@ impl Store {
             if let Some(session) = &session {
                 sqlx::query(LOCK_LANE).bind(session).execute(&mut *tx).await?;
             }
-            sqlx::query(db.sql(jobs::HOLD_ANY)).bind(run.as_str()).execute(&mut *tx).await?;
-            let ended =
-                sqlx::query(waiting).bind(tenant.as_str()).bind(run.as_str()).bind(now).execute(&mut *tx).await?;
-            let touched = if ended.rows_affected() == 1 {
+            let job: Option<(String,)> =
+                sqlx::query_as(db.sql(jobs::HOLD_ANY)).bind(run.as_str()).fetch_optional(&mut *tx).await?;
+            let end = sqlx::query(waiting).bind(tenant.as_str()).bind(run.as_str()).bind(now);
+            let touched = if job.is_none() {
+                // It has ended; a retry that comes in between may have its job locked by a claim already.
+                0
+            } else if end.execute(&mut *tx).await?.rows_affected() == 1 {
                 sqlx::query("DELETE FROM jobs WHERE id = $1").bind(run.as_str()).execute(&mut *tx).await?;
                 if let Some(session) = session {
                     sqlx::query(db.sql(jobs::PROMOTE)).bind(db.list(&[session])).execute(&mut *tx).await?;

@@ -175,7 +175,10 @@ impl Store {
                     .execute(&mut *tx)
                     .await?;
             }
-            sqlx::query(db.sql(jobs::HOLD)).bind(&lease.id).bind(lease.fence).execute(&mut *tx).await?;
+            let hold = sqlx::query(db.sql(jobs::HOLD)).bind(&lease.id).bind(lease.fence);
+            if hold.fetch_optional(&mut *tx).await?.is_none() {
+                return Ok(None);
+            }
             let Some(first) = append!(tx, lease, messages) else { return Ok(None) };
             let ended = sqlx::query(END)
                 .bind(&lease.id)
