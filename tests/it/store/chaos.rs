@@ -220,6 +220,7 @@ impl Model<'_> {
         }
     }
 
+    #[expect(clippy::wildcard_enum_match_arm, reason = "`take` has the other steps")]
     async fn take_delivery(&mut self, step: Step) {
         let (store, tenant) = (self.world.store.clone(), self.world.tenant.clone());
         match step {
@@ -349,7 +350,7 @@ fn no_order_of_steps_breaks_a_rule_fuzz() {
     let mut config = ProptestConfig { failure_persistence: None, max_shrink_iters: 300, ..ProptestConfig::default() };
     if config.cases == 256 {
         // The default, for a run among other tests.
-        config.cases = 48;
+        config.cases = 24;
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     TestRunner::new(config)

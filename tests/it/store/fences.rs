@@ -37,7 +37,7 @@ async fn write_everything(world: &World, work: &RunWork) {
     }
     let claimed = Claimed { lease: lease.clone(), tenant: world.tenant.clone(), lost: 0 };
     assert!(store.load_run(&claimed).await.unwrap().is_none());
-    assert_eq!(store.renew(std::slice::from_ref(lease), LEASE_MS).await.unwrap().0, [lease.clone()]);
+    assert_eq!(store.renew(std::slice::from_ref(lease), LEASE_MS).await.unwrap().0, std::slice::from_ref(lease));
 }
 
 #[tokio::test]
@@ -121,7 +121,7 @@ async fn a_worker_that_lost_its_delivery_changes_nothing() {
                 let written = db.store.record_attempt(&ghost.lease, &world.attempt(9, "later"), next).await;
                 assert!(!written.unwrap());
             }
-            db.store.release(DELIVERY_QUEUE, &[ghost.lease.clone()]).await.unwrap();
+            db.store.release(DELIVERY_QUEUE, std::slice::from_ref(&ghost.lease)).await.unwrap();
             assert!(db.store.load_delivery(&ghost).await.unwrap().is_none());
             assert_eq!(rows(db).await, before);
             if let Some(held) = held {

@@ -84,7 +84,7 @@ async fn cancel_moves_a_lane_on() {
         db.store.retry_run(&world.tenant, &runs[0]).await.unwrap();
         assert!(world.claim(10).await.is_empty(), "a retried run waits for its turn");
         let (_, asked) = db.store.renew(std::slice::from_ref(&work.lease), LEASE_MS).await.unwrap();
-        assert_eq!(asked, [work.lease.clone()]);
+        assert_eq!(asked, std::slice::from_ref(&work.lease));
         world.finish(&work, &RunEnd::Canceled).await;
         let next = world.take().await;
         assert_eq!(next.run.id, runs[0]);

@@ -18,6 +18,7 @@ fn unless_conflict<T>(result: Result<T, StoreError>) {
 
 /// Workers finish, release and lose runs; operators cancel, retry and replay the same runs; senders add to
 /// the same sessions. No transaction may be chosen as a deadlock's victim, and all work must come to an end.
+#[expect(clippy::too_many_lines, reason = "one table of who does what at the same time")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn workers_operators_and_senders_never_wait_for_each_other_in_a_circle() {
     each_engine_in_real_time(async |db| {
