@@ -155,10 +155,12 @@ async fn keep_alive(core: Arc<Core>) {
     let mut ticks = tokio::time::interval(lease / 5);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut renewed = Instant::now();
+    let mut asked = core.wakes.renewals();
     loop {
         tokio::select! {
             _ = ticks.tick() => {}
-            () = core.wakes.renewals().notified() => {}
+            // The sender lives as long as the core.
+            _ = asked.changed() => {}
         }
         let held = core.held.leases();
         if held.is_empty() {
@@ -192,7 +194,7 @@ async fn take_back(core: &Core) {
         Ok(0) => {}
         Ok(count) => {
             tracing::warn!(queue, count, "took back jobs whose worker is gone");
-            core.wakes.of(queue).notify_one();
+            core.wakes.of_all(queue);
         }
         Err(fault) => tracing::warn!(queue, error = ?fault, "looking for lost jobs failed"),
     }
@@ -225,10 +227,13 @@ async fn close(core: Arc<Core>, buffer: VecDeque<Job>, claim: Option<JoinHandle<
         unbegun.extend(claim.await.unwrap_or_default());
     }
     let leases: Vec<Lease> = unbegun.iter().map(|job| job.lease().clone()).collect();
-    if !leases.is_empty()
-        && let Err(fault) = core.store.release(core.options.queue, &leases).await
-    {
-        tracing::warn!(queue = core.options.queue, error = ?fault, "giving jobs back failed; their leases run out");
+    if !leases.is_empty() {
+        match core.store.release(core.options.queue, &leases).await {
+            Ok(()) => core.wakes.of_all(core.options.queue),
+            Err(fault) => {
+                tracing::warn!(queue = core.options.queue, error = ?fault, "giving jobs back failed; their leases run out");
+            }
+        }
     }
     for lease in &leases {
         core.held.remove(lease);

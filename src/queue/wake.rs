@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::store::{DELIVERY_QUEUE, Store};
@@ -16,7 +16,8 @@ pub struct Wakes {
     runs: Notify,
     deliveries: Notify,
     others: Notify,
-    renewals: Notify,
+    /// A value, not a notice: whoever is busy renewing when it changes still sees that it did.
+    renewals: watch::Sender<()>,
 }
 
 impl Wakes {
@@ -34,11 +35,17 @@ impl Wakes {
 
     /// Somebody wants a run stopped: whoever holds it here is to hear of it at once.
     pub fn canceled(&self) {
-        self.renewals.notify_waiters();
+        self.renewals.send_replace(());
     }
 
-    pub(super) const fn renewals(&self) -> &Notify {
-        &self.renewals
+    pub(super) fn renewals(&self) -> watch::Receiver<()> {
+        self.renewals.subscribe()
+    }
+
+    /// Work of a queue may be ready, here and elsewhere.
+    pub(super) fn of_all(&self, queue: &str) {
+        self.of(queue).notify_one();
+        self.others.notify_one();
     }
 
     /// Work of any kind may be ready here.

@@ -70,7 +70,7 @@ pub(super) async fn accept_postgres(db: &Postgres, batch: &[Prepared<'_>]) -> Re
             .bind(column!(keys, |(_, _, event)| SessionId::new(event.received_at).to_string()))
             .bind(column!(keys, |(_, _, event)| event.tenant.as_str()))
             .bind(column!(keys, |(agent, _, _)| agent.as_str()))
-            .bind(column!(keys, |(_, key, _)| clean(key).into_owned()))
+            .bind(column!(keys, |(_, key, _)| key.as_ref()))
             .bind(column!(keys, |(_, _, event)| event.received_at.0))
             .fetch_all(&mut *tx)
             .await?;
@@ -110,7 +110,7 @@ async fn insert_postgres(
         .bind(column!(batch, |p| p.routing.as_str()))
         .bind(column!(batch, |p| p.content.as_str()))
         .bind(column!(batch, |p| p.acceptance.event.received_at.0))
-        .bind(column!(batch, |p| p.acceptance.request.method.as_str()))
+        .bind(column!(batch, |p| clean(&p.acceptance.request.method).into_owned()))
         .bind(column!(batch, |p| clean(&p.acceptance.request.url).into_owned()))
         .bind(column!(batch, |p| p.headers.as_str()))
         .bind(column!(batch, |p| &p.acceptance.request.body[..]))
@@ -175,6 +175,11 @@ async fn insert_files_postgres(
 /// Rows in one statement on SQLite; 17 columns each stay far below its limit of 32,766 values.
 const CHUNK: usize = 100;
 
+/// Whether a statement over so many rows is worth keeping prepared: others would push it out.
+const fn is_common(rows: usize) -> bool {
+    rows == 1 || rows == CHUNK
+}
+
 pub(super) async fn accept_sqlite(db: &Sqlite, batch: &[Prepared<'_>]) -> Result<Fresh, StoreError> {
     let mut tx = db.begin().await?;
     let mut found = Vec::new();
@@ -187,7 +192,7 @@ pub(super) async fn accept_sqlite(db: &Sqlite, batch: &[Prepared<'_>]) -> Result
         .bind(SessionId::new(event.received_at).as_str())
         .bind(event.tenant.as_str())
         .bind(agent.as_str())
-        .bind(clean(key).into_owned())
+        .bind(key.into_owned())
         .bind(event.received_at.0)
         .fetch_one(&mut *tx)
         .await?;
@@ -228,7 +233,7 @@ async fn insert_events_sqlite(
         row.push_bind(p.body_in_request).push_bind(event.received_at.0);
     });
     events.push(" ON CONFLICT DO NOTHING RETURNING id");
-    let found: Vec<(String,)> = events.build_query_as().fetch_all(&mut **tx).await?;
+    let found: Vec<(String,)> = events.build_query_as().persistent(is_common(chunk.len())).fetch_all(&mut **tx).await?;
     fresh.extend(found.into_iter().map(|(id,)| id));
     let new: Vec<&Prepared<'_>> = chunk.iter().filter(|p| fresh.contains(p.acceptance.event.id.as_str())).collect();
     if new.is_empty() {
@@ -237,13 +242,16 @@ async fn insert_events_sqlite(
     let mut requests = QueryBuilder::<SqliteDatabase>::new(
         "INSERT INTO raw_requests (id, tenant_id, method, url, headers, body, received_at) ",
     );
+    let common = is_common(new.len());
     requests.push_values(new, |mut row, p| {
         let request = &p.acceptance.request;
-        row.push_bind(&p.request_id).push_bind(p.acceptance.event.tenant.as_str()).push_bind(&request.method);
+        row.push_bind(&p.request_id)
+            .push_bind(p.acceptance.event.tenant.as_str())
+            .push_bind(clean(&request.method).into_owned());
         row.push_bind(clean(&request.url).into_owned()).push_bind(&p.headers).push_bind(&request.body[..]);
         row.push_bind(p.acceptance.event.received_at.0);
     });
-    requests.build().execute(&mut **tx).await?;
+    requests.build().persistent(common).execute(&mut **tx).await?;
     Ok(())
 }
 
@@ -270,7 +278,7 @@ async fn insert_runs_sqlite(
             row.push_bind(&run.agent_name).push_bind(run.agent_version);
             row.push_bind(sessions.get(&run.id).map(SessionId::as_str)).push_bind(event.received_at.0);
         });
-        rows.build().execute(&mut **tx).await?;
+        rows.build().persistent(is_common(some.len())).execute(&mut **tx).await?;
         let mut jobs = QueryBuilder::<SqliteDatabase>::new(
             "INSERT INTO jobs (id, tenant_id, queue, lane, agent_id, state, run_at) ",
         );
@@ -281,7 +289,7 @@ async fn insert_runs_sqlite(
             row.push_bind(lane).push_bind(run.agent.as_str());
             row.push_bind(if lane.is_some() { "blocked" } else { "ready" }).push_bind(event.received_at.0);
         });
-        jobs.build().execute(&mut **tx).await?;
+        jobs.build().persistent(is_common(some.len())).execute(&mut **tx).await?;
     }
     Ok(())
 }

@@ -9,6 +9,7 @@ use crate::{
         catalog::{ApplyReport, Bundle, BundledAgent, Catalog, Change},
         id::{AgentId, SourceId, TenantId, TriggerId},
         source::Source,
+        time::Timestamp,
         trigger::Trigger,
     },
     store::{Store, StoreError, on_engine, rows, to_json},
@@ -39,6 +40,100 @@ const PUT_TRIGGER: &str = "INSERT INTO triggers (id, tenant_id, agent_id, positi
 const LIVE_AGENTS: &str = "SELECT a.name, a.version, v.hash FROM agents a \
     JOIN agent_versions v ON v.agent_id = a.id AND v.version = a.version WHERE a.tenant_id = $1 AND a.removed_at IS NULL";
 
+/// What is applied to whom.
+struct ChangeOf<'a> {
+    tenant: &'a TenantId,
+    bundle: &'a Bundle,
+    now: Timestamp,
+}
+
+/// Writes what differs of the sources.
+macro_rules! apply_sources {
+    ($tx:expr, $of:expr, $report:expr) => {{
+        let live: Vec<(String, String)> =
+            sqlx::query_as("SELECT name, spec FROM sources WHERE tenant_id = $1 AND removed_at IS NULL")
+                .bind($of.tenant.as_str())
+                .fetch_all(&mut *$tx)
+                .await?;
+        let live: BTreeMap<String, String> = live.into_iter().collect();
+        for (name, spec) in &$of.bundle.sources {
+            let spec = to_json(spec);
+            let action = action_of(live.get(name), &spec);
+            if action != "unchanged" {
+                let id = SourceId::new($of.now);
+                let put = sqlx::query(PUT_SOURCE).bind(id.as_str()).bind($of.tenant.as_str()).bind(name);
+                put.bind(spec).bind($of.now.0).execute(&mut *$tx).await?;
+            }
+            $report.changes.push(change("source", name, action, None));
+        }
+        for name in live.keys().filter(|name| !$of.bundle.sources.contains_key(*name)) {
+            sqlx::query("UPDATE sources SET removed_at = $3 WHERE tenant_id = $1 AND name = $2")
+                .bind($of.tenant.as_str())
+                .bind(name)
+                .bind($of.now.0)
+                .execute(&mut *$tx)
+                .await?;
+            $report.changes.push(change("source", name, "removed", None));
+        }
+    }};
+}
+
+/// Writes what differs of the agents, their versions and triggers.
+macro_rules! apply_agents {
+    ($tx:expr, $of:expr, $report:expr) => {{
+        let live: Vec<(String, i64, String)> =
+            sqlx::query_as(LIVE_AGENTS).bind($of.tenant.as_str()).fetch_all(&mut *$tx).await?;
+        let live: BTreeMap<String, (i64, String)> =
+            live.into_iter().map(|(name, version, hash)| (name, (version, hash))).collect();
+        for (name, agent) in &$of.bundle.agents {
+            let definition = to_json(agent);
+            let hash = sha256_hex(definition.as_bytes());
+            let action = action_of(live.get(name).map(|(_, hash)| hash), &hash);
+            let mut version = live.get(name).map_or(0, |(version, _)| *version);
+            if action != "unchanged" {
+                let (id, new): (String, i64) = sqlx::query_as(PUT_AGENT)
+                    .bind(AgentId::new($of.now).as_str())
+                    .bind($of.tenant.as_str())
+                    .bind(name)
+                    .bind(agent.spec.limits.concurrent.map(i64::from))
+                    .bind($of.now.0)
+                    .fetch_one(&mut *$tx)
+                    .await?;
+                version = new;
+                let put = sqlx::query(PUT_VERSION).bind(&id).bind(version).bind($of.tenant.as_str()).bind(hash);
+                put.bind(definition).bind($of.now.0).execute(&mut *$tx).await?;
+                for (position, trigger) in (0_i64..).zip(&agent.spec.triggers) {
+                    sqlx::query(PUT_TRIGGER)
+                        .bind(TriggerId::new($of.now).as_str())
+                        .bind($of.tenant.as_str())
+                        .bind(&id)
+                        .bind(position)
+                        .bind(to_json(trigger))
+                        .execute(&mut *$tx)
+                        .await?;
+                }
+                sqlx::query("UPDATE triggers SET removed_at = $3 WHERE agent_id = $1 AND position >= $2")
+                    .bind(&id)
+                    .bind(i64::try_from(agent.spec.triggers.len()).unwrap_or(i64::MAX))
+                    .bind($of.now.0)
+                    .execute(&mut *$tx)
+                    .await?;
+            }
+            $report.changes.push(change("agent", name, action, Some(version)));
+        }
+        let gone = |name: &&String| !$of.bundle.agents.contains_key(*name) && !$of.bundle.keep.contains(name);
+        for name in live.keys().filter(gone) {
+            sqlx::query("UPDATE agents SET removed_at = $3 WHERE tenant_id = $1 AND name = $2")
+                .bind($of.tenant.as_str())
+                .bind(name)
+                .bind($of.now.0)
+                .execute(&mut *$tx)
+                .await?;
+            $report.changes.push(change("agent", name, "removed", None));
+        }
+    }};
+}
+
 impl Store {
     /// Makes the tenant's sources and agents those of the bundle: new and changed ones are written, those
     /// that are not in it are removed, unless the bundle keeps them. Unchanged agents keep their version.
@@ -46,7 +141,7 @@ impl Store {
     /// # Errors
     /// When the database fails; nothing is changed then.
     pub async fn apply(&self, tenant: &TenantId, bundle: &Bundle, mode: ApplyMode) -> Result<ApplyReport, StoreError> {
-        let now = self.clock.now().0;
+        let change_of = ChangeOf { tenant, bundle, now: self.clock.now() };
         let mut report = ApplyReport::default();
         on_engine!(self, |db| {
             let mut tx = db.begin().await?;
@@ -55,81 +150,8 @@ impl Store {
                 .bind(tenant.as_str())
                 .execute(&mut *tx)
                 .await?;
-            let live: Vec<(String, String)> =
-                sqlx::query_as("SELECT name, spec FROM sources WHERE tenant_id = $1 AND removed_at IS NULL")
-                    .bind(tenant.as_str())
-                    .fetch_all(&mut *tx)
-                    .await?;
-            let live: BTreeMap<String, String> = live.into_iter().collect();
-            for (name, spec) in &bundle.sources {
-                let spec = to_json(spec);
-                let action = action_of(live.get(name), &spec);
-                if action != "unchanged" {
-                    let id = SourceId::new(self.clock.now());
-                    let put = sqlx::query(PUT_SOURCE).bind(id.as_str()).bind(tenant.as_str()).bind(name);
-                    put.bind(spec).bind(now).execute(&mut *tx).await?;
-                }
-                report.changes.push(change("source", name, action, None));
-            }
-            for name in live.keys().filter(|name| !bundle.sources.contains_key(*name)) {
-                sqlx::query("UPDATE sources SET removed_at = $3 WHERE tenant_id = $1 AND name = $2")
-                    .bind(tenant.as_str())
-                    .bind(name)
-                    .bind(now)
-                    .execute(&mut *tx)
-                    .await?;
-                report.changes.push(change("source", name, "removed", None));
-            }
-            let live: Vec<(String, i64, String)> =
-                sqlx::query_as(LIVE_AGENTS).bind(tenant.as_str()).fetch_all(&mut *tx).await?;
-            let live: BTreeMap<String, (i64, String)> =
-                live.into_iter().map(|(name, version, hash)| (name, (version, hash))).collect();
-            for (name, agent) in &bundle.agents {
-                let definition = to_json(agent);
-                let hash = sha256_hex(definition.as_bytes());
-                let action = action_of(live.get(name).map(|(_, hash)| hash), &hash);
-                let mut version = live.get(name).map_or(0, |(version, _)| *version);
-                if action != "unchanged" {
-                    let (id, new): (String, i64) = sqlx::query_as(PUT_AGENT)
-                        .bind(AgentId::new(self.clock.now()).as_str())
-                        .bind(tenant.as_str())
-                        .bind(name)
-                        .bind(agent.spec.limits.concurrent.map(i64::from))
-                        .bind(now)
-                        .fetch_one(&mut *tx)
-                        .await?;
-                    version = new;
-                    let put = sqlx::query(PUT_VERSION).bind(&id).bind(version).bind(tenant.as_str()).bind(hash);
-                    put.bind(definition).bind(now).execute(&mut *tx).await?;
-                    for (position, trigger) in (0_i64..).zip(&agent.spec.triggers) {
-                        sqlx::query(PUT_TRIGGER)
-                            .bind(TriggerId::new(self.clock.now()).as_str())
-                            .bind(tenant.as_str())
-                            .bind(&id)
-                            .bind(position)
-                            .bind(to_json(trigger))
-                            .execute(&mut *tx)
-                            .await?;
-                    }
-                    sqlx::query("UPDATE triggers SET removed_at = $3 WHERE agent_id = $1 AND position >= $2")
-                        .bind(&id)
-                        .bind(i64::try_from(agent.spec.triggers.len()).unwrap_or(i64::MAX))
-                        .bind(now)
-                        .execute(&mut *tx)
-                        .await?;
-                }
-                report.changes.push(change("agent", name, action, Some(version)));
-            }
-            let gone = |name: &&String| !bundle.agents.contains_key(*name) && !bundle.keep.contains(name);
-            for name in live.keys().filter(gone) {
-                sqlx::query("UPDATE agents SET removed_at = $3 WHERE tenant_id = $1 AND name = $2")
-                    .bind(tenant.as_str())
-                    .bind(name)
-                    .bind(now)
-                    .execute(&mut *tx)
-                    .await?;
-                report.changes.push(change("agent", name, "removed", None));
-            }
+            apply_sources!(tx, change_of, report);
+            apply_agents!(tx, change_of, report);
             if mode == ApplyMode::Write && report.changes.iter().any(|change| change.action != "unchanged") {
                 tx.commit().await?;
             }

@@ -62,10 +62,11 @@ impl Postgres {
         sqlx::query("SELECT pg_advisory_xact_lock(7305808869229538)").execute(&mut **tx).await.map(|_| ())
     }
     /// The engine's form of a statement: `@any($n)` is membership in a list that [`Self::list`] binds,
-    /// `@skip_locked` leaves out rows that another transaction holds, `@larger` is the larger of two.
+    /// `@lock` holds the rows until the transaction ends, `@skip_locked` does so and leaves out those that
+    /// another one holds.
     pub(super) fn sql(&self, text: &str) -> AssertSqlSafe<String> {
         let text = replace_any(text, "= ANY(", ")");
-        AssertSqlSafe(text.replace("@skip_locked", "FOR UPDATE SKIP LOCKED").replace("@larger", "GREATEST"))
+        AssertSqlSafe(text.replace("@skip_locked", "FOR UPDATE SKIP LOCKED").replace("@lock", "FOR UPDATE"))
     }
     /// A list to bind for `@any`.
     pub(super) fn list(&self, ids: &[String]) -> Vec<String> {
@@ -93,7 +94,7 @@ impl Sqlite {
     /// See [`Postgres::sql`]. One writer at a time holds the whole database, so no rows are skipped.
     pub(super) fn sql(&self, text: &str) -> AssertSqlSafe<String> {
         let text = replace_any(text, "IN (SELECT value FROM json_each(", "))");
-        AssertSqlSafe(text.replace("@skip_locked", "").replace("@larger", "MAX"))
+        AssertSqlSafe(text.replace("@skip_locked", "").replace("@lock", ""))
     }
     /// See [`Postgres::list`].
     pub(super) fn list(&self, ids: &[String]) -> String {
@@ -125,7 +126,9 @@ impl Notices {
         match &mut self.0 {
             None => std::future::pending().await,
             Some(listener) => {
-                if let Err(fault) = listener.recv().await {
+                // `None`: the connection broke and is made anew. What was announced meanwhile is not known,
+                // so that counts as a notice.
+                if let Err(fault) = listener.try_recv().await {
                     tracing::debug!(error = %fault, "listening for work failed; polling goes on");
                     tokio::time::sleep(Duration::from_secs(1)).await;
                 }

@@ -6,7 +6,7 @@ use crate::{
         id::{DeliveryId, RunId, TenantId},
         time::Timestamp,
     },
-    store::{Claimed, Lease, Page, PageOf, Store, StoreError, clean, jobs, on_engine, rows},
+    store::{Claimed, Lease, Page, PageOf, Store, StoreError, clean, jobs, on_engine, rows, runs::first_fence},
 };
 
 /// What follows from an attempt.
@@ -71,11 +71,15 @@ impl Store {
         };
         on_engine!(self, |db| {
             let mut tx = db.begin().await?;
+            let hold = sqlx::query(db.sql(jobs::HOLD)).bind(&lease.id).bind(lease.fence);
+            if hold.fetch_optional(&mut *tx).await?.is_none() {
+                return Ok(false);
+            }
             sqlx::query(ADD_ATTEMPT)
                 .bind(&lease.id)
                 .bind(lease.fence)
                 .bind(attempt.number)
-                .bind(&attempt.outcome)
+                .bind(clean(&attempt.outcome).into_owned())
                 .bind(&detail)
                 .bind(attempt.at.0)
                 .bind(attempt.took_ms)
@@ -168,13 +172,21 @@ impl Store {
         let now = self.clock.now().0;
         let changed = on_engine!(self, |db| {
             let mut tx = db.begin().await?;
-            let changed =
-                sqlx::query(cancel).bind(tenant.as_str()).bind(id.as_str()).bind(now).execute(&mut *tx).await?;
-            if changed.rows_affected() == 1 {
+            let job: Option<(String,)> =
+                sqlx::query_as(db.sql(jobs::HOLD_ANY)).bind(id.as_str()).fetch_optional(&mut *tx).await?;
+            let changed = match job {
+                // It has ended.
+                None => 0,
+                Some(_) => {
+                    let cancel = sqlx::query(cancel).bind(tenant.as_str()).bind(id.as_str()).bind(now);
+                    cancel.execute(&mut *tx).await?.rows_affected()
+                }
+            };
+            if changed == 1 {
                 sqlx::query("DELETE FROM jobs WHERE id = $1").bind(id.as_str()).execute(&mut *tx).await?;
                 tx.commit().await?;
             }
-            changed.rows_affected()
+            changed
         });
         self.after_change(tenant, id, changed, "only pending deliveries can be canceled").await
     }
@@ -194,6 +206,7 @@ impl Store {
                 sqlx::query(again).bind(tenant.as_str()).bind(id.as_str()).bind(now).execute(&mut *tx).await?;
             if changed.rows_affected() == 1 {
                 let add = sqlx::query(jobs::ADD_DELIVERY_JOB).bind(id.as_str()).bind(tenant.as_str()).bind(now);
+                let add = add.bind(first_fence(now));
                 add.execute(&mut *tx).await?;
                 tx.commit().await?;
             }

@@ -1,7 +1,10 @@
 //! Accepting events: event, raw request, files, sessions, runs and queue entries in one transaction for
 //! a whole batch of requests.
 
-use std::collections::{BTreeMap, HashSet};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, HashSet},
+};
 
 use bytes::Bytes;
 
@@ -102,7 +105,12 @@ impl Store {
     /// # Errors
     /// When the database fails; nothing is kept then.
     pub async fn accept(&self, batch: &[Acceptance]) -> Result<Vec<Accepted>, StoreError> {
-        let prepared: Vec<Prepared<'_>> = batch.iter().map(prepare).collect();
+        let mut prepared: Vec<Prepared<'_>> = batch.iter().map(prepare).collect();
+        // Two writers that insert the same keys in another order would wait for each other.
+        prepared.sort_by(|a, b| {
+            let (a, b) = (&a.acceptance.event, &b.acceptance.event);
+            a.source.cmp(&b.source).then_with(|| a.dedupe_key.cmp(&b.dedupe_key))
+        });
         let fresh = match &self.engine {
             Engine::Postgres(db) => super::bulk::accept_postgres(db, &prepared).await?,
             Engine::Sqlite(db) => super::bulk::accept_sqlite(db, &prepared).await?,
@@ -184,12 +192,12 @@ fn is_json(headers: &[(String, String)]) -> bool {
 }
 
 /// The distinct (agent, key) pairs of a batch in a fixed order, so that two writers lock sessions alike.
-pub(super) fn session_keys<'a>(batch: &'a [Prepared<'a>]) -> Vec<(&'a AgentId, &'a str, &'a AgentEvent)> {
+pub(super) fn session_keys<'a>(batch: &'a [Prepared<'a>]) -> Vec<(&'a AgentId, Cow<'a, str>, &'a AgentEvent)> {
     let mut keys = BTreeMap::new();
     for prepared in batch {
         for run in &prepared.acceptance.runs {
             if let Some(key) = &run.session_key {
-                keys.entry((&run.agent, key.as_str())).or_insert(&prepared.acceptance.event);
+                keys.entry((&run.agent, super::clean(key))).or_insert(&prepared.acceptance.event);
             }
         }
     }

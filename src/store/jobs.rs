@@ -66,7 +66,14 @@ pub struct Finish {
 
 /// Queues a delivery for its first attempt.
 pub(super) const ADD_DELIVERY_JOB: &str =
-    "INSERT INTO jobs (id, tenant_id, queue, state, run_at) VALUES ($1, $2, 'delivery', 'ready', $3)";
+    "INSERT INTO jobs (id, tenant_id, queue, state, run_at, fence) VALUES ($1, $2, 'delivery', 'ready', $3, $4)";
+
+/// Holds a job that still has its fence. Jobs are locked before the runs and deliveries behind them, and
+/// after the session of their lane: in another order two transactions could wait for each other.
+pub(super) const HOLD: &str = "SELECT id FROM jobs WHERE id = $1 AND fence = $2 AND state = 'running' @lock";
+
+/// Holds a job, if there is one, whoever has it.
+pub(super) const HOLD_ANY: &str = "SELECT id FROM jobs WHERE id = $1 @lock";
 
 /// Makes the first job of each lane `$1` ready when none of the lane is active.
 pub(super) const PROMOTE: &str = "UPDATE jobs SET state = 'ready' WHERE state = 'blocked' \
@@ -97,6 +104,17 @@ const GIVE_BACK: &str =
 const UNDO_RUNS: &str = "UPDATE runs SET state = 'queued', lease = NULL WHERE id @any($1) AND state = 'running'";
 
 const UNDO_DELIVERIES: &str = "UPDATE deliveries SET state = 'pending', lease = NULL, next_attempt_at = $2 WHERE id @any($1) AND state = 'sending'";
+
+const HOLD_LANES: &str =
+    "SELECT id FROM sessions WHERE id IN (SELECT lane FROM jobs WHERE id @any($1)) ORDER BY id @lock";
+
+const HOLD_ALL: &str = "SELECT id FROM jobs WHERE id @any($1) ORDER BY id @lock";
+
+const RENEW: &str = "UPDATE jobs SET lease_until = $1 WHERE state = 'running' AND id IN (SELECT id FROM jobs WHERE id @any($2) \
+    AND id || ':' || CAST(fence AS TEXT) @any($3) ORDER BY id @lock) RETURNING id, fence";
+
+const DELETE_DONE: &str = "DELETE FROM jobs WHERE state = 'running' AND id @any($1) \
+    AND id || ':' || CAST(fence AS TEXT) @any($2) RETURNING lane";
 
 const RELEASE: &str = "UPDATE jobs SET state = 'ready', lease_owner = NULL, lease_until = NULL, run_at = $1 \
     WHERE id = $2 AND fence = $3 AND state = 'running'";
@@ -186,13 +204,13 @@ impl Store {
     /// When the database fails; the leases run on until they end.
     pub async fn renew(&self, held: &[Lease], lease_ms: i64) -> Result<(Vec<Lease>, Vec<Lease>), StoreError> {
         let until = self.clock.now().plus_ms(lease_ms).0;
-        let renew = "UPDATE jobs SET lease_until = $1 WHERE id @any($2) AND state = 'running' RETURNING id, fence";
         let stop = "SELECT id FROM runs WHERE id @any($1) AND state = 'running' AND cancel_requested_at IS NOT NULL";
-        let ids: Vec<String> = held.iter().map(|lease| lease.id.clone()).collect();
+        let (ids, fences) = lists_of(held);
         let (kept, stopped): (Vec<(String, i64)>, Vec<(String,)>) = on_engine!(self, |db| {
             let mut tx = db.begin().await?;
             let list = db.list(&ids);
-            let kept = sqlx::query_as(db.sql(renew)).bind(until).bind(&list).fetch_all(&mut *tx).await?;
+            let renew = sqlx::query_as(db.sql(RENEW)).bind(until).bind(&list).bind(db.list(&fences));
+            let kept = renew.fetch_all(&mut *tx).await?;
             let stopped = sqlx::query_as(db.sql(stop)).bind(&list).fetch_all(&mut *tx).await?;
             tx.commit().await?;
             (kept, stopped)
@@ -249,8 +267,10 @@ impl Store {
     /// When the database fails; the leases run on until they end.
     pub async fn release(&self, queue: &str, leases: &[Lease]) -> Result<(), StoreError> {
         let now = self.clock.now().0;
+        let (ids, _) = lists_of(leases);
         on_engine!(self, |db| {
             let mut tx = db.begin().await?;
+            sqlx::query(db.sql(HOLD_ALL)).bind(db.list(&ids)).execute(&mut *tx).await?;
             for lease in leases {
                 match queue {
                     RUN_QUEUE => {
@@ -294,7 +314,7 @@ impl Store {
                     row.push_bind(&job.id).push_bind(job.tenant.as_str()).push_bind(queue);
                     row.push_bind("ready").push_bind(job.run_at.0);
                 });
-                rows.build().execute(&mut *tx).await?;
+                rows.build().persistent(false).execute(&mut *tx).await?;
             }
             tx.commit().await?;
         });
@@ -306,24 +326,22 @@ impl Store {
     /// # Errors
     /// When the database fails; none is ended then.
     pub async fn finish_jobs(&self, batch: &[Finish]) -> Result<(), StoreError> {
-        let (done, again): (Vec<&Finish>, Vec<&Finish>) =
-            batch.iter().partition(|finish| finish.outcome == Outcome::Done);
+        let (all, _) = lists_of(batch.iter().map(|finish| &finish.lease));
+        let (done, fences) =
+            lists_of(batch.iter().filter(|finish| finish.outcome == Outcome::Done).map(|finish| &finish.lease));
         on_engine!(self, |db| {
             let mut tx = db.begin().await?;
-            for some in done.chunks(500) {
-                let mut delete =
-                    sqlx::QueryBuilder::new("DELETE FROM jobs WHERE state = 'running' AND (id, fence) IN (");
-                delete.push_values(some, |mut row, finish| {
-                    row.push_bind(&finish.lease.id).push_bind(finish.lease.fence);
-                });
-                delete.push(") RETURNING lane");
-                let lanes: Vec<(Option<String>,)> = delete.build_query_as().fetch_all(&mut *tx).await?;
+            sqlx::query(db.sql(HOLD_LANES)).bind(db.list(&done)).execute(&mut *tx).await?;
+            sqlx::query(db.sql(HOLD_ALL)).bind(db.list(&all)).execute(&mut *tx).await?;
+            if !done.is_empty() {
+                let delete = sqlx::query_as(db.sql(DELETE_DONE)).bind(db.list(&done)).bind(db.list(&fences));
+                let lanes: Vec<(Option<String>,)> = delete.fetch_all(&mut *tx).await?;
                 let lanes: Vec<String> = lanes.into_iter().filter_map(|(lane,)| lane).collect();
                 if !lanes.is_empty() {
                     sqlx::query(db.sql(PROMOTE)).bind(db.list(&lanes)).execute(&mut *tx).await?;
                 }
             }
-            for finish in again {
+            for finish in batch {
                 if let Outcome::Again(at) = finish.outcome {
                     let query = sqlx::query(RELEASE).bind(at.0).bind(&finish.lease.id).bind(finish.lease.fence);
                     query.execute(&mut *tx).await?;
@@ -333,6 +351,11 @@ impl Store {
         });
         Ok(())
     }
+}
+
+/// The ids of some leases, and the ids joined with their fences.
+fn lists_of<'a>(leases: impl IntoIterator<Item = &'a Lease>) -> (Vec<String>, Vec<String>) {
+    leases.into_iter().map(|lease| (lease.id.clone(), format!("{}:{}", lease.id, lease.fence))).unzip()
 }
 
 fn start_of(queue: &str) -> Option<&'static str> {

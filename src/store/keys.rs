@@ -8,7 +8,7 @@ use crate::{
         id::{KeyId, TenantId},
         time::Timestamp,
     },
-    store::{Store, StoreError, on_engine},
+    store::{Store, StoreError, clean, on_engine},
 };
 
 /// An API key as it is listed; the key itself is not kept.
@@ -29,12 +29,13 @@ impl Store {
     /// When the database fails.
     pub async fn ensure_tenant(&self, name: &str) -> Result<TenantId, StoreError> {
         let now = self.clock.now();
+        let name = clean(name).into_owned();
         let sql = "INSERT INTO tenants (id, name, created_at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
         let id: String = on_engine!(self, |db| {
             let mut tx = db.begin().await?;
-            sqlx::query(sql).bind(TenantId::new(now).as_str()).bind(name).bind(now.0).execute(&mut *tx).await?;
+            sqlx::query(sql).bind(TenantId::new(now).as_str()).bind(&name).bind(now.0).execute(&mut *tx).await?;
             let (id,): (String,) =
-                sqlx::query_as("SELECT id FROM tenants WHERE name = $1").bind(name).fetch_one(&mut *tx).await?;
+                sqlx::query_as("SELECT id FROM tenants WHERE name = $1").bind(&name).fetch_one(&mut *tx).await?;
             tx.commit().await?;
             id
         });
@@ -47,14 +48,14 @@ impl Store {
     /// When the database fails.
     pub async fn add_key(&self, tenant: &TenantId, name: &str, key: &str) -> Result<KeyRecord, StoreError> {
         let now = self.clock.now();
-        let record = KeyRecord { id: KeyId::new(now).to_string(), name: name.to_owned(), created_at: now };
+        let record = KeyRecord { id: KeyId::new(now).to_string(), name: clean(name).into_owned(), created_at: now };
         let sql = "INSERT INTO api_keys (id, tenant_id, name, hash, created_at) VALUES ($1, $2, $3, $4, $5)";
         on_engine!(self, |db| {
             let mut tx = db.begin().await?;
             sqlx::query(sql)
                 .bind(&record.id)
                 .bind(tenant.as_str())
-                .bind(name)
+                .bind(&record.name)
                 .bind(sha256_hex(key.as_bytes()))
                 .bind(now.0)
                 .execute(&mut *tx)

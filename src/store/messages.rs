@@ -27,7 +27,7 @@ impl Store {
                 .bind(run.as_str())
                 .bind(tenant.as_str())
                 .bind(after)
-                .bind(limit)
+                .bind(limit.max(0))
                 .fetch_all(db.read())
                 .await?
         });

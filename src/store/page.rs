@@ -21,9 +21,10 @@ impl Default for Page {
 }
 
 impl Page {
-    /// The id below which rows are wanted; `~` sorts behind every id.
+    /// The id below which rows are wanted; without one a text that sorts behind every id under any
+    /// collation of the database (signs sort before letters under most).
     pub(super) fn below(&self) -> String {
-        self.before.clone().unwrap_or_else(|| "~".to_owned())
+        self.before.as_deref().map_or_else(|| "zzzz".to_owned(), |before| super::clean(before).into_owned())
     }
 
     /// One more than wanted, so that the page knows whether another follows.

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::{
     domain::{id::TenantId, time::Timestamp},
-    store::{Store, StoreError, on_engine},
+    store::{Store, StoreError, clean, on_engine},
 };
 
 /// How often requests to a source were refused with a code.
@@ -34,8 +34,8 @@ impl Store {
             for refusal in refusals {
                 sqlx::query(COUNT)
                     .bind(tenant.as_str())
-                    .bind(&refusal.source)
-                    .bind(&refusal.code)
+                    .bind(clean(&refusal.source).into_owned())
+                    .bind(clean(&refusal.code).into_owned())
                     .bind(refusal.count)
                     .bind(refusal.last_at.0)
                     .execute(&mut *tx)

@@ -22,9 +22,12 @@ impl Store {
     /// When the database fails; none is added then.
     pub async fn add_replays(&self, event: &AgentEvent, new: &[NewRun]) -> Result<Vec<RunId>, StoreError> {
         let now = self.clock.now();
+        // Sessions are locked in the same order as by a batch of events.
+        let mut in_order: Vec<&NewRun> = new.iter().collect();
+        in_order.sort_by(|a, b| (&a.agent, &a.session_key).cmp(&(&b.agent, &b.session_key)));
         on_engine!(self, |db| {
             let mut tx = db.begin().await?;
-            for run in new {
+            for run in &in_order {
                 let mut lane: Option<String> = None;
                 if let Some(key) = &run.session_key {
                     let (id,): (String,) = sqlx::query_as(SESSION)
@@ -57,6 +60,7 @@ impl Store {
                     .bind(run.agent.as_str())
                     .bind(if lane.is_some() { "blocked" } else { "ready" })
                     .bind(now.0)
+                    .bind(0_i64)
                     .execute(&mut *tx)
                     .await?;
                 if let Some(lane) = lane {

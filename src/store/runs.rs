@@ -75,9 +75,13 @@ impl Store {
             if let Some(session) = &session {
                 sqlx::query(LOCK_LANE).bind(session).execute(&mut *tx).await?;
             }
-            let ended =
-                sqlx::query(waiting).bind(tenant.as_str()).bind(run.as_str()).bind(now).execute(&mut *tx).await?;
-            let touched = if ended.rows_affected() == 1 {
+            let job: Option<(String,)> =
+                sqlx::query_as(db.sql(jobs::HOLD_ANY)).bind(run.as_str()).fetch_optional(&mut *tx).await?;
+            let end = sqlx::query(waiting).bind(tenant.as_str()).bind(run.as_str()).bind(now);
+            let touched = if job.is_none() {
+                // It has ended; a retry that comes in between may have its job locked by a claim already.
+                0
+            } else if end.execute(&mut *tx).await?.rows_affected() == 1 {
                 sqlx::query("DELETE FROM jobs WHERE id = $1").bind(run.as_str()).execute(&mut *tx).await?;
                 if let Some(session) = session {
                     sqlx::query(db.sql(jobs::PROMOTE)).bind(db.list(&[session])).execute(&mut *tx).await?;
@@ -120,6 +124,7 @@ impl Store {
                     .bind(found.agent.as_str())
                     .bind(if lane.is_some() { "blocked" } else { "ready" })
                     .bind(now)
+                    .bind(first_fence(now))
                     .execute(&mut *tx)
                     .await?;
                 if let Some(lane) = &lane {
@@ -146,5 +151,11 @@ impl Store {
 pub(super) const LOCK_LANE: &str = "UPDATE sessions SET last_event_at = last_event_at WHERE id = $1";
 
 /// Queues a run.
-pub(super) const ADD_RUN_JOB: &str =
-    "INSERT INTO jobs (id, tenant_id, queue, lane, agent_id, state, run_at) VALUES ($1, $2, 'run', $3, $4, $5, $6)";
+pub(super) const ADD_RUN_JOB: &str = "INSERT INTO jobs (id, tenant_id, queue, lane, agent_id, state, run_at, fence) \
+    VALUES ($1, $2, 'run', $3, $4, $5, $6, $7)";
+
+/// Where the fences of a job that is made once more begin: beyond all those of the job before, so that a
+/// worker which still holds one of those cannot write. Milliseconds go by faster than claims.
+pub(super) const fn first_fence(now_ms: i64) -> i64 {
+    now_ms
+}

@@ -73,7 +73,7 @@ const APPEND: &str = "UPDATE runs SET messages = messages + $1 WHERE id = $2 AND
     RETURNING messages, attempt, tenant_id";
 
 macro_rules! append {
-    ($db:expr, $tx:expr, $lease:expr, $messages:expr) => {{
+    ($tx:expr, $lease:expr, $messages:expr) => {{
         let count = i64::try_from($messages.len()).unwrap_or(i64::MAX);
         let counted: Option<(i64, i64, String)> =
             sqlx::query_as(APPEND).bind(count).bind(&$lease.id).bind($lease.fence).fetch_optional(&mut *$tx).await?;
@@ -90,7 +90,7 @@ macro_rules! append {
                         row.push_bind(&$lease.id).push_bind(*seq).push_bind(&tenant).push_bind(attempt);
                         row.push_bind(message.kind.as_str()).push_bind(message.at.0).push_bind(to_json(&message.body));
                     });
-                    rows.build().execute(&mut *$tx).await?;
+                    rows.build().persistent(false).execute(&mut *$tx).await?;
                 }
                 Some(first)
             }
@@ -141,7 +141,7 @@ impl Store {
     pub async fn append_messages(&self, lease: &Lease, messages: &[NewMessage]) -> Result<Option<i64>, StoreError> {
         on_engine!(self, |db| {
             let mut tx = db.begin().await?;
-            let first = append!(db, tx, lease, messages);
+            let first = append!(tx, lease, messages);
             if first.is_some() {
                 tx.commit().await?;
             }
@@ -171,11 +171,15 @@ impl Store {
                 // First: this row is the lane's lock.
                 sqlx::query("UPDATE sessions SET resume_id = COALESCE($2, resume_id) WHERE id = $1")
                     .bind(session)
-                    .bind(columns.resume_id)
+                    .bind(columns.resume_id.map(|id| clean(id).into_owned()))
                     .execute(&mut *tx)
                     .await?;
             }
-            let Some(first) = append!(db, tx, lease, messages) else { return Ok(None) };
+            let hold = sqlx::query(db.sql(jobs::HOLD)).bind(&lease.id).bind(lease.fence);
+            if hold.fetch_optional(&mut *tx).await?.is_none() {
+                return Ok(None);
+            }
+            let Some(first) = append!(tx, lease, messages) else { return Ok(None) };
             let ended = sqlx::query(END)
                 .bind(&lease.id)
                 .bind(lease.fence)
@@ -216,6 +220,7 @@ impl Store {
                     .bind(delivery.id.as_str())
                     .bind(work.run.tenant.as_str())
                     .bind(now.0)
+                    .bind(0_i64)
                     .execute(&mut *tx)
                     .await?;
             }

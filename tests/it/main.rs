@@ -9,5 +9,7 @@ mod executor_command;
 mod executor_killed;
 mod mail;
 mod outbound;
+mod queue;
+mod store;
 mod support;
 mod vectors;

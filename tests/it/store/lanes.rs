@@ -1,0 +1,109 @@
+//! Sessions as lanes: one run at a time, in order.
+
+use postern::{
+    domain::{
+        id::RunId,
+        run::{Failure, FailureCode, RunState, Usage},
+    },
+    store::{Claimed, RUN_QUEUE, RunEnd},
+};
+
+use crate::support::{
+    database::each_engine,
+    records::{LEASE_MS, World, failure, success},
+};
+
+async fn three(world: &World) -> Vec<RunId> {
+    let batch = [world.work("1", Some("s")), world.work("2", Some("s")), world.work("3", Some("s"))];
+    world.store.accept(&batch).await.unwrap().into_iter().map(|mut answer| answer.runs.remove(0)).collect()
+}
+
+fn ids(claimed: &[Claimed]) -> Vec<&str> {
+    claimed.iter().map(|claimed| claimed.lease.id.as_str()).collect()
+}
+
+#[tokio::test]
+async fn only_the_head_of_a_session_is_ready() {
+    each_engine(async |db| {
+        let world = World::new(&db.store).await;
+        let runs = three(&world).await;
+        let other = world.start("4", Some("t")).await;
+        let claimed = world.claim(10).await;
+        assert_eq!(ids(&claimed), [runs[0].as_str(), other.as_str()]);
+        assert!(world.claim(10).await.is_empty());
+        let work = db.store.load_run(&claimed[0]).await.unwrap().unwrap();
+        assert!(world.finish(&work, &failure()).await.is_some());
+        assert_eq!(ids(&world.claim(10).await), [runs[1].as_str()], "a failure lets the next one go on");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_order_holds_over_tries_releases_and_lost_workers() {
+    each_engine(async |db| {
+        let world = World::new(&db.store).await;
+        let runs = three(&world).await;
+        let work = world.take().await;
+        let at = db.clock.now().plus_ms(5_000);
+        let again = RunEnd::Again(Failure::new(FailureCode::ModelBusy, "busy"), Usage::default(), at);
+        assert!(world.finish(&work, &again).await.is_some());
+        assert!(world.claim(10).await.is_empty(), "the lane waits for its first run");
+        assert_eq!(db.store.next_due(RUN_QUEUE).await.unwrap(), Some(at));
+        db.clock.advance(5_000);
+        let claimed = world.claim(10).await;
+        assert_eq!(ids(&claimed), [runs[0].as_str()]);
+        db.store.release(RUN_QUEUE, &[claimed[0].lease.clone()]).await.unwrap();
+        let claimed = world.claim(10).await;
+        assert_eq!(ids(&claimed), [runs[0].as_str()]);
+        assert_eq!(world.run(&runs[0]).await.attempt, 2, "a release burns no attempt");
+        db.clock.advance(LEASE_MS + 1);
+        assert_eq!(db.store.reap(RUN_QUEUE, &[]).await.unwrap(), 1);
+        let work = world.take().await;
+        assert_eq!((work.run.id.clone(), work.lost), (runs[0].clone(), 1));
+        world.finish(&work, &success("one")).await;
+        for run in &runs[1..] {
+            let work = world.take().await;
+            assert_eq!(&work.run.id, run);
+            world.finish(&work, &success("more")).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn cancel_moves_a_lane_on() {
+    each_engine(async |db| {
+        let world = World::new(&db.store).await;
+        let runs = three(&world).await;
+        db.store.cancel_run(&world.tenant, &runs[0]).await.unwrap();
+        db.store.cancel_run(&world.tenant, &runs[2]).await.unwrap();
+        let work = world.take().await;
+        assert_eq!(work.run.id, runs[1]);
+        db.store.cancel_run(&world.tenant, &runs[1]).await.unwrap();
+        assert_eq!(world.state(&runs[1]).await, RunState::Running, "its worker is asked first");
+        db.store.retry_run(&world.tenant, &runs[0]).await.unwrap();
+        assert!(world.claim(10).await.is_empty(), "a retried run waits for its turn");
+        let (_, asked) = db.store.renew(std::slice::from_ref(&work.lease), LEASE_MS).await.unwrap();
+        assert_eq!(asked, std::slice::from_ref(&work.lease));
+        world.finish(&work, &RunEnd::Canceled).await;
+        let next = world.take().await;
+        assert_eq!(next.run.id, runs[0]);
+        world.finish(&next, &success("late")).await;
+        assert!(world.claim(10).await.is_empty());
+        assert_eq!(db.number("SELECT COUNT(*) FROM jobs").await, 0);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_lane_moves_on_when_a_job_of_it_is_removed() {
+    each_engine(async |db| {
+        let world = World::new(&db.store).await;
+        let runs = three(&world).await;
+        let claimed = world.claim(1).await;
+        let finish = postern::store::Finish { lease: claimed[0].lease.clone(), outcome: postern::store::Outcome::Done };
+        db.store.finish_jobs(&[finish]).await.unwrap();
+        assert_eq!(ids(&world.claim(10).await), [runs[1].as_str()]);
+    })
+    .await;
+}

@@ -1,0 +1,150 @@
+//! Runs: their record, their ends, and what operators do with them.
+
+use postern::{
+    domain::run::{Failure, FailureCode, RunResult, RunState, Usage},
+    store::{RUN_QUEUE, RunEnd, StoreError},
+};
+use serde_json::json;
+
+use crate::support::{
+    database::each_engine,
+    records::{World, failure, page, success},
+};
+
+#[tokio::test]
+async fn a_record_is_numbered_over_all_attempts() {
+    each_engine(async |db| {
+        let world = World::new(&db.store).await;
+        let run = world.start("a", None).await;
+        let work = world.take().await;
+        assert_eq!((work.position, work.run.attempt, work.lost), (0, 1, 0));
+        assert_eq!(work.agent.name, "helper");
+        let many: Vec<_> = (0..450).map(|n| world.message(&format!("line {n} \0 \u{1b}"))).collect();
+        assert_eq!(db.store.append_messages(&work.lease, &many).await.unwrap(), Some(1));
+        assert_eq!(db.store.append_messages(&work.lease, &[]).await.unwrap(), Some(451));
+        let again = RunEnd::Again(Failure::new(FailureCode::ModelBusy, "bu\0sy"), usage(2), db.clock.now());
+        let last = db.store.finish_run(&work, &again, &[world.message("end")], &[]).await.unwrap();
+        assert_eq!(last, Some(451));
+        let waiting = world.run(&run).await;
+        assert_eq!((waiting.state, waiting.finished_at), (RunState::Queued, None));
+        assert_eq!(waiting.failure, Some(Failure::new(FailureCode::ModelBusy, "bu\u{fffd}sy")));
+        let work = world.take().await;
+        let result = RunResult {
+            text: "the \0 answer".to_owned(),
+            structured: Some(json!({"nul": "\0"})),
+            usage: usage(3),
+            resume_id: Some("resume\0".to_owned()),
+        };
+        let last = db.store.finish_run(&work, &RunEnd::Succeeded(result), &[world.message("two")], &[]).await;
+        assert_eq!(last.unwrap(), Some(452));
+        let ended = world.run(&run).await;
+        assert_eq!((ended.state, ended.attempt, ended.failure), (RunState::Succeeded, 2, None));
+        assert_eq!(ended.result_text.as_deref(), Some("the \u{fffd} answer"));
+        assert_eq!(ended.result_json, Some(json!({"nul": "\0"})));
+        assert_eq!(ended.usage, usage(5));
+        assert_eq!(ended.finished_at, Some(db.clock.now()));
+        let first = db.store.messages(&world.tenant, &run, 0, 200).await.unwrap();
+        assert_eq!(first[0].body, json!({"text": "line 0 \0 \u{1b}"}));
+        let rest = db.store.messages(&world.tenant, &run, 449, 1_000).await.unwrap();
+        assert_eq!(rest.iter().map(|m| (m.seq, m.attempt)).collect::<Vec<_>>(), [(450, 1), (451, 1), (452, 2)]);
+        assert!(db.store.messages(&world.tenant, &run, 0, -1).await.unwrap().is_empty());
+    })
+    .await;
+}
+
+fn usage(n: i64) -> Usage {
+    Usage {
+        turns: n,
+        input_tokens: n * 3_000_000_000,
+        output_tokens: n,
+        cache_read_tokens: n,
+        cache_write_tokens: n,
+        cost_micros: n,
+    }
+}
+
+#[tokio::test]
+async fn an_end_writes_session_and_deliveries_with_it() {
+    each_engine(async |db| {
+        let world = World::new(&db.store).await;
+        let run = world.start("a", Some("s")).await;
+        let work = world.take().await;
+        let result =
+            RunResult { text: String::new(), resume_id: Some("conversation".to_owned()), ..RunResult::default() };
+        let owed = [world.delivery("one"), world.delivery("two")];
+        db.store.finish_run(&work, &RunEnd::Succeeded(result), &[], &owed).await.unwrap().unwrap();
+        let session = world.session_of(&run).await;
+        let kept = db.store.session(&world.tenant, &session).await.unwrap().unwrap();
+        assert_eq!(kept.resume_id.as_deref(), Some("conversation"));
+        let found = db.store.deliveries(&world.tenant, Some(&run), None, &page(None, 10)).await.unwrap();
+        assert_eq!(found.items.len(), 2);
+        assert_eq!(found.items[1].message, owed[0].message);
+        world.start("b", Some("s")).await;
+        let work = world.take().await;
+        assert_eq!(work.resume_id.as_deref(), Some("conversation"));
+        world.finish(&work, &failure()).await.unwrap();
+        let kept = db.store.session(&world.tenant, &session).await.unwrap().unwrap();
+        assert_eq!(kept.resume_id.as_deref(), Some("conversation"), "a failure forgets nothing");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_run_can_be_canceled_until_it_ends_and_retried_unless_it_succeeded() {
+    each_engine(async |db| {
+        let world = World::new(&db.store).await;
+        let conflict = |fault: StoreError| assert!(matches!(fault, StoreError::Conflict(_)), "{fault}");
+        let run = world.start("a", None).await;
+        conflict(db.store.retry_run(&world.tenant, &run).await.unwrap_err());
+        let canceled = db.store.cancel_run(&world.tenant, &run).await.unwrap().unwrap();
+        assert_eq!(canceled.state, RunState::Canceled);
+        conflict(db.store.cancel_run(&world.tenant, &run).await.unwrap_err());
+        let retried = db.store.retry_run(&world.tenant, &run).await.unwrap().unwrap();
+        assert_eq!((retried.state, retried.cancel_requested_at, retried.finished_at), (RunState::Queued, None, None));
+        let work = world.take().await;
+        conflict(db.store.retry_run(&world.tenant, &run).await.unwrap_err());
+        let asked = db.store.cancel_run(&world.tenant, &run).await.unwrap().unwrap();
+        assert_eq!((asked.state, asked.cancel_requested_at), (RunState::Running, Some(db.clock.now())));
+        db.clock.advance(5);
+        let twice = db.store.cancel_run(&world.tenant, &run).await.unwrap().unwrap();
+        assert_eq!(twice.cancel_requested_at, asked.cancel_requested_at);
+        world.finish(&work, &failure()).await.unwrap();
+        conflict(db.store.cancel_run(&world.tenant, &run).await.unwrap_err());
+        db.store.retry_run(&world.tenant, &run).await.unwrap();
+        let work = world.take().await;
+        assert_eq!(work.run.attempt, 2);
+        world.finish(&work, &success("yes")).await.unwrap();
+        conflict(db.store.cancel_run(&world.tenant, &run).await.unwrap_err());
+        conflict(db.store.retry_run(&world.tenant, &run).await.unwrap_err());
+        assert!(world.claim(1).await.is_empty());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_event_is_replayed_as_often_as_wanted() {
+    each_engine(async |db| {
+        let world = World::new(&db.store).await;
+        let accepted = world.accept(world.work("a", Some("s"))).await;
+        let event = db.store.event(&world.tenant, &accepted.event).await.unwrap().unwrap().event;
+        for _ in 0..2 {
+            let new = [world.new_run("narrow", None), world.new_run("helper", Some("s"))];
+            let made = db.store.add_replays(&event, &new).await.unwrap();
+            assert_eq!(made, [new[0].id.clone(), new[1].id.clone()]);
+            assert!(world.run(&made[0]).await.replay);
+        }
+        let runs = db.store.runs(&world.tenant, Some(&accepted.event), None, &page(None, 10)).await.unwrap();
+        assert_eq!(runs.items.len(), 5);
+        assert_eq!(world.accept(world.work("a", Some("s"))).await.runs, accepted.runs, "replays are not the event's own");
+        assert_eq!(world.claim(10).await.len(), 3, "two alone, and the head of the session");
+        db.store.reap(RUN_QUEUE, &["one".to_owned()]).await.unwrap();
+        let twice = format!(
+            "INSERT INTO runs (id, tenant_id, event_id, trigger_id, trigger_position, agent_id, agent_name, agent_version, \
+             created_at) SELECT 'run_x', tenant_id, event_id, trigger_id, 0, agent_id, agent_name, 1, 1 FROM runs \
+             WHERE id = '{}'",
+            accepted.runs[0]
+        );
+        assert!(db.execute(&twice).await.is_err(), "a trigger starts one run of an event");
+    })
+    .await;
+}
