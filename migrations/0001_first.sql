@@ -93,7 +93,8 @@ CREATE TABLE raw_requests (
 );
 
 -- Normalised inbound records, written once. With body_in_request, content leaves out a webhook's JSON
--- body: it is the body of the raw request. routing says why each trigger did or did not match.
+-- body: it is the body of the raw request. routing says why each trigger did or did not match;
+-- summary is what lists show (who, to whom, subject), short, so that a list never reads bodies.
 CREATE TABLE events (
   id TEXT COLLATE "C" PRIMARY KEY,
   tenant_id TEXT COLLATE "C" NOT NULL,
@@ -109,6 +110,7 @@ CREATE TABLE events (
   status TEXT NOT NULL,
   reason TEXT,
   routing TEXT NOT NULL,
+  summary TEXT NOT NULL,
   content TEXT NOT NULL,
   body_in_request BOOLEAN NOT NULL,
   received_at BIGINT NOT NULL,

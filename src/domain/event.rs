@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::domain::{
     id::{AttachmentId, EventId, SourceId, TenantId},
+    template::clip,
     time::Timestamp,
 };
 
@@ -275,15 +276,49 @@ impl AgentEvent {
     }
 }
 
+/// Bytes of a subject in a summary at most.
+const SUMMARY_SUBJECT: usize = 300;
+/// Addresses of ours in a summary at most.
+const SUMMARY_ADDRESSES: usize = 10;
+
+impl AgentEvent {
+    /// What lists show of an event: short whatever was sent.
+    #[must_use]
+    pub fn summary(&self) -> Value {
+        let channel = self.content.channel();
+        let address = |text: &str| clip(text, SUMMARY_SUBJECT).to_owned();
+        match &self.content {
+            Content::Webhook(_) => json!({ "channel": channel }),
+            Content::Sms(sms) => json!({"channel": channel, "from": address(&sms.from), "to": [address(&sms.to)]}),
+            Content::Email(email) => {
+                let to = email.own_addresses().into_iter().take(SUMMARY_ADDRESSES).map(|to| address(&to));
+                json!({
+                    "channel": channel,
+                    "from": email.from.first().map(|from| address(&from.address)),
+                    "to": to.collect::<Vec<_>>(),
+                    "subject": clip(&email.subject, SUMMARY_SUBJECT),
+                })
+            }
+        }
+    }
+}
+
 impl Email {
+    /// The addresses of ours that it came to: by its envelope, or by its header when that is not known.
+    #[must_use]
+    pub fn own_addresses(&self) -> Vec<String> {
+        if self.envelope_to.is_empty() {
+            return self.to.iter().map(|to| to.address.clone()).collect();
+        }
+        self.envelope_to.clone()
+    }
+
     fn view(&self) -> Value {
         let headers: BTreeMap<String, &str> =
             self.headers.iter().rev().map(|(name, value)| (name.to_ascii_lowercase(), value.as_str())).collect();
-        let addresses = |boxes: &[Mailbox]| boxes.iter().map(|b| b.address.clone()).collect::<Vec<_>>();
-        let to = if self.envelope_to.is_empty() { addresses(&self.to) } else { self.envelope_to.clone() };
         json!({
             "from": self.from.first().map(|b| b.address.clone()).unwrap_or_default(),
-            "to": to,
+            "to": self.own_addresses(),
             "subject": self.subject,
             "text": self.new_text,
             "full_text": self.text,

@@ -219,8 +219,7 @@ fn open_gate(spec: &SourceSpec, url: &str, secrets: &dyn SecretSource) -> Result
 /// The addresses and numbers of ours that the event came to.
 fn own_addresses(event: &AgentEvent) -> Vec<String> {
     match &event.content {
-        Content::Email(email) if email.envelope_to.is_empty() => email.to.iter().map(|to| to.address.clone()).collect(),
-        Content::Email(email) => email.envelope_to.clone(),
+        Content::Email(email) => email.own_addresses(),
         Content::Sms(sms) => vec![sms.to.clone()],
         Content::Webhook(_) => Vec::new(),
     }

@@ -17,10 +17,10 @@ use crate::{
 const ACCEPT: &str = "\
 WITH fresh AS (
   INSERT INTO events (id, tenant_id, source_id, source_name, request_id, dedupe_key, content_key, kind, thread_key,
-                      sender, automatic, status, reason, routing, content, body_in_request, received_at)
+                      sender, automatic, status, reason, routing, content, summary, body_in_request, received_at)
   SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[],
                        $9::text[], $10::text[], $11::text[], $12::text[], $13::text[], $14::text[], $15::text[],
-                       $30::bool[], $16::bigint[])
+                       $31::text[], $30::bool[], $16::bigint[])
   ON CONFLICT DO NOTHING RETURNING id, request_id, tenant_id, received_at
 ), requests AS (
   INSERT INTO raw_requests (id, tenant_id, method, url, headers, body, received_at)
@@ -124,6 +124,7 @@ async fn insert_postgres(
         .bind(column!(runs, |(_, run)| sessions.get(&run.id).map(SessionId::as_str)))
         .bind(super::jobs::RUN_QUEUE)
         .bind(column!(batch, |p| p.body_in_request))
+        .bind(column!(batch, |p| p.summary.as_str()))
         .fetch_all(connection)
         .await?;
     Ok(found.into_iter().map(|(id,)| id).collect())
@@ -220,7 +221,7 @@ async fn insert_events_sqlite(
 ) -> Result<(), StoreError> {
     let mut events = QueryBuilder::<SqliteDatabase>::new(
         "INSERT INTO events (id, tenant_id, source_id, source_name, request_id, dedupe_key, content_key, kind, thread_key, \
-         sender, automatic, status, reason, routing, content, body_in_request, received_at) ",
+         sender, automatic, status, reason, routing, content, summary, body_in_request, received_at) ",
     );
     events.push_values(chunk, |mut row, p| {
         let (acceptance, event) = (p.acceptance, &p.acceptance.event);
@@ -230,6 +231,7 @@ async fn insert_events_sqlite(
         row.push_bind(optional(event.thread_key.as_deref())).push_bind(&p.sender);
         row.push_bind(optional(event.automatic.as_deref())).push_bind(acceptance.status.as_str());
         row.push_bind(optional(acceptance.reason.as_deref())).push_bind(&p.routing).push_bind(&p.content);
+        row.push_bind(&p.summary);
         row.push_bind(p.body_in_request).push_bind(event.received_at.0);
     });
     events.push(" ON CONFLICT DO NOTHING RETURNING id");

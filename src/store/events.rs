@@ -6,6 +6,7 @@ use crate::{
     domain::{
         event::{AgentEvent, Attachment},
         id::{EventId, TenantId},
+        time::Timestamp,
         trigger::Routing,
     },
     store::{Page, PageOf, Store, StoreError, on_engine, rows},
@@ -48,6 +49,51 @@ pub struct EventRecord {
     pub routing: Vec<Routing>,
 }
 
+/// An event in a list: who, what, when and what became of it, without its text.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct EventSummary {
+    /// Ours.
+    pub id: EventId,
+    /// The address it came in by.
+    pub source: String,
+    /// What the provider calls it.
+    pub kind: String,
+    /// `channel`, and `from`, `to` and `subject` where there are such; see `AgentEvent::summary`.
+    #[serde(flatten)]
+    pub summary: serde_json::Map<String, serde_json::Value>,
+    /// When the request had been read in full.
+    pub received_at: Timestamp,
+    /// What became of it.
+    pub status: EventStatus,
+    /// Why, unless it was accepted.
+    pub reason: Option<String>,
+}
+
+#[derive(sqlx::FromRow)]
+struct SummaryRow {
+    id: String,
+    source_name: String,
+    kind: String,
+    summary: String,
+    received_at: i64,
+    status: String,
+    reason: Option<String>,
+}
+
+impl SummaryRow {
+    fn read(self) -> Result<EventSummary, StoreError> {
+        Ok(EventSummary {
+            summary: rows::json(&self.id, "summary", &self.summary)?,
+            status: rows::word(&self.id, "status", &self.status)?,
+            id: rows::id("events", &self.id)?,
+            source: self.source_name,
+            kind: self.kind,
+            received_at: Timestamp(self.received_at),
+            reason: self.reason,
+        })
+    }
+}
+
 impl Store {
     /// One event.
     ///
@@ -67,7 +113,7 @@ impl Store {
         row.read(attachments).map(Some)
     }
 
-    /// Events, newest first, without their attachments.
+    /// Events, newest first; of one status, or all.
     ///
     /// # Errors
     /// When the database fails.
@@ -76,14 +122,11 @@ impl Store {
         tenant: &TenantId,
         status: Option<EventStatus>,
         page: &Page,
-    ) -> Result<PageOf<EventRecord>, StoreError> {
-        let sql = format!(
-            "SELECT {} FROM events e LEFT JOIN raw_requests r ON r.id = e.request_id WHERE e.tenant_id = $1 AND e.id < $2 \
-             AND (CAST($3 AS TEXT) IS NULL OR e.status = $3) ORDER BY e.id DESC LIMIT $4",
-            rows::EVENT
-        );
-        let found: Vec<rows::EventRow> = on_engine!(self, |db| {
-            sqlx::query_as(db.sql(&sql))
+    ) -> Result<PageOf<EventSummary>, StoreError> {
+        let sql = "SELECT id, source_name, kind, summary, received_at, status, reason FROM events \
+                   WHERE tenant_id = $1 AND id < $2 AND (CAST($3 AS TEXT) IS NULL OR status = $3) ORDER BY id DESC LIMIT $4";
+        let found: Vec<SummaryRow> = on_engine!(self, |db| {
+            sqlx::query_as(sql)
                 .bind(tenant.as_str())
                 .bind(page.below())
                 .bind(status.map(EventStatus::as_str))
@@ -91,8 +134,8 @@ impl Store {
                 .fetch_all(db.read())
                 .await?
         });
-        let records = found.into_iter().map(|row| row.read(Vec::new())).collect::<Result<Vec<_>, _>>()?;
-        Ok(page.cut(records, |record| record.event.id.to_string()))
+        let summaries = found.into_iter().map(SummaryRow::read).collect::<Result<Vec<_>, _>>()?;
+        Ok(page.cut(summaries, |summary| summary.id.to_string()))
     }
 
     /// The attachments of an event, in order, without their bytes.

@@ -92,6 +92,7 @@ pub(super) struct Prepared<'a> {
     pub(super) sender: Option<String>,
     pub(super) routing: String,
     pub(super) content: String,
+    pub(super) summary: String,
     pub(super) body_in_request: bool,
     pub(super) headers: String,
 }
@@ -167,6 +168,7 @@ fn prepare(acceptance: &Acceptance) -> Prepared<'_> {
         sender: event.sender.as_ref().map(super::to_json),
         routing: super::to_json(&acceptance.routing),
         content,
+        summary: super::to_json(&event.summary()),
         body_in_request,
         headers: super::to_json(&acceptance.request.headers),
     }

@@ -23,7 +23,7 @@ mod sessions;
 pub use catalog::ApplyMode;
 pub use connect::{ConnectOptions, Notices};
 pub use deliveries::Next;
-pub use events::{EventRecord, EventStatus};
+pub use events::{EventRecord, EventStatus, EventSummary};
 pub use intake::{Acceptance, Accepted, NewRun, RawRequest};
 pub use jobs::{Claimed, DELIVERY_QUEUE, Finish, Lease, NewJob, Outcome, RUN_QUEUE};
 pub use keys::KeyRecord;

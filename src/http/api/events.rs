@@ -12,32 +12,20 @@ use serde_json::{Value, json};
 use crate::{
     domain::id::{AttachmentId, EventId},
     http::{api::ListQuery, auth::Caller, error::ApiError, gateway::Gateway},
-    store::{EventRecord, EventStatus, Page},
+    store::{EventStatus, EventSummary, Page, PageOf},
 };
 
 pub(in crate::http) async fn list(
     State(gateway): State<Gateway>,
     Caller(tenant): Caller,
     Query(query): Query<ListQuery>,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Json<PageOf<EventSummary>>, ApiError> {
     let state = query.state(status, "accepted, ignored, rejected")?;
-    let page = gateway.store.events(&tenant, state, &query.page()?).await?.map(|record| summary(&record));
-    Ok(Json(json!(page)))
+    Ok(Json(gateway.store.events(&tenant, state, &query.page()?).await?))
 }
 
 fn status(word: &str) -> Option<EventStatus> {
     [EventStatus::Accepted, EventStatus::Ignored, EventStatus::Rejected].into_iter().find(|s| s.as_str() == word)
-}
-
-/// An event in a list: who, what, when and what became of it, without its text.
-fn summary(record: &EventRecord) -> Value {
-    let event = &record.event;
-    let view = event.view();
-    json!({
-        "id": event.id, "source": event.source_name, "channel": event.content.channel(), "kind": event.kind,
-        "from": view.get("from"), "to": view.get("to"), "subject": view.get("subject"),
-        "received_at": event.received_at, "status": record.status, "reason": record.reason,
-    })
 }
 
 pub(in crate::http) async fn show(

@@ -46,9 +46,9 @@ async fn pages_have_no_gap_and_nothing_twice() {
             db.store.finish_run(&work, &crate::support::records::success("x"), &[], &owed).await.unwrap();
         }
         let store = &db.store;
-        read_all(5, async |p| store.events(tenant, None, &p).await, |e| e.event.id.to_string()).await;
+        read_all(5, async |p| store.events(tenant, None, &p).await, |e| e.id.to_string()).await;
         let accepted = Some(EventStatus::Accepted);
-        read_all(5, async |p| store.events(tenant, accepted, &p).await, |e| e.event.id.to_string()).await;
+        read_all(5, async |p| store.events(tenant, accepted, &p).await, |e| e.id.to_string()).await;
         read_all(5, async |p| store.runs(tenant, None, None, &p).await, |r| r.id.to_string()).await;
         let succeeded = Some(RunState::Succeeded);
         read_all(4, async |p| store.runs(tenant, None, succeeded, &p).await, |r| r.id.to_string()).await;
