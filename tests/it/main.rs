@@ -6,8 +6,14 @@ mod architecture;
 #[cfg(test)]
 mod config;
 #[cfg(test)]
+mod crash;
+#[cfg(test)]
+mod e2e;
+#[cfg(test)]
 mod mail;
 #[cfg(test)]
 mod outbound;
+#[cfg(test)]
+mod support;
 #[cfg(test)]
 mod vectors;
