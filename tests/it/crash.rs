@@ -41,7 +41,7 @@ async fn kill_9_at_random_moments_loses_and_doubles_nothing(engine: Engine) {
     let mut gateway = Gateway::start(&project, "up", "up");
     let api = Api { address, key: gateway.key().await };
     healthy(address, Duration::from_secs(10)).await;
-    let load = Load::start(address, 6, Duration::from_millis(40));
+    let load = Load::start(address, 6, Duration::from_millis(100));
     let until = Instant::now() + Duration::from_secs(number("CRASH_SECONDS", 10));
     let mut kills = 0;
     while Instant::now() < until || kills < 10 {
@@ -68,12 +68,12 @@ async fn kill_9_at_random_moments_loses_and_doubles_nothing(engine: Engine) {
 
 async fn sigterm_under_load_cuts_no_request_and_burns_no_attempt(engine: Engine) {
     let receiver = Receiver::start().await;
-    let (mut project, address) = project(engine, &receiver, "0.5").await;
+    let (mut project, address) = project(engine, &receiver, "0.3").await;
     project.set("POSTERN_SERVER__SHUTDOWN_GRACE", "100ms");
     let mut gateway = Gateway::start(&project, "up", "up");
     let api = Api { address, key: gateway.key().await };
     healthy(address, Duration::from_secs(10)).await;
-    let load = Load::start(address, 6, Duration::from_millis(30));
+    let load = Load::start(address, 6, Duration::from_millis(250));
     for _ in 0..3 {
         tokio::time::sleep(Duration::from_millis(700)).await;
         let asked = Instant::now();
@@ -105,7 +105,7 @@ async fn runs_of_a_killed_worker_are_taken_up_by_another() {
     let api = Api { address, key: gateway.key().await };
     healthy(address, Duration::from_secs(10)).await;
     let mut first = Gateway::start(&project, "worker", "first");
-    let load = Load::start(address, 4, Duration::from_millis(5));
+    let load = Load::start(address, 4, Duration::from_millis(100));
     eventually("four runs to be on the first worker", Duration::from_secs(15), async || {
         (api.all("/v1/runs?state=running").await.len() == 4).then_some(())
     })

@@ -2,6 +2,8 @@
 // The attribute lets helpers of tests unwrap as tests do.
 
 #[cfg(test)]
+mod abuse;
+#[cfg(test)]
 mod architecture;
 #[cfg(test)]
 mod config;
