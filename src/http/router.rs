@@ -19,7 +19,6 @@ use crate::http::{
 const MAX_API_BODY: usize = 64 << 20;
 
 /// The whole surface.
-#[must_use]
 pub fn router(gateway: Gateway) -> Router {
     let api = Router::new()
         .route("/agents", get(agents::list))

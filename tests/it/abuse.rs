@@ -1,7 +1,5 @@
 //! Connections that misbehave, against the real program with short limits.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
-
 use std::{
     net::SocketAddr,
     time::{Duration, Instant},

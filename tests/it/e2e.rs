@@ -1,7 +1,5 @@
 //! From a sender's request to the answer, over HTTP, on both engines.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail as tests do")]
-
 mod agents;
 mod answers;
 mod api;

@@ -99,7 +99,7 @@ impl Load {
 /// Sends one event until it is acknowledged. Every third sender texts.
 async fn deliver(address: SocketAddr, sender: usize, key: &str, cut: &AtomicUsize) {
     loop {
-        let call = if sender % 3 == 0 {
+        let call = if sender.is_multiple_of(3) {
             sms(address, &format!("SM-{key}"), &format!("+1555000{sender}"), key)
         } else {
             standard(&format!("msg-{key}"), &json!({"type": "load", "key": key}), now_s())

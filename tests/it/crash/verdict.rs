@@ -6,6 +6,7 @@ use std::{
 };
 
 use serde_json::Value;
+use sqlx::Connection;
 
 use crate::support::{e2e_client::Api, e2e_project::TestProject, e2e_receiver::Receiver, eventually};
 
@@ -68,7 +69,8 @@ pub(super) async fn each_run_was_called_back(api: &Api, receiver: &Receiver) {
 
 /// By the agents' own log: within a session, nobody begins before the one before has ended or is dead.
 /// Executions that never ended were killed with the gateway; after their last line nothing more may come of them.
-pub(super) fn no_session_ran_twice_at_once(project: &TestProject) {
+/// The number of executions.
+pub(super) fn no_session_ran_twice_at_once(project: &TestProject) -> usize {
     let log = project.out("log");
     let mut running: BTreeMap<&str, (&str, &str)> = BTreeMap::new();
     let (mut ended, mut starts) = (BTreeMap::<&str, usize>::new(), 0);
@@ -92,6 +94,7 @@ pub(super) fn no_session_ran_twice_at_once(project: &TestProject) {
         }
     }
     println!("{starts} executions of {} runs", ended.len());
+    starts
 }
 
 /// No lock, no lease, no half-done work directory.
@@ -102,6 +105,20 @@ pub(super) async fn nothing_is_left(api: &Api, project: &TestProject) {
     assert!(api.all("/v1/deliveries?state=failed").await.is_empty());
     let log = project.out("up.log");
     assert!(!log.contains("panicked"), "{log}");
+}
+
+/// No job is left in the queue. Looks into the database itself, so the gateway must be down.
+pub(super) async fn queue_is_empty(project: &TestProject) {
+    let url = project.database_url();
+    let sql = "SELECT count(*) FROM jobs";
+    let jobs: i64 = if url.starts_with("sqlite:") {
+        let mut database = sqlx::SqliteConnection::connect(&url).await.unwrap();
+        sqlx::query_scalar(sql).fetch_one(&mut database).await.unwrap()
+    } else {
+        let mut database = sqlx::PgConnection::connect(&url).await.unwrap();
+        sqlx::query_scalar(sql).fetch_one(&mut database).await.unwrap()
+    };
+    assert_eq!(jobs, 0, "jobs are left in the queue");
 }
 
 /// No process has this project's mark or folder.

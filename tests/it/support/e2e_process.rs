@@ -41,10 +41,6 @@ impl Gateway {
         Self { child, output }
     }
 
-    pub(crate) fn id(&self) -> u32 {
-        self.child.id()
-    }
-
     /// All that it, and earlier processes of the same label, printed.
     pub(crate) fn log(&self) -> String {
         let mut text = Vec::new();

@@ -101,6 +101,20 @@ impl TestProject {
         self.variables.iter().cloned().chain([("PATH".to_owned(), path)]).collect()
     }
 
+    fn variable(&self, name: &str) -> Option<&str> {
+        self.variables.iter().find(|(have, _)| have == name).map(|(_, value)| value.as_str())
+    }
+
+    /// The whole URL of the database, password and all.
+    pub(crate) fn database_url(&self) -> String {
+        let Some(url) = self.variable("POSTERN_DATABASE__URL") else {
+            return format!("sqlite:{}", self.path().join(".postern/postern.db").display());
+        };
+        let mut url = url::Url::parse(url).unwrap();
+        url.set_password(self.variable("DATABASE_PASSWORD")).unwrap();
+        url.to_string()
+    }
+
     /// An agent that runs `script` with `sh`. `front` is more of its frontmatter: its triggers at least.
     /// The script finds the folder `out` of the project, writable, at `$OUT`.
     pub(crate) fn agent(&self, name: &str, script: &str, front: &str) {

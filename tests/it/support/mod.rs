@@ -1,7 +1,5 @@
 //! What suites share: projects on disk, the app and the real process, senders that sign, receivers.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail as tests do")]
-
 pub(crate) mod e2e_app;
 pub(crate) mod e2e_client;
 pub(crate) mod e2e_process;
