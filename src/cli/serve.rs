@@ -31,9 +31,10 @@ pub(super) struct Up {
 pub(super) async fn up(context: &Context, up: &Up) -> anyhow::Result<ExitCode> {
     let Some(mut loaded) = load(context) else { return Ok(ExitCode::from(1)) };
     loaded.settings.channels.capture |= up.dev;
+    // Before it starts: what changes meanwhile is applied afterwards.
+    let mut watch = Watch::begin(&loaded.dir).context("the project directory cannot be watched")?;
     let mut app = start(context, &loaded, Role::All).await?;
     greet(context, &loaded, &mut app);
-    let mut watch = Watch::begin(&loaded.dir).context("the project directory cannot be watched")?;
     let mut ends = Ends::new()?;
     loop {
         tokio::select! {

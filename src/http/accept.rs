@@ -5,11 +5,13 @@ use std::{
     collections::HashMap,
     convert::Infallible,
     net::{IpAddr, SocketAddr},
+    panic::AssertUnwindSafe,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
-use axum::{Router, body::Body, http::StatusCode};
+use axum::{Router, body::Body, http::StatusCode, response::IntoResponse};
+use futures_util::FutureExt as _;
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
@@ -21,6 +23,8 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::{Layer, Service, util::BoxCloneSyncService};
 use tower_http::timeout::{RequestBodyTimeoutLayer, TimeoutLayer};
+
+use crate::http::error::ApiError;
 
 /// What a connection may take.
 #[derive(Clone, Debug)]
@@ -42,6 +46,9 @@ pub struct Limits {
     /// How long open requests may go on after `stop`.
     pub grace: Duration,
 }
+
+/// How long after the stop a connection may still begin a request.
+const LAST_REQUESTS: Duration = Duration::from_millis(250);
 
 type Handler = BoxCloneSyncService<axum::http::Request<hyper::body::Incoming>, axum::http::Response<Body>, Infallible>;
 
@@ -72,6 +79,16 @@ pub async fn serve(listener: TcpListener, router: Router, limits: Limits, stop: 
         let Some(place) = addresses.take(peer, limits.max_connections_per_address) else { continue };
         connections.spawn(connection(stream, handler.clone(), limits.clone(), stop.clone(), (slot, place)));
     }
+    // Who connected before the stop is served; who comes later finds the port closed, and tries again.
+    while let Some(Ok((stream, peer))) = listener.accept().now_or_never() {
+        let (Ok(slot), Some(place)) =
+            (Arc::clone(&slots).try_acquire_owned(), addresses.take(peer, limits.max_connections_per_address))
+        else {
+            break;
+        };
+        connections.spawn(connection(stream, handler.clone(), limits.clone(), stop.clone(), (slot, place)));
+    }
+    drop(listener);
     connections.close();
     if tokio::time::timeout(limits.grace, connections.wait()).await.is_err() {
         tracing::warn!(open = connections.len(), "some requests did not end in time");
@@ -84,10 +101,15 @@ fn handler(router: Router, limits: &Limits) -> Handler {
     BoxCloneSyncService::new(tower::service_fn(move |request| {
         let mut service = timed.clone();
         async move {
-            // A router is always ready.
-            let answer: Result<axum::http::Response<Body>, Infallible> =
-                service.call(request).await.map(|answer| answer.map(Body::new));
-            answer
+            // A router is always ready. Whoever asked hears of a fault, rather than of a cut connection.
+            match AssertUnwindSafe(service.call(request)).catch_unwind().await {
+                Ok(answer) => answer.map(|answer| answer.map(Body::new)),
+                Err(_) => {
+                    tracing::error!("answering a request panicked");
+                    let detail = "the server failed";
+                    Ok(ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail).into_response())
+                }
+            }
         }
     }))
 }
@@ -110,8 +132,14 @@ async fn connection(
     let ended = tokio::select! {
         ended = served.as_mut() => ended,
         () = stop.cancelled() => {
-            served.as_mut().graceful_shutdown();
-            served.await
+            // A connection on which nothing was read yet would be cut, although its request may be on the way.
+            match tokio::time::timeout(LAST_REQUESTS, served.as_mut()).await {
+                Ok(ended) => ended,
+                Err(_) => {
+                    served.as_mut().graceful_shutdown();
+                    served.await
+                }
+            }
         }
     };
     if let Err(fault) = ended {

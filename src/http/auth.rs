@@ -29,7 +29,12 @@ impl FromRequestParts<Gateway> for Caller {
         };
         let value =
             parts.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).ok_or_else(refused)?;
-        let key = value.strip_prefix("Bearer ").map(str::trim).ok_or_else(refused)?;
+        // The scheme's name is in any case (RFC 9110 §11.1).
+        let (scheme, key) = value.split_once(' ').ok_or_else(refused)?;
+        let key = key.trim();
+        if !scheme.eq_ignore_ascii_case("bearer") {
+            return Err(refused());
+        }
         if !key.starts_with(PREFIX) || key.len() > 128 {
             return Err(refused());
         }

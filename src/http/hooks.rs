@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use axum::{
     body::Body,
-    extract::{Path, State},
-    http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header},
+    extract::State,
+    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header},
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
@@ -13,7 +13,7 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 
 use crate::{
     domain::time::Timestamp,
-    http::{error::ApiError, gateway::Gateway},
+    http::{error::ApiError, extract::Path, gateway::Gateway},
     ingress::{Answer, Inbound, Outcome, ParseFault, Parsed, Rejection, gate::Gate},
     pipeline::{
         intake::{self, IntakeError, Origin},
@@ -212,7 +212,10 @@ fn reply(answer: Answer) -> Response {
         headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
     for (name, value) in answer.headers {
-        headers.insert(header::HeaderName::from_static(name), HeaderValue::from_static(value));
+        // Providers spell their names as they like; `from_static` wants them in lower case.
+        if let Ok(name) = HeaderName::from_bytes(name.as_bytes()) {
+            headers.insert(name, HeaderValue::from_static(value));
+        }
     }
     response
 }

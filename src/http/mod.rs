@@ -4,6 +4,7 @@ pub mod accept;
 mod api;
 mod auth;
 mod error;
+mod extract;
 mod gateway;
 mod health;
 mod hooks;

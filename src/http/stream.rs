@@ -3,7 +3,7 @@
 use std::{collections::VecDeque, convert::Infallible, time::Duration};
 
 use axum::{
-    extract::{Path, Query, State},
+    extract::State,
     http::HeaderMap,
     response::sse::{Event, KeepAlive, Sse},
 };
@@ -15,7 +15,12 @@ use crate::{
         id::{RunId, TenantId},
         run::RunMessage,
     },
-    http::{auth::Caller, error::ApiError, gateway::Gateway},
+    http::{
+        auth::Caller,
+        error::ApiError,
+        extract::{Path, Query},
+        gateway::Gateway,
+    },
     live::Watcher,
 };
 

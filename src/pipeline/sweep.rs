@@ -20,22 +20,32 @@ const EVERY: Duration = Duration::from_secs(5);
 
 /// Counts refused requests in memory, so that a flood of them costs no writes.
 #[derive(Clone, Debug, Default)]
-pub struct Refusals(Arc<Mutex<HashMap<Counted, (i64, Timestamp)>>>);
+pub struct Refusals(Arc<Mutex<Counters>>);
 
-/// Source and code.
-type Counted = (String, String);
+/// By source and code: how many, and the last one's time.
+type Counters = HashMap<(String, String), (i64, Timestamp)>;
 
 impl Refusals {
     /// Counts one.
     pub fn count(&self, source: &str, code: &str, at: Timestamp) {
+        self.add(source, code, 1, at);
+    }
+
+    fn add(&self, source: &str, code: &str, count: i64, at: Timestamp) {
         let mut counters = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut key = (source.to_owned(), code.to_owned());
         if counters.len() >= MAX_COUNTERS && !counters.contains_key(&key) {
             key = ("(others)".to_owned(), code.to_owned());
         }
         let counter = counters.entry(key).or_insert((0, at));
-        counter.0 += 1;
-        counter.1 = at;
+        counter.0 += count;
+        counter.1 = counter.1.max(at);
+    }
+
+    fn put_back(&self, counted: Vec<Refusal>) {
+        for Refusal { source, code, count, last_at } in counted {
+            self.add(&source, &code, count, last_at);
+        }
     }
 
     fn take(&self) -> Vec<Refusal> {
@@ -57,7 +67,8 @@ impl Refusals {
             if !counted.is_empty()
                 && let Err(fault) = store.count_refusals(&tenant, &counted).await
             {
-                tracing::warn!(error = ?fault, "counters of refused requests are lost");
+                tracing::warn!(error = ?fault, "writing counters of refused requests failed; trying again");
+                self.put_back(counted);
             }
             if last {
                 return;

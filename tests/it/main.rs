@@ -2,8 +2,11 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod abuse;
 mod architecture;
 mod config;
+mod crash;
+mod e2e;
 mod executor_claude;
 mod executor_command;
 mod executor_killed;

@@ -1,14 +1,11 @@
 //! Agents.
 
-use axum::{
-    Json,
-    extract::{Path, State},
-};
+use axum::{Json, extract::State};
 use serde_json::{Value, json};
 
 use crate::{
     domain::agent::AgentVersion,
-    http::{auth::Caller, error::ApiError, gateway::Gateway},
+    http::{auth::Caller, error::ApiError, extract::Path, gateway::Gateway},
 };
 
 pub(in crate::http) async fn list(

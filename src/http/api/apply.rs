@@ -1,14 +1,16 @@
 //! `POST /v1/apply`: makes the tenant's sources and agents those of a project.
 
-use axum::{
-    Json,
-    extract::{Query, State},
-};
+use axum::extract::State;
 use serde::Deserialize;
 
 use crate::{
     domain::catalog::{ApplyReport, Bundle},
-    http::{auth::Caller, error::ApiError, gateway::Gateway},
+    http::{
+        auth::Caller,
+        error::ApiError,
+        extract::{Json, Query},
+        gateway::Gateway,
+    },
     store::ApplyMode,
 };
 
@@ -23,13 +25,12 @@ pub(in crate::http) async fn apply(
     State(gateway): State<Gateway>,
     Caller(tenant): Caller,
     Query(how): Query<How>,
-    body: Result<Json<Bundle>, axum::extract::rejection::JsonRejection>,
-) -> Result<Json<ApplyReport>, ApiError> {
-    let Json(bundle) = body.map_err(|fault| ApiError::bad(fault.body_text()))?;
+    Json(bundle): Json<Bundle>,
+) -> Result<axum::Json<ApplyReport>, ApiError> {
     let mode = if how.dry_run { ApplyMode::DryRun } else { ApplyMode::Write };
     let report = gateway.store.apply(&tenant, &bundle, mode).await?;
     if mode == ApplyMode::Write {
         gateway.refresh().await?;
     }
-    Ok(Json(report))
+    Ok(axum::Json(report))
 }

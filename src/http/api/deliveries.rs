@@ -1,9 +1,6 @@
 //! Deliveries.
 
-use axum::{
-    Json,
-    extract::{Path, Query, State},
-};
+use axum::{Json, extract::State};
 use serde_json::{Value, json};
 
 use crate::{
@@ -11,7 +8,13 @@ use crate::{
         delivery::{Delivery, DeliveryState},
         id::{DeliveryId, RunId},
     },
-    http::{api::ListQuery, auth::Caller, error::ApiError, gateway::Gateway},
+    http::{
+        api::ListQuery,
+        auth::Caller,
+        error::ApiError,
+        extract::{Path, Query},
+        gateway::Gateway,
+    },
     store::PageOf,
 };
 

@@ -1,8 +1,7 @@
 //! Events.
 
 use axum::{
-    Json,
-    extract::{Path, Query, State},
+    extract::State,
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
@@ -11,7 +10,13 @@ use serde_json::{Value, json};
 
 use crate::{
     domain::id::{AttachmentId, EventId},
-    http::{api::ListQuery, auth::Caller, error::ApiError, gateway::Gateway},
+    http::{
+        api::ListQuery,
+        auth::Caller,
+        error::ApiError,
+        extract::{Json, Path, Query},
+        gateway::Gateway,
+    },
     store::{EventStatus, EventSummary, Page, PageOf},
 };
 
@@ -19,9 +24,9 @@ pub(in crate::http) async fn list(
     State(gateway): State<Gateway>,
     Caller(tenant): Caller,
     Query(query): Query<ListQuery>,
-) -> Result<Json<PageOf<EventSummary>>, ApiError> {
+) -> Result<axum::Json<PageOf<EventSummary>>, ApiError> {
     let state = query.state(status, "accepted, ignored, rejected")?;
-    Ok(Json(gateway.store.events(&tenant, state, &query.page()?).await?))
+    Ok(axum::Json(gateway.store.events(&tenant, state, &query.page()?).await?))
 }
 
 fn status(word: &str) -> Option<EventStatus> {
@@ -32,7 +37,7 @@ pub(in crate::http) async fn show(
     State(gateway): State<Gateway>,
     Caller(tenant): Caller,
     Path(id): Path<String>,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<axum::Json<Value>, ApiError> {
     let id: EventId = id.parse()?;
     let record = gateway.store.event(&tenant, &id).await?.ok_or_else(|| ApiError::not_found("event"))?;
     let runs = gateway.store.runs(&tenant, Some(&id), None, &Page { before: None, limit: 200 }).await?;
@@ -41,7 +46,7 @@ pub(in crate::http) async fn show(
         .iter()
         .map(|run| json!({"id": run.id, "agent": run.agent_name, "state": run.state, "replay": run.replay}))
         .collect();
-    Ok(Json(json!({
+    Ok(axum::Json(json!({
         "event": record.event.view(), "status": record.status, "reason": record.reason,
         "routing": record.routing, "runs": runs,
     })))
@@ -61,7 +66,7 @@ pub(in crate::http) async fn replay(
     Caller(tenant): Caller,
     Path(id): Path<String>,
     body: Option<Json<Replay>>,
-) -> Result<(StatusCode, Json<Value>), ApiError> {
+) -> Result<(StatusCode, axum::Json<Value>), ApiError> {
     let id: EventId = id.parse()?;
     let wanted = body.map(|Json(body)| body.agent).unwrap_or_default();
     let record = gateway.store.event(&tenant, &id).await?.ok_or_else(|| ApiError::not_found("event"))?;
@@ -77,7 +82,7 @@ pub(in crate::http) async fn replay(
     }
     let runs = gateway.store.add_replays(&record.event, &runs).await?;
     gateway.wakes.runs();
-    Ok((StatusCode::ACCEPTED, Json(json!({"event": id, "runs": runs, "status": "accepted"}))))
+    Ok((StatusCode::ACCEPTED, axum::Json(json!({"event": id, "runs": runs, "status": "accepted"}))))
 }
 
 /// The bytes of a file, always as a download: what came from outside is never shown by us.

@@ -28,6 +28,11 @@ impl ListQuery {
         if !(1..=200).contains(&limit) {
             return Err(ApiError::bad("`limit` is a number from 1 to 200"));
         }
+        let is_id =
+            |text: &String| text.len() <= 64 && text.bytes().all(|byte| byte == b'_' || byte.is_ascii_alphanumeric());
+        if self.before.as_ref().is_some_and(|before| !is_id(before)) {
+            return Err(ApiError::bad("`before` is the `next` of an earlier page"));
+        }
         Ok(Page { before: self.before.clone(), limit })
     }
 

@@ -1,9 +1,6 @@
 //! Runs.
 
-use axum::{
-    Json,
-    extract::{Path, Query, State},
-};
+use axum::{Json, extract::State};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -12,7 +9,13 @@ use crate::{
         id::{EventId, RunId},
         run::{Run, RunState},
     },
-    http::{api::ListQuery, auth::Caller, error::ApiError, gateway::Gateway},
+    http::{
+        api::ListQuery,
+        auth::Caller,
+        error::ApiError,
+        extract::{Path, Query},
+        gateway::Gateway,
+    },
     store::PageOf,
 };
 

@@ -1,13 +1,16 @@
 //! Sessions.
 
-use axum::{
-    Json,
-    extract::{Path, Query, State},
-};
+use axum::{Json, extract::State};
 
 use crate::{
     domain::{id::SessionId, session::Session},
-    http::{api::ListQuery, auth::Caller, error::ApiError, gateway::Gateway},
+    http::{
+        api::ListQuery,
+        auth::Caller,
+        error::ApiError,
+        extract::{Path, Query},
+        gateway::Gateway,
+    },
     store::PageOf,
 };
 

@@ -1,14 +1,11 @@
 //! Sources, with the counters of what they refused.
 
-use axum::{
-    Json,
-    extract::{Path, State},
-};
+use axum::{Json, extract::State};
 use serde_json::{Value, json};
 
 use crate::{
     domain::{catalog::Catalog, source::Source},
-    http::{auth::Caller, error::ApiError, gateway::Gateway},
+    http::{auth::Caller, error::ApiError, extract::Path, gateway::Gateway},
     store::Refusal,
 };
 

@@ -1,0 +1,192 @@
+//! The real program killed in the middle of everything, judged from outside. `CRASH_SECONDS` makes it longer,
+//! `CRASH_SEED` repeats one.
+
+mod load;
+mod proxy;
+mod verdict;
+
+use std::time::{Duration, Instant};
+
+use postern::config::environment::Environment;
+
+use crate::{
+    crash::{
+        load::{Load, Random, project},
+        proxy::Wire,
+    },
+    support::{
+        e2e_client::{Api, Call, send},
+        e2e_process::{Gateway, healthy},
+        e2e_project::{Engine, on_both_engines},
+        e2e_receiver::Receiver,
+        e2e_senders::{now_s, standard},
+        eventually,
+    },
+};
+
+on_both_engines!(
+    kill_9_at_random_moments_loses_and_doubles_nothing,
+    sigterm_under_load_cuts_no_request_and_burns_no_attempt,
+);
+
+/// Runs at the same time in one process of the test projects.
+const SLOTS: usize = 4;
+
+/// A number of the environment, or the default.
+fn number(name: &str, default: u64) -> u64 {
+    Environment::of_process().get(name).map_or(default, |text| text.parse().unwrap())
+}
+
+async fn kill_9_at_random_moments_loses_and_doubles_nothing(engine: Engine) {
+    let seed = number("CRASH_SEED", u64::try_from(now_s()).unwrap());
+    println!("CRASH_SEED={seed}");
+    let mut random = Random(seed);
+    let receiver = Receiver::start().await;
+    let (project, address) = project(engine, &receiver, "0.03").await;
+    let mut gateway = Gateway::start(&project, "up", "up");
+    let api = Api { address, key: gateway.key().await };
+    healthy(address, Duration::from_secs(10)).await;
+    let load = Load::start(address, 6, Duration::from_millis(100));
+    let until = Instant::now() + Duration::from_secs(number("CRASH_SECONDS", 10));
+    let mut kills = 0;
+    while Instant::now() < until || kills < 10 {
+        tokio::time::sleep(Duration::from_millis(100 + random.below(900))).await;
+        gateway.kill();
+        kills += 1;
+        gateway = Gateway::start(&project, "up", "up");
+        let started = Instant::now();
+        healthy(address, Duration::from_secs(10)).await;
+        assert!(started.elapsed() < Duration::from_secs(5), "not ready for {:?}", started.elapsed());
+    }
+    let accepted = load.stop().await;
+    assert!(accepted.len() > 50, "only {} events in {kills} kills", accepted.len());
+    verdict::settled(&api, &accepted, Duration::from_secs(60)).await;
+    verdict::each_event_ran_once(&api, &accepted).await;
+    verdict::each_run_was_called_back(&api, &receiver).await;
+    let executions = verdict::no_session_ran_twice_at_once(&project);
+    let most = accepted.len() + kills * SLOTS;
+    assert!(executions <= most, "{executions} executions, {most} may be");
+    verdict::nothing_is_left(&api, &project).await;
+    gateway.terminate();
+    assert!(gateway.exit(Duration::from_secs(30)).await.success());
+    verdict::queue_is_empty(&project).await;
+    verdict::no_agent_lives(&project).await;
+    println!("{engine:?}: {} events, {kills} kills", accepted.len());
+}
+
+async fn sigterm_under_load_cuts_no_request_and_burns_no_attempt(engine: Engine) {
+    let receiver = Receiver::start().await;
+    let (mut project, address) = project(engine, &receiver, "0.3").await;
+    project.set("POSTERN_SERVER__SHUTDOWN_GRACE", "100ms");
+    let mut gateway = Gateway::start(&project, "up", "up");
+    let api = Api { address, key: gateway.key().await };
+    healthy(address, Duration::from_secs(10)).await;
+    let load = Load::start(address, 6, Duration::from_millis(250));
+    for _ in 0..3 {
+        tokio::time::sleep(Duration::from_millis(700)).await;
+        let asked = Instant::now();
+        gateway.terminate();
+        let status = gateway.exit(Duration::from_secs(30)).await;
+        assert!(status.success(), "{status}");
+        println!("{engine:?}: ended after {:?}", asked.elapsed());
+        gateway = Gateway::start(&project, "up", "up");
+        healthy(address, Duration::from_secs(10)).await;
+    }
+    let cut = load.cut();
+    let accepted = load.stop().await;
+    assert_eq!(cut, 0, "requests were cut after the server had taken them");
+    verdict::settled(&api, &accepted, Duration::from_secs(90)).await;
+    verdict::each_event_ran_once(&api, &accepted).await;
+    for run in api.all("/v1/runs").await {
+        assert_eq!(run["attempt"], 1, "an attempt was burned: {run}");
+    }
+    gateway.terminate();
+    assert!(gateway.exit(Duration::from_secs(30)).await.success());
+    verdict::no_agent_lives(&project).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn runs_of_a_killed_worker_are_taken_up_by_another() {
+    let receiver = Receiver::start().await;
+    let (project, address) = project(Engine::Postgres, &receiver, "1.5").await;
+    let mut gateway = Gateway::start(&project, "serve", "serve");
+    let api = Api { address, key: gateway.key().await };
+    healthy(address, Duration::from_secs(10)).await;
+    let mut first = Gateway::start(&project, "worker", "first");
+    let load = Load::start(address, 4, Duration::from_millis(100));
+    eventually("four runs to be on the first worker", Duration::from_secs(15), async || {
+        (api.all("/v1/runs?state=running").await.len() == 4).then_some(())
+    })
+    .await;
+    let accepted = load.stop().await;
+    let on_first: Vec<String> =
+        api.all("/v1/runs?state=running").await.iter().map(|run| run["id"].as_str().unwrap().to_owned()).collect();
+    let mut second = Gateway::start(&project, "worker", "second");
+    // Up as soon as it takes what is queued.
+    eventually("the second worker to work", Duration::from_secs(15), async || {
+        (api.all("/v1/runs?state=running").await.len() > 4).then_some(())
+    })
+    .await;
+    first.kill();
+    let killed = Instant::now();
+    eventually("the runs to be taken up", Duration::from_secs(5), async || {
+        for run in &on_first {
+            let run = api.get(&format!("/v1/runs/{run}")).await;
+            let moved = run["attempt"].as_i64() == Some(2) || run["state"] == "succeeded";
+            if !moved {
+                return None;
+            }
+        }
+        Some(())
+    })
+    .await;
+    println!("taken up after {:?}", killed.elapsed());
+    verdict::settled(&api, &accepted, Duration::from_secs(120)).await;
+    verdict::each_event_ran_once(&api, &accepted).await;
+    verdict::no_session_ran_twice_at_once(&project);
+    second.terminate();
+    assert!(second.exit(Duration::from_secs(30)).await.success());
+    gateway.terminate();
+    assert!(gateway.exit(Duration::from_secs(30)).await.success());
+    verdict::no_agent_lives(&project).await;
+    assert!(send(address, &Call::get("/healthz")).await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_its_database_the_gateway_lives_and_answers_503_at_once() {
+    let receiver = Receiver::start().await;
+    let (mut project, address) = project(Engine::Postgres, &receiver, "0.2").await;
+    let mut wire = Wire::before_the_database_of(&mut project).await;
+    let mut gateway = Gateway::start(&project, "up", "up");
+    let api = Api { address, key: gateway.key().await };
+    healthy(address, Duration::from_secs(10)).await;
+    let load = Load::start(address, 4, Duration::from_millis(100));
+    for round in 0..2 {
+        tokio::time::sleep(Duration::from_millis(800)).await;
+        wire.cut().await;
+        let call = standard(&format!("down-{round}"), &serde_json::json!({}), now_s());
+        let asked = Instant::now();
+        let reply = api.send(&call).await;
+        assert_eq!((reply.status, reply.header("retry-after")), (503, Some("10")), "{}", reply.text());
+        assert!(asked.elapsed() < Duration::from_secs(3), "it took {:?}", asked.elapsed());
+        assert_eq!(api.send(&Call::get("/healthz")).await.status, 200, "the process itself is well");
+        assert_eq!(api.send(&Call::get("/readyz")).await.status, 503);
+        assert_eq!(api.ask(Call::get("/v1/runs")).await.status, 503);
+        wire.mend().await;
+        let mended = Instant::now();
+        eventually("the gateway to be ready again", Duration::from_secs(5), async || {
+            let reply = send(address, &Call::get("/readyz")).await.ok()?;
+            (reply.status == 200).then_some(())
+        })
+        .await;
+        println!("ready again after {:?}", mended.elapsed());
+    }
+    let accepted = load.stop().await;
+    verdict::settled(&api, &accepted, Duration::from_secs(60)).await;
+    verdict::each_event_ran_once(&api, &accepted).await;
+    verdict::each_run_was_called_back(&api, &receiver).await;
+    verdict::no_session_ran_twice_at_once(&project);
+    gateway.terminate();
+    assert!(gateway.exit(Duration::from_secs(30)).await.success());
+    verdict::no_agent_lives(&project).await;
+}

@@ -1,0 +1,117 @@
+//! The real program as a child, which can be killed.
+
+use std::{
+    fs::File,
+    io::Read,
+    net::SocketAddr,
+    path::PathBuf,
+    process::{Child, Command, ExitStatus, Stdio},
+    time::{Duration, Instant},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::support::{
+    e2e_client::{Call, send},
+    e2e_project::TestProject,
+    eventually,
+};
+
+/// A process of the program. It is killed when dropped.
+pub(crate) struct Gateway {
+    child: Child,
+    output: PathBuf,
+}
+
+impl Gateway {
+    /// Starts `postern COMMAND` on a project. Its output goes to a file of that name beside the project.
+    pub(crate) fn start(project: &TestProject, command: &str, label: &str) -> Self {
+        let output = project.path().join(format!("out/{label}.log"));
+        let file = File::options().create(true).append(true).open(&output).unwrap();
+        #[expect(clippy::disallowed_methods, reason = "the program itself is what is tested")]
+        let child = Command::new(env!("CARGO_BIN_EXE_postern"))
+            .args(["-C", project.path().to_str().unwrap(), command])
+            .env_clear()
+            .envs(project.variables())
+            .stdin(Stdio::null())
+            .stdout(file.try_clone().unwrap())
+            .stderr(file)
+            .spawn()
+            .unwrap();
+        Self { child, output }
+    }
+
+    /// All that it, and earlier processes of the same label, printed.
+    pub(crate) fn log(&self) -> String {
+        let mut text = Vec::new();
+        File::open(&self.output).unwrap().read_to_end(&mut text).unwrap();
+        String::from_utf8_lossy(&text).into_owned()
+    }
+
+    /// Where the last process of this label listens, as it printed.
+    pub(crate) async fn address(&self) -> SocketAddr {
+        eventually("the process to listen", Duration::from_secs(20), async || {
+            let log = self.log();
+            let (_, rest) = log.rsplit_once("postern listens on http://")?;
+            rest.split_whitespace().next()?.parse().ok()
+        })
+        .await
+    }
+
+    /// The key that the first process of the label printed.
+    pub(crate) async fn key(&self) -> String {
+        eventually("the first key", Duration::from_secs(20), async || {
+            let log = self.log();
+            let (_, rest) = log.split_once("POSTERN_API_KEY=")?;
+            rest.split_whitespace().next().map(str::to_owned)
+        })
+        .await
+    }
+
+    /// SIGKILL, and waits until it is gone.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// SIGTERM.
+    pub(crate) fn terminate(&self) {
+        let id = Pid::from_raw(i32::try_from(self.child.id()).unwrap()).unwrap();
+        kill_process(id, Signal::TERM).unwrap();
+    }
+
+    /// Waits for its end.
+    pub(crate) async fn exit(&mut self, limit: Duration) -> ExitStatus {
+        let until = Instant::now() + limit;
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            assert!(Instant::now() < until, "it does not end within {limit:?}:\n{}", self.log());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Bytes of memory that it holds.
+    pub(crate) fn memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Waits until a gateway at a fixed address is up.
+pub(crate) async fn healthy(address: SocketAddr, limit: Duration) {
+    eventually("the gateway to be healthy", limit, async || {
+        let reply = send(address, &Call::get("/healthz")).await.ok()?;
+        (reply.status == 200).then_some(())
+    })
+    .await;
+}
