@@ -70,6 +70,9 @@ impl Project {
             .args(["--json", "-C"])
             .arg(self.path())
             .arg(command)
+            // It refuses POSTERN_ variables that are no settings, such as those of the benchmark.
+            .env_clear()
+            .envs(std::env::var_os("PATH").map(|path| ("PATH", path)))
             .env("BENCH_PASSWORD", &self.password)
             .env("BENCH_KEY", format!("whsec_{}", BASE64.encode(KEY)))
             .stdout(Stdio::piped())
