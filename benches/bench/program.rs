@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     fs,
-    io::{BufRead, BufReader, Read},
+    io::{BufReader, Read},
     net::{SocketAddr, TcpStream},
     path::Path,
     process::{Child, Command, Stdio},
@@ -80,12 +80,11 @@ impl Project {
             .spawn()
             .unwrap();
         let mut output = BufReader::new(child.stdout.take().unwrap());
-        let mut line = String::new();
-        output.read_line(&mut line).unwrap();
-        let said: Value = serde_json::from_str(&line).unwrap_or_else(|_| panic!("{command}: {}", self.log()));
+        let said = serde_json::Deserializer::from_reader(&mut output).into_iter::<Value>().next();
+        let said = said.and_then(Result::ok).unwrap_or_else(|| panic!("{command}: {}", self.log()));
         let address = said["listening"].as_str().and_then(|address| address.parse().ok());
         std::thread::spawn(move || std::io::copy(&mut output, &mut std::io::sink()));
-        Program { child, address: address.unwrap_or_else(|| panic!("it listens nowhere: {line}")) }
+        Program { child, address: address.unwrap_or_else(|| panic!("it listens nowhere: {said}")) }
     }
 
     /// From the start to the first 200 of `/healthz`; the program is stopped again.
