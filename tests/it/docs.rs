@@ -209,16 +209,22 @@ fn anchors(text: &str) -> BTreeSet<String> {
     text.lines().filter(|line| line.starts_with('#')).map(heading).collect()
 }
 
-/// What is called as `postern …`: in code marks, and in blocks of commands, without prompts and comments.
+/// What is called as `postern …`: in code marks, in `sh` blocks, and behind the prompts of `console` blocks.
 fn commands(text: &str) -> Vec<String> {
-    let blocks = blocks(text).into_iter().filter(|block| matches!(block.kind.as_str(), "sh" | "console"));
-    let lines: Vec<String> = blocks
-        .flat_map(|block| block.text.replace("\\\n", " ").lines().map(str::to_owned).collect::<Vec<_>>())
-        .map(|line| line.trim().trim_start_matches("$ ").split(" #").next().unwrap_or_default().trim().to_owned())
-        .collect();
+    let mut calls = spans(text);
+    for block in blocks(text) {
+        for line in block.text.replace("\\\n", " ").lines() {
+            let call = match block.kind.as_str() {
+                "sh" => Some(line),
+                "console" => line.strip_prefix("$ "),
+                _ => None,
+            };
+            calls.extend(call.and_then(|call| call.split(" #").next()).map(str::to_owned));
+        }
+    }
     let mut found = Vec::new();
-    for text in lines.into_iter().chain(spans(text)) {
-        let mut words = text.split_whitespace();
+    for call in calls {
+        let mut words = call.split_whitespace();
         if words.next().is_some_and(|program| program == "postern" || program.ends_with("/postern")) {
             let rest: Vec<&str> = words.take_while(|word| !matches!(*word, "&" | "&&" | "|" | ">")).collect();
             found.push(rest.join(" "));
