@@ -7,6 +7,7 @@ mod abuse;
 mod architecture;
 mod config;
 mod crash;
+mod docs;
 mod e2e;
 mod executor_claude;
 mod executor_command;
