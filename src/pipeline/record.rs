@@ -21,6 +21,8 @@ use crate::{
 
 /// How long a line waits for others.
 const GATHER: Duration = Duration::from_millis(40);
+/// How long the store is left alone after it failed.
+const PAUSE: Duration = Duration::from_millis(500);
 /// Lines that wait at most; beyond them the agent waits.
 const MAX_LINES: usize = 1_000;
 /// Bytes of lines that wait at most.
@@ -104,9 +106,12 @@ impl Shared {
             Ok(None) => self.lost.store(true, Ordering::SeqCst),
             Err(fault) => {
                 tracing::warn!(run = %self.run, error = ?fault, "storing a run's lines failed; trying again");
-                let mut waiting = self.lock();
-                waiting.bytes += batch.iter().map(size).sum::<usize>();
-                waiting.lines.splice(0..0, batch);
+                {
+                    let mut waiting = self.lock();
+                    waiting.bytes += batch.iter().map(size).sum::<usize>();
+                    waiting.lines.splice(0..0, batch);
+                }
+                tokio::time::sleep(PAUSE).await;
                 self.work.notify_one();
             }
         }

@@ -27,6 +27,10 @@ use crate::{
     store::{Finish, Lease, Outcome, Store},
 };
 
+/// The longest time between two looks at leases: a dead worker of this machine is noticed that soon.
+const TICK: Duration = Duration::from_secs(2);
+/// The longest that a claim may take before its connection counts as broken.
+const CLAIM_PATIENCE: Duration = Duration::from_secs(10);
 /// How many ends wait for their common transaction at most.
 const ENDS: usize = 1024;
 
@@ -118,14 +122,25 @@ async fn claim(core: Arc<Core>) -> Vec<Job> {
             slots.push(slot);
         }
         let lease_ms = i64::try_from(options.lease.as_millis()).unwrap_or(i64::MAX);
-        let wait = match core.store.claim(options.queue, core.owner.as_str(), slots.len(), lease_ms).await {
-            Ok(claimed) if !claimed.is_empty() => {
-                return claimed.into_iter().zip(slots).map(|(claimed, slot)| core.held.add(claimed, slot)).collect();
+        let claimed = core.store.claim(options.queue, core.owner.as_str(), slots.len(), lease_ms);
+        let wait = match tokio::time::timeout(CLAIM_PATIENCE, claimed).await {
+            Ok(Ok(claimed)) if !claimed.is_empty() => {
+                let jobs: Vec<Job> =
+                    claimed.into_iter().zip(slots).map(|(claimed, slot)| core.held.add(claimed, slot)).collect();
+                if core.stop.is_cancelled() {
+                    give_back(&core, &jobs).await;
+                    return Vec::new();
+                }
+                return jobs;
             }
-            Ok(_) => until_due(&core).await,
-            Err(fault) => {
+            Ok(Ok(_)) => until_due(&core).await,
+            Ok(Err(fault)) => {
                 tracing::warn!(queue = options.queue, error = ?fault, "claiming failed; trying again");
                 Duration::from_millis(500).min(options.poll)
+            }
+            Err(_) => {
+                tracing::warn!(queue = options.queue, "claiming takes too long; trying again");
+                options.poll
             }
         };
         drop(slots);
@@ -149,10 +164,13 @@ async fn until_due(core: &Core) -> Duration {
 }
 
 /// Renews leases and takes lost jobs back, whatever the worker is doing.
+///
+/// A lease is believed in for seven tenths of its time from the moment before it was last renewed, so
+/// that this process has let go when another may begin.
 async fn keep_alive(core: Arc<Core>) {
     let lease = core.options.lease;
-    let lease_ms = i64::try_from(lease.as_millis()).unwrap_or(i64::MAX);
-    let mut ticks = tokio::time::interval(lease / 5);
+    let belief = lease.mul_f32(0.7);
+    let mut ticks = tokio::time::interval((lease / 5).min(TICK));
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut renewed = Instant::now();
     let mut asked = core.wakes.renewals();
@@ -163,26 +181,34 @@ async fn keep_alive(core: Arc<Core>) {
             _ = asked.changed() => {}
         }
         let held = core.held.leases();
+        let began = Instant::now();
         if held.is_empty() {
-            renewed = Instant::now();
-            take_back(&core).await;
-            continue;
+            renewed = began;
+        } else if tokio::time::timeout_at((renewed + belief).into(), renew(&core, &held)).await.unwrap_or(false) {
+            renewed = began;
+        } else if renewed.elapsed() >= belief {
+            tracing::error!(queue = core.options.queue, jobs = held.len(), "leases could not be renewed in time; letting go");
+            core.held.stop(&held, StopReason::LeaseLost);
         }
-        match core.store.renew(&held, lease_ms).await {
-            Ok((lost, canceled)) => {
-                renewed = Instant::now();
-                core.held.stop(&lost, StopReason::LeaseLost);
-                core.held.stop(&canceled, StopReason::Canceled);
-            }
-            Err(fault) => {
-                tracing::warn!(queue = core.options.queue, error = ?fault, "renewing leases failed");
-                if renewed.elapsed() > lease {
-                    // Another worker may have them by now.
-                    core.held.stop(&held, StopReason::LeaseLost);
-                }
-            }
+        if tokio::time::timeout(lease / 5, take_back(&core)).await.is_err() {
+            tracing::warn!(queue = core.options.queue, "looking for lost jobs takes too long");
         }
-        take_back(&core).await;
+    }
+}
+
+/// Whether the leases were renewed; those that are lost or canceled hear of it.
+async fn renew(core: &Core, held: &[Lease]) -> bool {
+    let lease_ms = i64::try_from(core.options.lease.as_millis()).unwrap_or(i64::MAX);
+    match core.store.renew(held, lease_ms).await {
+        Ok((lost, canceled)) => {
+            core.held.stop(&lost, StopReason::LeaseLost);
+            core.held.stop(&canceled, StopReason::Canceled);
+            true
+        }
+        Err(fault) => {
+            tracing::warn!(queue = core.options.queue, error = ?fault, "renewing leases failed");
+            false
+        }
     }
 }
 
@@ -220,24 +246,30 @@ async fn write_ends(core: Arc<Core>, mut receiver: mpsc::Receiver<Finish>) {
     }
 }
 
+/// Gives back what was claimed and not begun, as if it had not been claimed.
+async fn give_back(core: &Core, unbegun: &[Job]) {
+    let leases: Vec<Lease> = unbegun.iter().map(|job| job.lease().clone()).collect();
+    if leases.is_empty() {
+        return;
+    }
+    match core.store.release(core.options.queue, &leases).await {
+        Ok(()) => core.wakes.of_all(core.options.queue),
+        Err(fault) => {
+            tracing::warn!(queue = core.options.queue, error = ?fault, "giving jobs back failed; their leases run out");
+        }
+    }
+    for lease in &leases {
+        core.held.remove(lease);
+    }
+}
+
 /// Gives back what was claimed and not begun, and waits until the ends of all others are written.
 async fn close(core: Arc<Core>, buffer: VecDeque<Job>, claim: Option<JoinHandle<Vec<Job>>>) {
     let mut unbegun: Vec<Job> = buffer.into();
     if let Some(claim) = claim {
         unbegun.extend(claim.await.unwrap_or_default());
     }
-    let leases: Vec<Lease> = unbegun.iter().map(|job| job.lease().clone()).collect();
-    if !leases.is_empty() {
-        match core.store.release(core.options.queue, &leases).await {
-            Ok(()) => core.wakes.of_all(core.options.queue),
-            Err(fault) => {
-                tracing::warn!(queue = core.options.queue, error = ?fault, "giving jobs back failed; their leases run out");
-            }
-        }
-    }
-    for lease in &leases {
-        core.held.remove(lease);
-    }
+    give_back(&core, &unbegun).await;
     while !core.held.leases().is_empty() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }

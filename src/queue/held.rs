@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use tokio::sync::OwnedSemaphorePermit;
@@ -35,13 +35,17 @@ struct Inner {
 #[derive(Clone, Debug, Default)]
 struct Stop {
     token: CancellationToken,
-    reason: Arc<OnceLock<StopReason>>,
+    reason: Arc<Mutex<Option<StopReason>>>,
 }
 
 impl Stop {
+    /// The first reason stands, but a lost lease beats every other: nothing may be written then.
     fn because(&self, reason: StopReason) {
-        // The first reason stands.
-        let _ = self.reason.set(reason);
+        let mut known = self.reason.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.is_none() || reason == StopReason::LeaseLost {
+            *known = Some(reason);
+        }
+        drop(known);
         self.token.cancel();
     }
 }
@@ -68,7 +72,7 @@ impl Job {
     /// Why it must stop, once [`Job::stop`] is cancelled.
     #[must_use]
     pub fn stop_reason(&self) -> Option<StopReason> {
-        self.0.stop.reason.get().copied()
+        *self.0.stop.reason.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -223,7 +223,7 @@ impl Store {
 async fn open_postgres(options: &ConnectOptions) -> Result<Postgres, StoreError> {
     let mut connect = PgConnectOptions::from_str(&options.url)?
         .application_name("postern")
-        .options([("statement_timeout", STATEMENT_TIMEOUT), ("idle_in_transaction_session_timeout", "30s")]);
+        .options([("statement_timeout", STATEMENT_TIMEOUT), ("synchronous_commit", "on"), ("idle_in_transaction_session_timeout", "30s")]);
     if let Some(password) = options.password.as_ref().and_then(Secret::expose_str) {
         connect = connect.password(password);
     }

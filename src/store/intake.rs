@@ -190,7 +190,7 @@ fn is_json(headers: &[(String, String)]) -> bool {
     headers
         .iter()
         .find(|(name, _)| name.eq_ignore_ascii_case("content-type"))
-        .is_some_and(|(_, value)| value.split(';').next().is_some_and(|kind| kind.trim().ends_with("json")))
+        .is_some_and(|(_, value)| value.split(';').next().is_some_and(|kind| kind.trim().to_ascii_lowercase().ends_with("json")))
 }
 
 /// The distinct (agent, key) pairs of a batch in a fixed order, so that two writers lock sessions alike.

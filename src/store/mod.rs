@@ -73,11 +73,19 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// Whether the database answered and refused what was in a statement: one of its rows may be at
-    /// fault, rather than the database.
+    /// Whether a row of the statement may be at fault, rather than the database: data that does not fit
+    /// (SQLSTATE classes 22, 23 and 54; SQLite's CONSTRAINT, TOOBIG, MISMATCH and RANGE).
     #[must_use]
-    pub const fn is_about_a_row(&self) -> bool {
-        matches!(self, Self::Database(sqlx::Error::Database(_) | sqlx::Error::Encode(_)))
+    pub fn is_about_a_row(&self) -> bool {
+        match self {
+            Self::Database(sqlx::Error::Encode(_)) => true,
+            Self::Database(sqlx::Error::Database(fault)) => fault.code().is_some_and(|code| {
+                let primary = code.parse::<u32>().ok().filter(|_| code.len() <= 4).map(|code| code & 0xff);
+                matches!(code.get(..2), Some("22" | "23" | "54") if code.len() == 5)
+                    || matches!(primary, Some(18 | 19 | 20 | 25))
+            }),
+            _ => false,
+        }
     }
 }
 
