@@ -149,7 +149,8 @@ CREATE TABLE sessions (
   CONSTRAINT one_session_a_key UNIQUE (agent_id, key)
 );
 
--- Pieces of work. lease is the fence of the job under which a worker holds the run.
+-- Pieces of work. lease is the fence of the job under which a worker holds the run. tries counts the
+-- attempts since somebody last asked for a retry, attempt all of them.
 CREATE TABLE runs (
   id TEXT COLLATE "C" PRIMARY KEY,
   tenant_id TEXT COLLATE "C" NOT NULL,
@@ -164,6 +165,7 @@ CREATE TABLE runs (
   state TEXT NOT NULL DEFAULT 'queued',
   lease BIGINT,
   attempt BIGINT NOT NULL DEFAULT 0,
+  tries BIGINT NOT NULL DEFAULT 0,
   messages BIGINT NOT NULL DEFAULT 0,
   result_text TEXT,
   result_json TEXT,
@@ -210,6 +212,7 @@ CREATE TABLE deliveries (
   state TEXT NOT NULL DEFAULT 'pending',
   lease BIGINT,
   attempt BIGINT NOT NULL DEFAULT 0,
+  tries BIGINT NOT NULL DEFAULT 0,
   last_detail TEXT,
   provider_id TEXT,
   captured BOOLEAN NOT NULL DEFAULT FALSE,

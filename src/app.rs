@@ -27,6 +27,10 @@ use crate::{
 pub const DEFAULT_TENANT: &str = "default";
 /// How often the gateway looks whether another process changed sources or agents.
 const REFRESH: Duration = Duration::from_secs(2);
+/// How long giving back what did not end in the grace time may take.
+const GIVE_BACK: Duration = Duration::from_secs(10);
+/// How long closing connections to the database may take.
+const CLOSE: Duration = Duration::from_secs(2);
 /// How long open requests may go on after the stop.
 const HTTP_GRACE: Duration = Duration::from_secs(10);
 
@@ -85,6 +89,8 @@ pub struct App {
     gateway: Option<Gateway>,
     stop: CancellationToken,
     tasks: TaskTracker,
+    /// How long stopping may take before what is left is given up.
+    patience: Duration,
 }
 
 impl App {
@@ -114,6 +120,7 @@ impl App {
             gateway: None,
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
+            patience: settings.server.shutdown_grace.to_std() + GIVE_BACK,
         };
         let (wakes, live) = (Arc::new(Wakes::default()), Live::default());
         app.tasks.spawn(Arc::clone(&wakes).exchange(app.store.clone(), app.stop.clone()));
@@ -154,8 +161,10 @@ impl App {
         self.stop.cancel();
         drop(self.gateway);
         self.tasks.close();
-        self.tasks.wait().await;
-        self.store.close().await;
+        if tokio::time::timeout(self.patience, self.tasks.wait()).await.is_err() {
+            tracing::error!(open = self.tasks.len(), "some work did not end in time; its leases run out");
+        }
+        drop(tokio::time::timeout(CLOSE, self.store.close()).await);
     }
 
     async fn start_gateway(
@@ -172,7 +181,7 @@ impl App {
         let patience = server.commit_timeout.to_std();
         let refusals = Refusals::default();
         let gateway = Gateway::new(GatewayOptions {
-            intake: Intake::start(self.store.clone(), Arc::clone(wakes), server.max_waiting_commits, patience),
+            intake: Intake::start(&self.store, wakes, server.max_waiting_commits, patience),
             store: self.store.clone(),
             tenant: self.tenant.clone(),
             refusals: refusals.clone(),

@@ -24,6 +24,12 @@ impl Clock {
         Self(Some(Arc::new(AtomicI64::new(at.0))))
     }
 
+    /// Whether it is the system's.
+    #[must_use]
+    pub const fn is_system(&self) -> bool {
+        self.0.is_none()
+    }
+
     /// Now.
     #[must_use]
     pub fn now(&self) -> Timestamp {

@@ -222,6 +222,8 @@ pub struct Delivery {
     pub state: DeliveryState,
     /// Attempts begun.
     pub attempt: i64,
+    /// Attempts begun since somebody last asked for a retry.
+    pub tries: i64,
     /// When the next attempt is due, while pending.
     pub next_attempt_at: Option<Timestamp>,
     /// What the other side said last.

@@ -292,6 +292,8 @@ pub struct Run {
     pub state: RunState,
     /// Attempts begun.
     pub attempt: i64,
+    /// Attempts begun since somebody last asked for a retry.
+    pub tries: i64,
     /// The answer, once it succeeded.
     pub result_text: Option<String>,
     /// The answer as JSON, when there is one.

@@ -7,7 +7,7 @@ use crate::{
     outbound::Channels,
     pipeline::execute::spread,
     queue::{Job, JobEnd, StopReason},
-    store::{Next, Store},
+    store::{Next, Store, StoreError},
 };
 
 /// Waits before the second, third, … attempt: the example of the Standard Webhooks specification, 75
@@ -37,6 +37,7 @@ impl Deliver {
         let delivery = match self.store.load_delivery(job.claimed()).await {
             Ok(Some(delivery)) => delivery,
             Ok(None) => return JobEnd::Abandoned,
+            Err(fault @ StoreError::Unreadable { .. }) => return self.fail_unreadable(&job, &fault).await,
             Err(fault) => {
                 tracing::error!(delivery = job.lease().id, error = ?fault, "a claimed delivery could not be read");
                 return JobEnd::Abandoned;
@@ -68,13 +69,29 @@ impl Deliver {
         self.record(&job, &delivery, &record, &next).await
     }
 
+    /// Gives up a delivery that this program cannot read: trying again would not change it.
+    async fn fail_unreadable(&self, job: &Job, fault: &StoreError) -> JobEnd {
+        tracing::error!(delivery = job.lease().id, error = ?fault, "a delivery cannot be read; it failed");
+        let record = AttemptRecord {
+            number: 0,
+            outcome: "refused".to_owned(),
+            detail: format!("its record cannot be read: {fault}"),
+            at: self.store.clock().now(),
+            took_ms: 0,
+        };
+        match self.store.record_attempt(job.lease(), &record, &Next::Failed).await {
+            Ok(true) => JobEnd::Settled,
+            Ok(false) | Err(_) => JobEnd::Abandoned,
+        }
+    }
+
     fn next(&self, delivery: &Delivery, attempt: Attempt, captured: bool) -> Next {
         match attempt {
             Attempt::Delivered { provider_id, .. } => Next::Delivered { provider_id, captured },
             Attempt::Refused { .. } => Next::Failed,
-            Attempt::Later { .. } if delivery.attempt >= self.attempts => Next::Failed,
+            Attempt::Later { .. } if delivery.tries >= self.attempts => Next::Failed,
             Attempt::Later { after_ms, .. } => {
-                let index = usize::try_from(delivery.attempt - 1).unwrap_or(0).min(WAITS_S.len() - 1);
+                let index = usize::try_from(delivery.tries - 1).unwrap_or(0).min(WAITS_S.len() - 1);
                 let wait = spread(WAITS_S[index] * 1_000).max(after_ms.unwrap_or(0)).min(MAX_WAIT_MS);
                 Next::Again(self.store.clock().now().plus_ms(wait))
             }

@@ -19,7 +19,7 @@ use crate::{
     outbound::answer::{Answered, Finished, answer},
     pipeline::{prompt, record::Recorder},
     queue::{Job, JobEnd, StopReason, Wakes},
-    store::{NewDelivery, NewMessage, RUN_QUEUE, RunEnd, RunWork, Store},
+    store::{NewDelivery, NewMessage, RUN_QUEUE, RunEnd, RunWork, Store, StoreError},
 };
 
 /// How often a run is tried while the model is busy.
@@ -58,6 +58,7 @@ impl Execute {
             match self.store.load_run(job.claimed()).await {
                 Ok(Some(work)) => break work,
                 Ok(None) => return JobEnd::Abandoned,
+                Err(fault @ StoreError::Unreadable { .. }) => return self.fail_unreadable(&job, &fault).await,
                 Err(fault) => {
                     tracing::error!(run = job.lease().id, error = ?fault, "a claimed run could not be read");
                     if !wait_unless_stopped(&job, Duration::from_millis(500)).await {
@@ -67,6 +68,19 @@ impl Execute {
             }
         };
         self.attempt(&job, work).await
+    }
+
+    /// Ends a run whose rows this program cannot read: trying again would not change them.
+    async fn fail_unreadable(&self, job: &Job, fault: &StoreError) -> JobEnd {
+        tracing::error!(run = job.lease().id, error = ?fault, "a run cannot be read; it failed");
+        let failure = Failure::new(FailureCode::Executor, format!("its records cannot be read: {fault}"));
+        match self.store.fail_run(job.lease(), &failure).await {
+            Ok(_) => {
+                self.wakes.runs();
+                JobEnd::Settled
+            }
+            Err(_) => JobEnd::Abandoned,
+        }
     }
 
     async fn attempt(&self, job: &Job, work: RunWork) -> JobEnd {
@@ -164,7 +178,7 @@ impl Execute {
 
     /// Whether a failure is tried again, and when.
     fn after_failure(&self, work: &RunWork, failure: Failure, usage: Usage) -> RunEnd {
-        let attempt = work.run.attempt;
+        let attempt = work.run.tries;
         let most = match failure.code {
             FailureCode::ModelBusy => BUSY_ATTEMPTS,
             FailureCode::Agent => i64::from(work.agent.spec.attempts),
@@ -221,8 +235,7 @@ impl Execute {
                 }
                 Err(fault) => {
                     tracing::warn!(run = %work.run.id, error = ?fault, "writing a run's end failed; trying again");
-                    let lost = job.stop_reason() == Some(StopReason::LeaseLost);
-                    if lost {
+                    if job.stop_reason() == Some(StopReason::LeaseLost) {
                         return JobEnd::Abandoned;
                     }
                     tokio::time::sleep(Duration::from_millis(300)).await;
@@ -232,7 +245,8 @@ impl Execute {
         if !deliveries.is_empty() {
             self.wakes.deliveries();
         }
-        if work.run.session.is_some() || matches!(end, RunEnd::Again(..)) {
+        let others_wait = work.run.session.is_some() || work.agent.spec.limits.concurrent.is_some();
+        if others_wait || matches!(end, RunEnd::Again(..)) {
             self.wakes.runs();
         }
         self.log(work, &end, &deliveries, began);

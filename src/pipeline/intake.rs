@@ -1,9 +1,9 @@
-//! From a parsed request to a committed event: one writer commits whatever requests are waiting in one
+//! From a parsed request to a committed event: a writer commits whatever requests are waiting in one
 //! transaction, then answers them all. There is no timer: alone, a request is committed at once.
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Mutex, mpsc, oneshot};
 
 use crate::{
     clock::Clock,
@@ -22,6 +22,9 @@ use crate::{
 const MAX_BATCH: usize = 512;
 /// Bytes of bodies and files of one transaction at most, beyond its first event.
 const MAX_BATCH_BYTES: usize = 32 << 20;
+
+/// The longest that a commit may take before its connection counts as broken.
+const COMMIT_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Why an event could not be accepted. Nothing is remembered of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -46,15 +49,20 @@ pub struct Intake {
 
 struct Waiting {
     acceptance: Acceptance,
-    answer: oneshot::Sender<Result<Accepted, IntakeError>>,
+    answer: Answer,
 }
 
+type Answer = oneshot::Sender<Result<Accepted, IntakeError>>;
+
 impl Intake {
-    /// Starts the writer. It ends when the last `Intake` is dropped and all is committed.
+    /// Starts the writers. They end when the last `Intake` is dropped and all is committed.
     #[must_use]
-    pub fn start(store: Store, wakes: Arc<Wakes>, waiting: usize, patience: Duration) -> Self {
+    pub fn start(store: &Store, wakes: &Arc<Wakes>, waiting: usize, patience: Duration) -> Self {
         let (sender, receiver) = mpsc::channel(waiting.max(1));
-        tokio::spawn(write(store, wakes, receiver));
+        let receiver = Arc::new(Mutex::new(receiver));
+        for _ in 0..store.intake_writers() {
+            tokio::spawn(write(store.clone(), Arc::clone(wakes), Arc::clone(&receiver)));
+        }
         Self { sender, patience }
     }
 
@@ -74,32 +82,30 @@ impl Intake {
     }
 }
 
-async fn write(store: Store, wakes: Arc<Wakes>, mut receiver: mpsc::Receiver<Waiting>) {
-    let mut held: Option<Waiting> = None;
+/// Takes what waits, commits it, answers; until every `Intake` is dropped. Writers share the receiver:
+/// while one commits, the next one gathers.
+async fn write(store: Store, wakes: Arc<Wakes>, receiver: Arc<Mutex<mpsc::Receiver<Waiting>>>) {
     loop {
-        let mut batch = Vec::new();
-        match held.take() {
-            Some(first) => batch.push(first),
-            None => match receiver.recv().await {
-                Some(first) => batch.push(first),
-                None => return,
-            },
-        }
-        let mut bytes = 0;
-        while batch.len() < MAX_BATCH
-            && let Ok(next) = receiver.try_recv()
-        {
-            bytes += size_of(&next.acceptance);
-            if bytes > MAX_BATCH_BYTES {
-                held = Some(next);
-                break;
-            }
-            batch.push(next);
-        }
+        let Some(mut batch) = gather(&mut *receiver.lock().await).await else { return };
         // Whoever does not wait any more was answered 503: forget it, the sender tries again.
         batch.retain(|waiting| !waiting.answer.is_closed());
-        commit(&store, &wakes, batch).await;
+        if !batch.is_empty() {
+            commit(&store, &wakes, batch).await;
+        }
     }
+}
+
+async fn gather(receiver: &mut mpsc::Receiver<Waiting>) -> Option<Vec<Waiting>> {
+    let mut batch = vec![receiver.recv().await?];
+    let mut bytes = size_of(&batch[0].acceptance);
+    while batch.len() < MAX_BATCH
+        && bytes < MAX_BATCH_BYTES
+        && let Ok(next) = receiver.try_recv()
+    {
+        bytes += size_of(&next.acceptance);
+        batch.push(next);
+    }
+    Some(batch)
 }
 
 fn size_of(acceptance: &Acceptance) -> usize {
@@ -107,38 +113,56 @@ fn size_of(acceptance: &Acceptance) -> usize {
 }
 
 async fn commit(store: &Store, wakes: &Wakes, batch: Vec<Waiting>) {
-    let (acceptances, answers): (Vec<Acceptance>, Vec<_>) =
+    let (acceptances, answers): (Vec<Acceptance>, Vec<Answer>) =
         batch.into_iter().map(|waiting| (waiting.acceptance, waiting.answer)).unzip();
-    let mut runs = false;
-    match store.accept(&acceptances).await {
-        Ok(accepted) => {
-            for (accepted, answer) in accepted.into_iter().zip(answers) {
-                runs |= !accepted.runs.is_empty() && !accepted.duplicate;
-                let _ = answer.send(Ok(accepted));
-            }
-        }
-        Err(fault) if acceptances.len() == 1 => refuse(&fault, answers),
-        Err(fault) if !fault.is_about_a_row() => refuse(&fault, answers),
-        Err(_) => {
+    let runs = match accept(store, &acceptances).await {
+        Ok(accepted) => answer_all(accepted, answers),
+        Err(fault) if acceptances.len() > 1 && fault.is_about_a_row() => {
             // One of them is at fault: the others must not suffer for it.
+            let mut runs = false;
             for (acceptance, answer) in acceptances.into_iter().zip(answers) {
-                match store.accept(std::slice::from_ref(&acceptance)).await {
-                    Ok(mut accepted) => {
-                        let accepted = accepted.pop().ok_or(IntakeError::Failed);
-                        runs |= accepted.as_ref().is_ok_and(|accepted| !accepted.duplicate);
-                        let _ = answer.send(accepted);
-                    }
+                if answer.is_closed() {
+                    continue;
+                }
+                match accept(store, std::slice::from_ref(&acceptance)).await {
+                    Ok(accepted) => runs |= answer_all(accepted, vec![answer]),
                     Err(fault) => refuse(&fault, vec![answer]),
                 }
             }
+            runs
         }
-    }
+        Err(fault) => {
+            refuse(&fault, answers);
+            false
+        }
+    };
     if runs {
         wakes.runs();
     }
 }
 
-fn refuse(fault: &StoreError, answers: Vec<oneshot::Sender<Result<Accepted, IntakeError>>>) {
+/// A commit that takes longer than anybody waits for it goes over a connection that is given up.
+async fn accept(store: &Store, batch: &[Acceptance]) -> Result<Vec<Option<Accepted>>, StoreError> {
+    match tokio::time::timeout(COMMIT_PATIENCE, store.accept(batch)).await {
+        Ok(accepted) => accepted,
+        Err(_) => {
+            store.renew_intake();
+            Err(StoreError::Slow(COMMIT_PATIENCE))
+        }
+    }
+}
+
+/// Whether there are new runs.
+fn answer_all(accepted: Vec<Option<Accepted>>, answers: Vec<Answer>) -> bool {
+    let mut runs = false;
+    for (accepted, answer) in accepted.into_iter().zip(answers) {
+        runs |= accepted.as_ref().is_some_and(|accepted| !accepted.runs.is_empty() && !accepted.duplicate);
+        let _ = answer.send(accepted.ok_or(IntakeError::Failed));
+    }
+    runs
+}
+
+fn refuse(fault: &StoreError, answers: Vec<Answer>) {
     tracing::error!(error = ?fault, events = answers.len(), "events could not be committed");
     for answer in answers {
         let _ = answer.send(Err(IntakeError::Failed));

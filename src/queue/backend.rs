@@ -29,6 +29,8 @@ use crate::{
 
 /// The longest time between two looks at leases: a dead worker of this machine is noticed that soon.
 const TICK: Duration = Duration::from_secs(2);
+/// How often the database's clock is compared with ours.
+const COMPARE: Duration = Duration::from_secs(10);
 /// The longest that a claim may take before its connection counts as broken.
 const CLAIM_PATIENCE: Duration = Duration::from_secs(10);
 /// How many ends wait for their common transaction at most.
@@ -173,6 +175,7 @@ async fn keep_alive(core: Arc<Core>) {
     let mut ticks = tokio::time::interval((lease / 5).min(TICK));
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut renewed = Instant::now();
+    let mut compared = Instant::now();
     let mut asked = core.wakes.renewals();
     loop {
         tokio::select! {
@@ -180,14 +183,20 @@ async fn keep_alive(core: Arc<Core>) {
             // The sender lives as long as the core.
             _ = asked.changed() => {}
         }
+        if compared.elapsed() >= COMPARE && tokio::time::timeout(lease / 5, core.store.compare_clocks()).await.is_ok() {
+            compared = Instant::now();
+        }
         let held = core.held.leases();
         let began = Instant::now();
-        if held.is_empty() {
-            renewed = began;
-        } else if tokio::time::timeout_at((renewed + belief).into(), renew(&core, &held)).await.unwrap_or(false) {
+        let deadline = (renewed + belief).into();
+        if held.is_empty() || tokio::time::timeout_at(deadline, renew(&core, &held)).await.unwrap_or(false) {
             renewed = began;
         } else if renewed.elapsed() >= belief {
-            tracing::error!(queue = core.options.queue, jobs = held.len(), "leases could not be renewed in time; letting go");
+            tracing::error!(
+                queue = core.options.queue,
+                jobs = held.len(),
+                "leases could not be renewed in time; letting go"
+            );
             core.held.stop(&held, StopReason::LeaseLost);
         }
         if tokio::time::timeout(lease / 5, take_back(&core)).await.is_err() {

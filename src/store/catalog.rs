@@ -154,6 +154,7 @@ impl Store {
             apply_agents!(tx, change_of, report);
             if mode == ApplyMode::Write && report.changes.iter().any(|change| change.action != "unchanged") {
                 tx.commit().await?;
+                self.limits.forget();
             }
         });
         Ok(report)

@@ -1,6 +1,11 @@
 //! Pools for both engines, and what is checked before anything is written.
 
-use std::{path::PathBuf, str::FromStr, time::Duration};
+use std::{
+    path::PathBuf,
+    str::FromStr,
+    sync::{Arc, PoisonError, RwLock, atomic::Ordering},
+    time::Duration,
+};
 
 use sqlx::{
     AssertSqlSafe, PgPool, Postgres as PostgresDatabase, Sqlite as SqliteDatabase, SqlitePool, Transaction,
@@ -11,7 +16,7 @@ use sqlx::{
 use crate::{
     clock::Clock,
     crypto::Secret,
-    store::{Engine, Store, StoreError, migrate, on_engine},
+    store::{Engine, Store, StoreError, claims, migrate, on_engine},
 };
 
 /// How long a statement waits for a lock of another process on SQLite.
@@ -20,6 +25,9 @@ const SQLITE_BUSY: Duration = Duration::from_secs(2);
 const ACQUIRE: Duration = Duration::from_secs(2);
 /// The longest any one statement may take on Postgres.
 const STATEMENT_TIMEOUT: &str = "15s";
+/// Writers that accept events at the same time on Postgres: while one waits for the disk, another gathers
+/// and executes. SQLite has one writer.
+const INTAKE_WRITERS: u32 = 2;
 /// The channel on which processes tell each other that work is ready.
 const CHANNEL: &str = "postern_jobs";
 
@@ -37,8 +45,10 @@ pub struct ConnectOptions {
 #[derive(Clone, Debug)]
 pub(super) struct Postgres {
     pool: PgPool,
-    /// The one connection of the accepting writer, so that commits never wait behind other work.
-    intake: PgPool,
+    /// The connections of the accepting writers, so that commits never wait behind other work. Exchanged
+    /// for new ones when one of them is given up.
+    intake: Arc<RwLock<PgPool>>,
+    connect: PgConnectOptions,
 }
 
 #[derive(Clone, Debug)]
@@ -51,8 +61,8 @@ impl Postgres {
     pub(super) const fn read(&self) -> &PgPool {
         &self.pool
     }
-    pub(super) const fn intake(&self) -> &PgPool {
-        &self.intake
+    pub(super) fn intake(&self) -> PgPool {
+        self.intake.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
     pub(super) async fn begin(&self) -> sqlx::Result<Transaction<'static, PostgresDatabase>> {
         self.pool.begin().await
@@ -150,7 +160,27 @@ impl Store {
         } else {
             return Err(StoreError::Url(options.url.split('@').next_back().unwrap_or_default().to_owned()));
         };
-        Ok(Self { engine, clock })
+        let store = Self { engine, clock, limits: claims::LimitsKnown::default(), ahead_ms: Arc::default() };
+        store.compare_clocks().await?;
+        Ok(store)
+    }
+
+    /// Measures how far the database's clock is ahead of ours. On SQLite it is ours; a clock that a test
+    /// set is believed.
+    ///
+    /// # Errors
+    /// When the database fails; the last measure stays.
+    pub async fn compare_clocks(&self) -> Result<(), StoreError> {
+        if let Engine::Postgres(db) = &self.engine
+            && self.clock.is_system()
+        {
+            let sql = "SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)";
+            let before = self.clock.now().0;
+            let (theirs,): (i64,) = sqlx::query_as(sql).fetch_one(db.read()).await?;
+            let ours = before + (self.clock.now().0 - before) / 2;
+            self.ahead_ms.store(theirs - ours, Ordering::Relaxed);
+        }
+        Ok(())
     }
 
     /// Brings the schema up to date.
@@ -205,11 +235,28 @@ impl Store {
         Ok(())
     }
 
+    /// How many writers may accept events at the same time.
+    #[must_use]
+    pub const fn intake_writers(&self) -> u32 {
+        match self.engine {
+            Engine::Postgres(_) => INTAKE_WRITERS,
+            Engine::Sqlite(_) => 1,
+        }
+    }
+
+    /// Gives up the connections of the accepting writers, after one did not answer in time.
+    pub fn renew_intake(&self) {
+        if let Engine::Postgres(db) = &self.engine {
+            let fresh = lazy_pool(&db.connect, INTAKE_WRITERS);
+            *db.intake.write().unwrap_or_else(PoisonError::into_inner) = fresh;
+        }
+    }
+
     /// Closes all connections.
     pub async fn close(&self) {
         match &self.engine {
             Engine::Postgres(db) => {
-                db.intake.close().await;
+                db.intake().close().await;
                 db.pool.close().await;
             }
             Engine::Sqlite(db) => {
@@ -221,22 +268,31 @@ impl Store {
 }
 
 async fn open_postgres(options: &ConnectOptions) -> Result<Postgres, StoreError> {
-    let mut connect = PgConnectOptions::from_str(&options.url)?
-        .application_name("postern")
-        .options([("statement_timeout", STATEMENT_TIMEOUT), ("synchronous_commit", "on"), ("idle_in_transaction_session_timeout", "30s")]);
+    let mut connect = PgConnectOptions::from_str(&options.url)?.application_name("postern").options([
+        ("statement_timeout", STATEMENT_TIMEOUT),
+        ("synchronous_commit", "on"),
+        ("idle_in_transaction_session_timeout", "30s"),
+    ]);
     if let Some(password) = options.password.as_ref().and_then(Secret::expose_str) {
         connect = connect.password(password);
     }
-    let pool = |connections| {
-        PgPoolOptions::new()
-            .max_connections(connections)
-            .acquire_timeout(ACQUIRE)
-            .test_before_acquire(false)
-            .connect_lazy_with(connect.clone())
+    // One plan for the accepting statement: it is the same work whatever the batch.
+    let intake = connect.clone().options([("plan_cache_mode", "force_generic_plan")]);
+    let opened = Postgres {
+        pool: lazy_pool(&connect, options.max_connections.max(2)),
+        intake: Arc::new(RwLock::new(lazy_pool(&intake, INTAKE_WRITERS))),
+        connect: intake,
     };
-    let opened = Postgres { pool: pool(options.max_connections.max(2)), intake: pool(1) };
     sqlx::query("SELECT 1").execute(&opened.pool).await?;
     Ok(opened)
+}
+
+fn lazy_pool(connect: &PgConnectOptions, connections: u32) -> PgPool {
+    PgPoolOptions::new()
+        .max_connections(connections)
+        .acquire_timeout(ACQUIRE)
+        .test_before_acquire(false)
+        .connect_lazy_with(connect.clone())
 }
 
 async fn open_sqlite(path: &str, readers: u32) -> Result<Sqlite, StoreError> {

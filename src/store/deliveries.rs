@@ -197,7 +197,7 @@ impl Store {
     /// # Errors
     /// When the database fails, or the delivery is in another state.
     pub async fn retry_delivery(&self, tenant: &TenantId, id: &DeliveryId) -> Result<Option<Delivery>, StoreError> {
-        let again = "UPDATE deliveries SET state = 'pending', finished_at = NULL, next_attempt_at = $3 \
+        let again = "UPDATE deliveries SET state = 'pending', finished_at = NULL, tries = 0, next_attempt_at = $3 \
                      WHERE tenant_id = $1 AND id = $2 AND state IN ('failed', 'canceled')";
         let now = self.clock.now().0;
         let changed = on_engine!(self, |db| {

@@ -101,11 +101,12 @@ pub(super) struct Prepared<'a> {
 pub(super) type SessionOf = BTreeMap<RunId, SessionId>;
 
 impl Store {
-    /// Commits a batch and says what became of each, in order. All or nothing.
+    /// Commits a batch and says what became of each, in order. All or nothing. `None` stands for a repeated
+    /// delivery whose first one could not be looked up afterwards; its sender is to try again.
     ///
     /// # Errors
     /// When the database fails; nothing is kept then.
-    pub async fn accept(&self, batch: &[Acceptance]) -> Result<Vec<Accepted>, StoreError> {
+    pub async fn accept(&self, batch: &[Acceptance]) -> Result<Vec<Option<Accepted>>, StoreError> {
         let mut prepared: Vec<Prepared<'_>> = batch.iter().map(prepare).collect();
         // Two writers that insert the same keys in another order would wait for each other.
         prepared.sort_by(|a, b| {
@@ -119,15 +120,18 @@ impl Store {
         let mut answers = Vec::with_capacity(batch.len());
         for acceptance in batch {
             answers.push(if fresh.contains(acceptance.event.id.as_str()) {
-                Accepted {
+                Some(Accepted {
                     event: acceptance.event.id.clone(),
                     runs: acceptance.runs.iter().map(|run| run.id.clone()).collect(),
                     duplicate: false,
                     status: acceptance.status,
                     reason: acceptance.reason.clone(),
-                }
+                })
             } else {
-                self.find_first(acceptance).await?
+                let first = self.find_first(acceptance).await;
+                first
+                    .inspect_err(|fault| tracing::warn!(error = ?fault, "a repeated delivery could not be looked up"))
+                    .ok()
             });
         }
         Ok(answers)
@@ -187,10 +191,9 @@ fn content_column(content: &Content, request: &RawRequest) -> (String, bool) {
 }
 
 fn is_json(headers: &[(String, String)]) -> bool {
-    headers
-        .iter()
-        .find(|(name, _)| name.eq_ignore_ascii_case("content-type"))
-        .is_some_and(|(_, value)| value.split(';').next().is_some_and(|kind| kind.trim().to_ascii_lowercase().ends_with("json")))
+    headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("content-type")).is_some_and(|(_, value)| {
+        value.split(';').next().is_some_and(|kind| kind.trim().to_ascii_lowercase().ends_with("json"))
+    })
 }
 
 /// The distinct (agent, key) pairs of a batch in a fixed order, so that two writers lock sessions alike.

@@ -3,11 +3,9 @@
 //! A claim moves the job and the run or delivery behind it in one transaction, so both always tell the
 //! same. Every later write names the fence; a write that finds another fence changes nothing.
 
-use std::collections::BTreeMap;
-
 use crate::{
     domain::{id::TenantId, time::Timestamp},
-    store::{Store, StoreError, on_engine, rows},
+    store::{Store, StoreError, on_engine},
 };
 
 /// The queue of runs.
@@ -80,21 +78,6 @@ pub(super) const PROMOTE: &str = "UPDATE jobs SET state = 'ready' WHERE state = 
     AND id IN (SELECT MIN(id) FROM jobs WHERE lane @any($1) GROUP BY lane) \
     AND NOT EXISTS (SELECT 1 FROM jobs a WHERE a.lane = jobs.lane AND a.state <> 'blocked')";
 
-const SATURATED: &str = "SELECT a.id, a.max_concurrent - (SELECT COUNT(*) FROM jobs j WHERE j.agent_id = a.id AND j.state = 'running' \
-    AND j.queue = 'run') FROM agents a WHERE a.max_concurrent IS NOT NULL";
-
-const CANDIDATES: &str = "SELECT id, agent_id FROM jobs WHERE queue = $1 AND state = 'ready' AND run_at <= $2 \
-    AND (agent_id IS NULL OR NOT (agent_id @any($4))) ORDER BY priority DESC, run_at, id LIMIT $3 @skip_locked";
-
-const TAKE: &str = "UPDATE jobs SET state = 'running', lease_owner = $1, lease_until = $2, fence = fence + 1 \
-    WHERE id @any($3) AND state = 'ready' RETURNING id, fence, tenant_id, lost";
-
-const START_RUNS: &str = "UPDATE runs SET state = 'running', lease = j.fence, attempt = attempt + 1, \
-    started_at = COALESCE(started_at, $2) FROM jobs j WHERE j.id = runs.id AND runs.id @any($1) AND runs.state = 'queued'";
-
-const START_DELIVERIES: &str = "UPDATE deliveries SET state = 'sending', lease = j.fence, attempt = attempt + 1, \
-    next_attempt_at = NULL FROM jobs j WHERE j.id = deliveries.id AND deliveries.id @any($1) AND deliveries.state = 'pending'";
-
 const EXPIRED: &str = "SELECT id FROM jobs WHERE queue = $1 AND state = 'running' \
     AND (lease_until < $2 OR lease_owner @any($3)) @skip_locked";
 
@@ -119,73 +102,12 @@ const DELETE_DONE: &str = "DELETE FROM jobs WHERE state = 'running' AND id @any(
 const RELEASE: &str = "UPDATE jobs SET state = 'ready', lease_owner = NULL, lease_until = NULL, run_at = $1 \
     WHERE id = $2 AND fence = $3 AND state = 'running'";
 
-const RELEASE_RUN: &str = "UPDATE runs SET state = 'queued', lease = NULL, attempt = attempt - 1 WHERE id = $1 AND lease = $2 AND state = 'running'";
+const RELEASE_RUN: &str = "UPDATE runs SET state = 'queued', lease = NULL, attempt = attempt - 1, tries = tries - 1 WHERE id = $1 AND lease = $2 AND state = 'running'";
 
-const RELEASE_DELIVERY: &str = "UPDATE deliveries SET state = 'pending', lease = NULL, attempt = attempt - 1, next_attempt_at = $3 \
+const RELEASE_DELIVERY: &str = "UPDATE deliveries SET state = 'pending', lease = NULL, attempt = attempt - 1, tries = tries - 1, next_attempt_at = $3 \
     WHERE id = $1 AND lease = $2 AND state = 'sending'";
 
 impl Store {
-    /// Claims up to `limit` jobs that are due, within the agents' own limits of concurrency.
-    ///
-    /// # Errors
-    /// When the database fails; nothing is claimed then.
-    pub async fn claim(
-        &self,
-        queue: &str,
-        owner: &str,
-        limit: usize,
-        lease_ms: i64,
-    ) -> Result<Vec<Claimed>, StoreError> {
-        let now = self.clock.now();
-        let limit_rows = i64::try_from(limit).unwrap_or(i64::MAX);
-        let taken: Vec<(String, i64, String, i64)> = on_engine!(self, |db| {
-            let mut tx = db.begin().await?;
-            let mut free: BTreeMap<String, i64> = BTreeMap::new();
-            if queue == RUN_QUEUE {
-                // Exact limits need one claim at a time; without limits claims run side by side.
-                let limits: Vec<(String, i64)> = sqlx::query_as(SATURATED).fetch_all(&mut *tx).await?;
-                if !limits.is_empty() {
-                    db.lock_claims(&mut tx).await?;
-                    let limits: Vec<(String, i64)> = sqlx::query_as(SATURATED).fetch_all(&mut *tx).await?;
-                    free.extend(limits);
-                }
-            }
-            let full: Vec<String> = free.iter().filter(|(_, free)| **free <= 0).map(|(id, _)| id.clone()).collect();
-            let candidates: Vec<(String, Option<String>)> = sqlx::query_as(db.sql(CANDIDATES))
-                .bind(queue)
-                .bind(now.0)
-                .bind(limit_rows)
-                .bind(db.list(&full))
-                .fetch_all(&mut *tx)
-                .await?;
-            let ids = within_limits(candidates, &mut free);
-            if ids.is_empty() {
-                Vec::new()
-            } else {
-                let list = db.list(&ids);
-                let taken = sqlx::query_as(db.sql(TAKE))
-                    .bind(owner)
-                    .bind(now.plus_ms(lease_ms).0)
-                    .bind(&list)
-                    .fetch_all(&mut *tx)
-                    .await?;
-                if let Some(start) = start_of(queue) {
-                    sqlx::query(db.sql(start)).bind(&list).bind(now.0).execute(&mut *tx).await?;
-                }
-                tx.commit().await?;
-                taken
-            }
-        });
-        let mut claimed: Vec<Claimed> = taken
-            .into_iter()
-            .map(|(id, fence, tenant, lost)| {
-                Ok(Claimed { tenant: rows::id("jobs", &tenant)?, lease: Lease { id, fence }, lost })
-            })
-            .collect::<Result<_, StoreError>>()?;
-        claimed.sort_by(|a, b| a.lease.id.cmp(&b.lease.id));
-        Ok(claimed)
-    }
-
     /// When the next job of the queue that waits for its time is due.
     ///
     /// # Errors
@@ -203,7 +125,7 @@ impl Store {
     /// # Errors
     /// When the database fails; the leases run on until they end.
     pub async fn renew(&self, held: &[Lease], lease_ms: i64) -> Result<(Vec<Lease>, Vec<Lease>), StoreError> {
-        let until = self.clock.now().plus_ms(lease_ms).0;
+        let until = self.lease_end(lease_ms);
         let stop = "SELECT id FROM runs WHERE id @any($1) AND state = 'running' AND cancel_requested_at IS NOT NULL";
         let (ids, fences) = lists_of(held);
         let (kept, stopped): (Vec<(String, i64)>, Vec<(String,)>) = on_engine!(self, |db| {
@@ -234,7 +156,7 @@ impl Store {
             let mut tx = db.begin().await?;
             let expired: Vec<(String,)> = sqlx::query_as(db.sql(EXPIRED))
                 .bind(queue)
-                .bind(now.0)
+                .bind(self.lease_now())
                 .bind(db.list(dead_owners))
                 .fetch_all(&mut *tx)
                 .await?;
@@ -356,27 +278,4 @@ impl Store {
 /// The ids of some leases, and the ids joined with their fences.
 fn lists_of<'a>(leases: impl IntoIterator<Item = &'a Lease>) -> (Vec<String>, Vec<String>) {
     leases.into_iter().map(|lease| (lease.id.clone(), format!("{}:{}", lease.id, lease.fence))).unzip()
-}
-
-fn start_of(queue: &str) -> Option<&'static str> {
-    match queue {
-        RUN_QUEUE => Some(START_RUNS),
-        DELIVERY_QUEUE => Some(START_DELIVERIES),
-        _ => None,
-    }
-}
-
-/// Drops candidates beyond what their agents may still start.
-fn within_limits(candidates: Vec<(String, Option<String>)>, free: &mut BTreeMap<String, i64>) -> Vec<String> {
-    candidates
-        .into_iter()
-        .filter(|(_, agent)| match agent.as_ref().and_then(|agent| free.get_mut(agent)) {
-            None => true,
-            Some(left) => {
-                *left -= 1;
-                *left >= 0
-            }
-        })
-        .map(|(id, _)| id)
-        .collect()
 }

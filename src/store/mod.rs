@@ -4,6 +4,7 @@
 mod attachments;
 mod bulk;
 mod catalog;
+mod claims;
 mod connect;
 mod deliveries;
 mod events;
@@ -31,6 +32,11 @@ pub use migrate::SCHEMA_VERSION;
 pub use page::{Page, PageOf};
 pub use refusals::Refusal;
 pub use runs_work::{NewDelivery, NewMessage, RunEnd, RunWork};
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicI64, Ordering},
+};
 
 use crate::clock::Clock;
 
@@ -67,6 +73,9 @@ pub enum StoreError {
         /// Why.
         fault: String,
     },
+    /// The database did not answer in time.
+    #[error("the database did not answer within {0:?}")]
+    Slow(std::time::Duration),
     /// The thing is in no state for that.
     #[error("{0}")]
     Conflict(String),
@@ -84,7 +93,14 @@ impl StoreError {
                 matches!(code.get(..2), Some("22" | "23" | "54") if code.len() == 5)
                     || matches!(primary, Some(18 | 19 | 20 | 25))
             }),
-            _ => false,
+            Self::Database(_)
+            | Self::Migration(_)
+            | Self::NewerSchema { .. }
+            | Self::NotDurable(_)
+            | Self::Url(_)
+            | Self::Unreadable { .. }
+            | Self::Slow(_)
+            | Self::Conflict(_) => false,
         }
     }
 }
@@ -94,9 +110,13 @@ impl StoreError {
 pub struct Store {
     engine: Engine,
     clock: Clock,
+    limits: claims::LimitsKnown,
+    /// How far the database's clock is ahead of ours, in milliseconds.
+    ahead_ms: Arc<AtomicI64>,
 }
 
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "there is one in a process")]
 enum Engine {
     Postgres(connect::Postgres),
     Sqlite(connect::Sqlite),
@@ -119,6 +139,17 @@ impl Store {
     #[must_use]
     pub const fn clock(&self) -> &Clock {
         &self.clock
+    }
+
+    /// Now by the clock that leases are measured by: the database's, so that machines whose clocks differ,
+    /// or step, agree when a lease ends.
+    pub(super) fn lease_now(&self) -> i64 {
+        self.clock.now().0.saturating_add(self.ahead_ms.load(Ordering::Relaxed))
+    }
+
+    /// When a lease of `lease_ms` that begins now ends, by that clock.
+    pub(super) fn lease_end(&self, lease_ms: i64) -> i64 {
+        self.lease_now().saturating_add(lease_ms)
     }
 
     /// `postgres` or `sqlite`.

@@ -16,7 +16,7 @@ use crate::{
 
 /// The columns of [`RunRow`].
 pub(super) const RUN: &str = "id, tenant_id, event_id, trigger_id, agent_id, agent_name, agent_version, session_id, replay, \
-    state, attempt, result_text, result_json, failure_code, failure_message, turns, input_tokens, output_tokens, \
+    state, attempt, tries, result_text, result_json, failure_code, failure_message, turns, input_tokens, output_tokens, \
     cache_read_tokens, cache_write_tokens, cost_micros, cancel_requested_at, created_at, started_at, finished_at";
 
 #[derive(sqlx::FromRow)]
@@ -32,6 +32,7 @@ pub(super) struct RunRow {
     replay: bool,
     state: String,
     attempt: i64,
+    tries: i64,
     result_text: Option<String>,
     result_json: Option<String>,
     failure_code: Option<String>,
@@ -70,6 +71,7 @@ impl RunRow {
             session: self.session_id.as_deref().map(|text| id("runs", text)).transpose()?,
             replay: self.replay,
             attempt: self.attempt,
+            tries: self.tries,
             result_text: self.result_text,
             failure,
             usage: Usage {
@@ -89,7 +91,7 @@ impl RunRow {
 }
 
 /// The columns of [`DeliveryRow`].
-pub(super) const DELIVERY: &str = "id, tenant_id, run_id, event_id, message, state, attempt, last_detail, provider_id, captured, \
+pub(super) const DELIVERY: &str = "id, tenant_id, run_id, event_id, message, state, attempt, tries, last_detail, provider_id, captured, \
     next_attempt_at, created_at, finished_at";
 
 #[derive(sqlx::FromRow)]
@@ -101,6 +103,7 @@ pub(super) struct DeliveryRow {
     message: String,
     state: String,
     attempt: i64,
+    tries: i64,
     last_detail: Option<String>,
     provider_id: Option<String>,
     captured: bool,
@@ -119,6 +122,7 @@ impl DeliveryRow {
             run: id("deliveries", &self.run_id)?,
             event: id("deliveries", &self.event_id)?,
             attempt: self.attempt,
+            tries: self.tries,
             last_detail: self.last_detail,
             provider_id: self.provider_id,
             captured: self.captured,

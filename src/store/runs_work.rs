@@ -149,6 +149,44 @@ impl Store {
         })
     }
 
+    /// Fails a claimed run whose rows cannot be read; no answer is owed for it. `false` when the lease is lost.
+    ///
+    /// # Errors
+    /// When the database fails; nothing is written then.
+    pub async fn fail_run(&self, lease: &Lease, failure: &Failure) -> Result<bool, StoreError> {
+        let now = self.clock.now().0;
+        let fail = "UPDATE runs SET state = 'failed', lease = NULL, failure_code = $3, failure_message = $4, finished_at = $5 \
+                    WHERE id = $1 AND lease = $2 AND state = 'running'";
+        on_engine!(self, |db| {
+            let mut tx = db.begin().await?;
+            let session: Option<(Option<String>,)> = sqlx::query_as("SELECT session_id FROM runs WHERE id = $1")
+                .bind(&lease.id)
+                .fetch_optional(&mut *tx)
+                .await?;
+            let session = session.and_then(|(session,)| session);
+            if let Some(session) = &session {
+                sqlx::query(super::runs::LOCK_LANE).bind(session).execute(&mut *tx).await?;
+            }
+            let job = sqlx::query(DELETE_JOB).bind(&lease.id).bind(lease.fence).execute(&mut *tx).await?;
+            let ended = sqlx::query(fail)
+                .bind(&lease.id)
+                .bind(lease.fence)
+                .bind(failure.code.as_str())
+                .bind(clean(&failure.message).into_owned())
+                .bind(now)
+                .execute(&mut *tx)
+                .await?;
+            if job.rows_affected() != 1 || ended.rows_affected() != 1 {
+                return Ok(false);
+            }
+            if let Some(session) = session {
+                sqlx::query(db.sql(jobs::PROMOTE)).bind(db.list(&[session])).execute(&mut *tx).await?;
+            }
+            tx.commit().await?;
+            Ok(true)
+        })
+    }
+
     /// Ends an attempt: last lines, state, usage, session, queue entry and the deliveries owed, in one
     /// transaction. The number of the first line, or `None` when the lease is lost: nothing is written.
     ///

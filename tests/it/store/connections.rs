@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use postern::{
     clock::Clock,
+    domain::run::{Failure, FailureCode, RunState},
     store::{ConnectOptions, Store, StoreError},
 };
 
@@ -28,6 +29,36 @@ async fn a_store_that_is_closed_does_not_answer() {
         store.close().await;
         assert!(store.ping().await.is_err());
         db.store.ping().await.unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn connections_of_writers_are_exchanged_and_clocks_compared() {
+    each_engine(async |db| {
+        let world = World::new(&db.store).await;
+        db.store.renew_intake();
+        db.store.accept(&[world.work("after", None)]).await.unwrap();
+        db.store.compare_clocks().await.unwrap();
+        assert_eq!(db.number("SELECT COUNT(*) FROM jobs").await, 1);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_run_that_cannot_be_read_fails_and_frees_its_lane() {
+    each_engine(async |db| {
+        let world = World::new(&db.store).await;
+        let first = world.start("first", Some("s")).await;
+        let second = world.start("second", Some("s")).await;
+        let claimed = world.claim(5).await.remove(0);
+        db.execute("UPDATE events SET content = 'no JSON'").await.unwrap();
+        assert!(matches!(db.store.load_run(&claimed).await, Err(StoreError::Unreadable { .. })));
+        let failure = Failure::new(FailureCode::Executor, "its records cannot be read");
+        assert!(db.store.fail_run(&claimed.lease, &failure).await.unwrap());
+        assert!(!db.store.fail_run(&claimed.lease, &failure).await.unwrap(), "the lease is gone");
+        assert_eq!(world.state(&first).await, RunState::Failed);
+        assert_eq!(world.claim(5).await.remove(0).lease.id, second.to_string());
     })
     .await;
 }

@@ -122,7 +122,7 @@ impl World {
     }
 
     pub(crate) async fn accept(&self, acceptance: Acceptance) -> Accepted {
-        self.store.accept(&[acceptance]).await.unwrap().remove(0)
+        self.store.accept(&[acceptance]).await.map(all).unwrap().remove(0)
     }
 
     /// Accepts a webhook that starts `helper`; its run.
@@ -200,4 +200,9 @@ impl World {
 /// A page of `limit` after `before`.
 pub(crate) fn page(before: Option<String>, limit: i64) -> Page {
     Page { before, limit }
+}
+
+/// Every answer of a batch; none of a repeated delivery's may be missing.
+pub(crate) fn all(answers: Vec<Option<Accepted>>) -> Vec<Accepted> {
+    answers.into_iter().map(Option::unwrap).collect()
 }
