@@ -31,7 +31,7 @@ pub(super) fn validate(context: &Context) -> ExitCode {
             let (sources, agents) = (loaded.settings.sources.len(), loaded.agents.len());
             output::line(format!("the project is valid: {sources} sources, {agents} agents"));
         } else {
-            output::note(format!("{errors} errors, {} warnings", problems.len() - errors));
+            output::note(format!("errors: {errors}, warnings: {}", problems.len() - errors));
         }
     }
     if errors == 0 { ExitCode::SUCCESS } else { ExitCode::from(1) }

@@ -2,7 +2,8 @@
 
 use std::{
     fs,
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Read, Write},
+    net::TcpStream,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
 };
@@ -278,4 +279,89 @@ fn doctor_looks_at_everything_and_says_what_to_do() {
     assert!(text(&taken.stdout).contains("a postern answers on"), "{taken:?}");
     fs::write(project.dir.join("postern.toml"), "[server\n").unwrap();
     assert!(project.fails(&["doctor"]).starts_with("FAIL  project    postern.toml:1:"));
+}
+
+const HOOK: &str = r#"
+[sources.hook]
+provider = "bearer"
+insecure = true
+[secrets]
+callback = { env = "GITHUB_WEBHOOK_SECRET" }
+"#;
+
+const ECHO: &str = r#"---
+description: Says hello
+executor: command
+command: [/bin/sh, -c, "printf 'hello \\033[31mworld\\033[0m\\n'"]
+triggers:
+  - source: hook
+    where: body.go == true
+    reply: { webhook: "https://ci.example.com/done", secret: callback }
+---
+"#;
+
+const FAIL: &str = "---\nexecutor: command\ncommand: [/bin/sh, -c, 'exit 3']\ntriggers:\n  - source: hook\n    where: body.go == false\n---\n";
+
+/// The answer to a webhook: its event and its first run.
+fn post_hook(up: &Up, body: &str) -> (String, String) {
+    let mut stream = TcpStream::connect(&up.address).unwrap();
+    let head = format!(
+        "POST /in/hook HTTP/1.1\r\nhost: {}\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
+        up.address,
+        body.len()
+    );
+    stream.write_all((head + body).as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let body: Value = serde_json::from_str(answer.split("\r\n\r\n").nth(1).unwrap()).unwrap();
+    (body["event"].as_str().unwrap().to_owned(), body["runs"][0].as_str().unwrap().to_owned())
+}
+
+#[test]
+fn an_event_is_followed_from_request_to_delivery() {
+    let project = Project::new();
+    fs::write(project.dir.join("postern.toml"), HOOK).unwrap();
+    fs::remove_dir_all(project.dir.join("agents")).unwrap();
+    fs::create_dir(project.dir.join("agents")).unwrap();
+    fs::write(project.dir.join("agents/echo.md"), ECHO).unwrap();
+    fs::write(project.dir.join("agents/fail.md"), FAIL).unwrap();
+    let up = project.up();
+
+    let (event, run) = post_hook(&up, r#"{"go": true, "note": "\u202eseen"}"#);
+    let tailed = up.ok(&project, &["runs", "tail", &run]);
+    assert!(tailed.contains("hello world\n") && tailed.contains("result       succeeded"), "{tailed}");
+    let lines = up.ok(&project, &["runs", "tail", &run, "--json"]);
+    assert!(lines.lines().count() > 2);
+    assert!(lines.lines().all(|line| serde_json::from_str::<Value>(line).unwrap()["seq"].is_i64()), "{lines}");
+
+    let shown = up.ok(&project, &["events", "show", &event]);
+    assert!(shown.contains("echo   yes") && shown.contains("fail   no"), "why each agent was started: {shown}");
+    assert!(shown.contains(&run) && shown.contains("\"note\": \"seen\""), "{shown}");
+    let shown = up.ok(&project, &["runs", "show", &run]);
+    assert!(
+        shown.contains("echo (version 1)") && shown.contains("$0.0000") && shown.contains("hello world"),
+        "{shown}"
+    );
+    assert!(!shown.contains('\u{1b}'), "{shown:?}");
+    let page = up.json(&project, &["deliveries", "list", "--run", &run]);
+    let delivery = page["items"][0]["id"].as_str().unwrap();
+    assert!(shown.contains(delivery), "{shown}");
+    let shown = up.ok(&project, &["deliveries", "show", delivery]);
+    assert!(shown.contains("POST          https://ci.example.com/done") && shown.contains("hello"), "{shown}");
+
+    let replayed = up.json(&project, &["events", "replay", &event, "--agent", "echo"]);
+    up.ok(&project, &["runs", "tail", replayed["runs"][0].as_str().unwrap()]);
+    let wrong = output(up.client(&mut project.postern(&["events", "replay", &event, "--agent", "fail"])));
+    assert!(text(&wrong.stderr).contains("no trigger matches this event now"), "{wrong:?}");
+
+    let (_, run) = post_hook(&up, r#"{"go": false}"#);
+    let tail = |id: &str| output(up.client(&mut project.postern(&["runs", "tail", id]))).status.code();
+    assert_eq!(tail(&run), Some(1), "a run that failed is a failure");
+    assert!(up.ok(&project, &["runs", "list", "--state", "failed"]).contains("exit status: 3"));
+    assert_eq!(up.ok(&project, &["runs", "retry", &run]), format!("{run} is queued\n"));
+    assert_eq!(tail(&run), Some(1));
+    let page = up.json(&project, &["runs", "list", "--limit", "1"]);
+    assert_eq!(page["items"].as_array().unwrap().len(), 1);
+    let rest = up.json(&project, &["runs", "list", "--before", page["next"].as_str().unwrap()]);
+    assert_eq!(rest["items"].as_array().unwrap().len(), 2);
 }
