@@ -13,7 +13,7 @@ use crate::{
         table::{block, field, field_text, items, more, table, when, word},
     },
     domain::delivery::Message,
-    outbound::{markdown, segments},
+    outbound::{email::compose, segments, sms},
 };
 
 /// What to do with deliveries.
@@ -136,18 +136,17 @@ fn show_message(message: &Message) {
             field_text("From", &email.from);
             field_text("To", &email.to);
             field_text("Subject", &email.subject);
-            field_text("In-Reply-To", email.in_reply_to.as_deref().unwrap_or("-"));
-            block("message", &markdown::plain(&email.text));
-            if let Some(quote) = &email.quote {
-                let quoted: Vec<String> = quote.text.lines().map(|line| format!("> {line}")).collect();
-                block(&format!("{} wrote:", output::one_line(&quote.author, 200)), &quoted.join("\n"));
+            if let Some(answered) = &email.in_reply_to {
+                field_text("In-Reply-To", answered);
             }
+            block("message", &compose::text_part(email));
         }
-        Message::Sms(sms) => {
-            field_text("From", &sms.from);
-            field_text("To", &sms.to);
-            field_text("segments", &segments::segments(&sms.text).to_string());
-            block("message", &sms.text);
+        Message::Sms(message) => {
+            field_text("From", &message.from);
+            field_text("To", &message.to);
+            let text = sms::body(message);
+            field_text("segments", &segments::segments(&text).to_string());
+            block("message", &text);
         }
         Message::Webhook(webhook) => {
             field_text("POST", &webhook.url);
