@@ -318,10 +318,16 @@ async fn first_key(store: &Store, tenant: &TenantId) -> Result<Option<String>, c
     if store.has_key(tenant).await? {
         return Ok(None);
     }
-    let Ok(bytes) = crypto::random::<32>() else { return Ok(None) };
-    let key = format!("pst_{}", data_encoding::BASE32_DNSSEC.encode(&bytes));
+    let Some(key) = new_key() else { return Ok(None) };
     store.add_key(tenant, "made at first start", &key).await?;
     Ok(Some(key))
+}
+
+/// An API key that nobody can guess; `None` when the system has no randomness to give.
+#[must_use]
+pub fn new_key() -> Option<String> {
+    let bytes = crypto::random::<32>().ok()?;
+    Some(format!("pst_{}", data_encoding::BASE32_DNSSEC.encode(&bytes)))
 }
 
 /// The database's URL without a password.

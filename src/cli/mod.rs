@@ -1,8 +1,24 @@
 //! The command line: one file a command or a noun.
 
+mod agents;
+mod apply;
+mod client;
+mod completions;
+mod deliveries;
+mod doctor;
+mod events;
+mod init;
+mod keys;
 mod migrate;
 mod output;
+mod record;
+mod runs;
+mod schema;
 mod serve;
+mod sessions;
+mod sources;
+mod table;
+mod validate;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -26,6 +42,10 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Make a project directory with a working example.
+    Init(init::Init),
+    /// Say what is wrong with the project.
+    Validate,
     /// Run a project: gateway and workers in one process, following changes of its files.
     Up(serve::Up),
     /// Run the gateway alone.
@@ -34,6 +54,36 @@ enum Command {
     Worker,
     /// Bring the database's schema up to date.
     Migrate,
+    /// Make a running server's sources and agents those of the project.
+    Apply(apply::Apply),
+    /// Say what `apply` would change.
+    Diff(apply::Diff),
+    /// See agents.
+    Agents(agents::Agents),
+    /// See sources and what they refused.
+    Sources(sources::Sources),
+    /// See events and replay them.
+    Events(events::Events),
+    /// See, follow, cancel and retry runs.
+    Runs(runs::Runs),
+    /// See sessions.
+    Sessions(sessions::Sessions),
+    /// See, cancel and retry deliveries.
+    Deliveries(deliveries::Deliveries),
+    /// Make, list and revoke API keys, in the project's database.
+    Keys(keys::Keys),
+    /// Say whether the project can run on this machine, and what is missing.
+    Doctor,
+    /// Print a JSON Schema for editors.
+    Schema {
+        /// Of what.
+        of: schema::Schema,
+    },
+    /// Print what a shell needs to complete the command line.
+    Completions {
+        /// Which shell.
+        shell: clap_complete::Shell,
+    },
 }
 
 /// What every command gets.
@@ -52,16 +102,37 @@ pub fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(fault) => return output::failed(&context, &anyhow::Error::new(fault).context("no threads to run on")),
     };
-    let done = runtime.block_on(async {
-        match arguments.command {
-            Command::Up(up) => serve::up(&context, &up).await,
-            Command::Serve => serve::serve(&context).await,
-            Command::Worker => serve::worker(&context).await,
-            Command::Migrate => migrate::migrate(&context).await,
-        }
-    });
-    match done {
+    match runtime.block_on(run(&context, arguments.command)) {
         Ok(code) => code,
         Err(fault) => output::failed(&context, &fault),
+    }
+}
+
+async fn run(context: &Context, command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Init(arguments) => init::init(context, &arguments),
+        Command::Validate => Ok(validate::validate(context)),
+        Command::Up(arguments) => serve::up(context, &arguments).await,
+        Command::Serve => serve::serve(context).await,
+        Command::Worker => serve::worker(context).await,
+        Command::Migrate => migrate::migrate(context).await,
+        Command::Apply(arguments) => apply::apply(context, &arguments).await,
+        Command::Diff(arguments) => apply::diff(context, &arguments).await,
+        Command::Agents(arguments) => agents::agents(context, &arguments).await,
+        Command::Sources(arguments) => sources::sources(context, &arguments).await,
+        Command::Events(arguments) => events::events(context, &arguments).await,
+        Command::Runs(arguments) => runs::runs(context, &arguments).await,
+        Command::Sessions(arguments) => sessions::sessions(context, &arguments).await,
+        Command::Deliveries(arguments) => deliveries::deliveries(context, &arguments).await,
+        Command::Keys(arguments) => keys::keys(context, &arguments).await,
+        Command::Doctor => Ok(doctor::doctor(context).await),
+        Command::Schema { of } => {
+            schema::schema(of);
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Completions { shell } => {
+            completions::completions(shell);
+            Ok(ExitCode::SUCCESS)
+        }
     }
 }

@@ -31,11 +31,11 @@ pub(super) struct Up {
 pub(super) async fn up(context: &Context, up: &Up) -> anyhow::Result<ExitCode> {
     let Some(mut loaded) = load(context) else { return Ok(ExitCode::from(1)) };
     loaded.settings.channels.capture |= up.dev;
+    let mut ends = Ends::new()?;
     // Before it starts: what changes meanwhile is applied afterwards.
     let mut watch = Watch::begin(&loaded.dir).context("the project directory cannot be watched")?;
     let mut app = start(context, &loaded, Role::All).await?;
     greet(context, &loaded, &mut app);
-    let mut ends = Ends::new()?;
     loop {
         tokio::select! {
             () = ends.wait() => break,
@@ -60,9 +60,10 @@ async fn stay(context: &Context, role: Role) -> anyhow::Result<ExitCode> {
             "gateway and workers apart need Postgres: set database.url = \"postgres://…\", or run `postern up`"
         );
     }
+    let mut ends = Ends::new()?;
     let mut app = start(context, &loaded, role).await?;
     greet(context, &loaded, &mut app);
-    Ends::new()?.wait().await;
+    ends.wait().await;
     shut_down(app).await
 }
 
@@ -112,6 +113,9 @@ fn greet(context: &Context, loaded: &Loaded, app: &mut App) {
     if let Some(key) = key {
         output::line(format!("\nYour API key, shown only now:\n\n  export POSTERN_API_KEY={key}\n"));
     }
+    if app.address.is_some() {
+        output::line("next: `postern events list` shows what comes in, `postern runs tail ID` follows a run");
+    }
 }
 
 /// Applies the project after a change. What is broken is reported; the last good version stays.
@@ -143,7 +147,8 @@ async fn shut_down(app: App) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The signals that end a process: SIGTERM and Ctrl-C.
+/// The signals that end a process: SIGTERM and Ctrl-C. Made before anything listens: until then a
+/// signal would end the process at once.
 struct Ends {
     terminate: tokio::signal::unix::Signal,
     interrupt: tokio::signal::unix::Signal,

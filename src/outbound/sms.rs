@@ -69,7 +69,7 @@ impl Twilio {
     }
 
     async fn deliver(&self, outgoing: &Outgoing, sms: &SmsMessage) -> Attempt {
-        let text = fitted(&markdown::plain(&sms.text));
+        let text = body(sms);
         if text.is_empty() {
             return refused("the text is empty");
         }
@@ -191,6 +191,12 @@ fn is_same(message: &Value, sms: &SmsMessage, text: &str, since: Timestamp) -> b
         && word(message, "to") == sms.to
         // Twilio's times have whole seconds
         && made.is_ok_and(|at| at.saturating_add(999) >= since.0)
+}
+
+/// The text as its recipient reads it: without Markdown, within the bounds of one message.
+#[must_use]
+pub fn body(sms: &SmsMessage) -> String {
+    fitted(&markdown::plain(&sms.text))
 }
 
 /// The text within both bounds, cut behind a sentence or a word. The mark of the cut is one of the

@@ -20,6 +20,8 @@ pub struct KeyRecord {
     pub name: String,
     /// When it was made.
     pub created_at: Timestamp,
+    /// Since when it opens nothing.
+    pub revoked_at: Option<Timestamp>,
 }
 
 impl Store {
@@ -48,7 +50,8 @@ impl Store {
     /// When the database fails.
     pub async fn add_key(&self, tenant: &TenantId, name: &str, key: &str) -> Result<KeyRecord, StoreError> {
         let now = self.clock.now();
-        let record = KeyRecord { id: KeyId::new(now).to_string(), name: clean(name).into_owned(), created_at: now };
+        let (id, name) = (KeyId::new(now).to_string(), clean(name).into_owned());
+        let record = KeyRecord { id, name, created_at: now, revoked_at: None };
         let sql = "INSERT INTO api_keys (id, tenant_id, name, hash, created_at) VALUES ($1, $2, $3, $4, $5)";
         on_engine!(self, |db| {
             let mut tx = db.begin().await?;
@@ -74,6 +77,40 @@ impl Store {
         let (count,): (i64,) =
             on_engine!(self, |db| sqlx::query_as(sql).bind(tenant.as_str()).fetch_one(db.read()).await?);
         Ok(count > 0)
+    }
+
+    /// All keys of a tenant, the newest first, revoked ones as well.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn keys(&self, tenant: &TenantId) -> Result<Vec<KeyRecord>, StoreError> {
+        let sql = "SELECT id, name, created_at, revoked_at FROM api_keys WHERE tenant_id = $1 ORDER BY id DESC";
+        let found: Vec<(String, String, i64, Option<i64>)> =
+            on_engine!(self, |db| sqlx::query_as(sql).bind(tenant.as_str()).fetch_all(db.read()).await?);
+        let record = |(id, name, created, revoked): (String, String, i64, Option<i64>)| KeyRecord {
+            id,
+            name,
+            created_at: Timestamp(created),
+            revoked_at: revoked.map(Timestamp),
+        };
+        Ok(found.into_iter().map(record).collect())
+    }
+
+    /// Makes a key open nothing any more, at once and in every process. `false` when the tenant has no
+    /// such key; one that is revoked already keeps its time.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn revoke_key(&self, tenant: &TenantId, id: &KeyId) -> Result<bool, StoreError> {
+        let now = self.clock.now();
+        let sql = "UPDATE api_keys SET revoked_at = COALESCE(revoked_at, $3) WHERE tenant_id = $1 AND id = $2";
+        let changed = on_engine!(self, |db| {
+            let mut tx = db.begin().await?;
+            let done = sqlx::query(sql).bind(tenant.as_str()).bind(id.as_str()).bind(now.0).execute(&mut *tx).await?;
+            tx.commit().await?;
+            done.rows_affected()
+        });
+        Ok(changed > 0)
     }
 
     /// Whose key this is.

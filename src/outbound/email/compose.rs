@@ -115,7 +115,9 @@ fn trimmed(ids: Vec<&str>) -> Vec<&str> {
     }
 }
 
-fn text_part(email: &EmailMessage) -> String {
+/// The plain-text part: what a recipient reads without HTML.
+#[must_use]
+pub fn text_part(email: &EmailMessage) -> String {
     let mut text = markdown::neutral(email.text.trim());
     text.push('\n');
     if let Some(quote) = &email.quote {

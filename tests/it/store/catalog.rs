@@ -37,6 +37,30 @@ async fn a_tenant_is_made_once_and_its_keys_are_known_by_hash() {
 }
 
 #[tokio::test]
+async fn a_revoked_key_opens_nothing_and_stays_listed() {
+    each_engine(async |db| {
+        let tenant = db.store.ensure_tenant("default").await.unwrap();
+        let other = db.store.ensure_tenant("other").await.unwrap();
+        let first = db.store.add_key(&tenant, "first", "pst_first").await.unwrap();
+        let second = db.store.add_key(&tenant, "second", "pst_second").await.unwrap();
+        let id = first.id.parse().unwrap();
+        assert!(!db.store.revoke_key(&other, &id).await.unwrap(), "only the own tenant's keys");
+        assert!(db.store.revoke_key(&tenant, &id).await.unwrap());
+        assert_eq!(db.store.tenant_of_key("pst_first").await.unwrap(), None);
+        assert_eq!(db.store.tenant_of_key("pst_second").await.unwrap(), Some(tenant.clone()));
+        let listed = db.store.keys(&tenant).await.unwrap();
+        assert_eq!(listed.iter().map(|key| key.id.as_str()).collect::<Vec<_>>(), [second.id.as_str(), &first.id]);
+        assert_eq!(listed[1].revoked_at, Some(START));
+        assert_eq!(listed[0].revoked_at, None);
+        db.clock.advance(5);
+        assert!(db.store.revoke_key(&tenant, &id).await.unwrap());
+        assert_eq!(db.store.keys(&tenant).await.unwrap()[1].revoked_at, Some(START), "the first time stays");
+        assert!(db.store.keys(&other).await.unwrap().is_empty());
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn only_what_changed_gets_a_new_version() {
     each_engine(async |db| {
         let world = World::new(&db.store).await;

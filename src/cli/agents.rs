@@ -1,0 +1,81 @@
+//! `agents`: who works here.
+
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+use serde_json::Value;
+
+use crate::cli::{
+    Context,
+    client::{Client, ServerArguments},
+    output,
+    table::{block, field, items, table, word},
+};
+
+/// What to see of agents.
+#[derive(Debug, Args)]
+pub(super) struct Agents {
+    #[command(flatten)]
+    server: ServerArguments,
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// List the agents.
+    List,
+    /// Show one agent.
+    Show {
+        /// Its name or id.
+        name: String,
+    },
+}
+
+pub(super) async fn agents(context: &Context, arguments: &Agents) -> anyhow::Result<ExitCode> {
+    let client = Client::new(context, &arguments.server)?;
+    match &arguments.action {
+        Action::List => output::report(context, &client.get(&["agents"], &[]).await?, list),
+        Action::Show { name } => output::report(context, &client.get(&["agents", name], &[]).await?, show),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn list(page: &Value) {
+    let row =
+        |agent: &Value| ["name", "version", "executor", "triggers", "description"].map(|column| word(&agent[column]));
+    let rows: Vec<[String; 5]> = items(page).iter().map(row).collect();
+    table(["NAME", "VERSION", "EXECUTOR", "TRIGGERS", "DESCRIPTION"], &rows);
+}
+
+fn show(agent: &Value) {
+    let spec = &agent["spec"];
+    for key in ["name", "id", "version"] {
+        field(key, &agent[key]);
+    }
+    for key in ["description", "executor", "model", "command", "tools", "mounts", "network", "attempts"] {
+        field(key, &spec[key]);
+    }
+    let limits = spec["limits"].as_object().into_iter().flatten().filter(|(_, value)| !value.is_null());
+    let limits: Vec<String> = limits.map(|(name, value)| format!("{name} {}", word(value))).collect();
+    field("limits", &limits.into());
+    if let Some(env) = spec["env"].as_object() {
+        field("env", &env.keys().cloned().collect::<Vec<_>>().into());
+    }
+    for skill in agent["skills"].as_array().into_iter().flatten() {
+        field("skill", &format!("{}: {}", word(&skill["name"]), word(&skill["description"])).into());
+    }
+    for trigger in spec["triggers"].as_array().into_iter().flatten() {
+        field("trigger", &one_trigger(trigger).into());
+    }
+    block("prompt", spec["prompt"].as_str().unwrap_or_default());
+}
+
+/// `source mail, from *@example.com, to support@example.com`.
+fn one_trigger(trigger: &Value) -> String {
+    let parts = trigger.as_object().into_iter().flatten().filter_map(|(name, value)| {
+        let value = word(value);
+        (!matches!(value.as_str(), "-" | "no" | "{}")).then(|| format!("{name} {value}"))
+    });
+    parts.collect::<Vec<_>>().join("; ")
+}

@@ -1,0 +1,157 @@
+//! `deliveries`: messages owed to somebody, as their recipients would see them.
+
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+use serde_json::Value;
+
+use crate::{
+    cli::{
+        Context,
+        client::{Client, PageArguments, ServerArguments},
+        output,
+        table::{block, field, field_text, items, more, table, when, word},
+    },
+    domain::delivery::Message,
+    outbound::{email::compose, segments, sms},
+};
+
+/// What to do with deliveries.
+#[derive(Debug, Args)]
+pub(super) struct Deliveries {
+    #[command(flatten)]
+    server: ServerArguments,
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// List the deliveries, the newest first.
+    List {
+        #[command(flatten)]
+        page: PageArguments,
+        /// Only pending, sending, delivered, failed or canceled ones.
+        #[arg(long)]
+        state: Option<String>,
+        /// Only those of this run.
+        #[arg(long, value_name = "ID")]
+        run: Option<String>,
+    },
+    /// Show one delivery: the message, and every try to send it.
+    Show(Id),
+    /// Send it no more; only while it waits.
+    Cancel(Id),
+    /// Try again what failed or was canceled.
+    Retry(Id),
+}
+
+#[derive(Debug, Args)]
+struct Id {
+    /// Its id, dlv_…
+    id: String,
+}
+
+pub(super) async fn deliveries(context: &Context, arguments: &Deliveries) -> anyhow::Result<ExitCode> {
+    let client = Client::new(context, &arguments.server)?;
+    match &arguments.action {
+        Action::List { page, state, run } => {
+            let mut query = page.query();
+            query.extend(state.clone().map(|state| ("state", state)));
+            query.extend(run.clone().map(|run| ("run", run)));
+            output::report(context, &client.get(&["deliveries"], &query).await?, list);
+        }
+        Action::Show(Id { id }) => output::report(context, &client.get(&["deliveries", id], &[]).await?, show),
+        Action::Cancel(Id { id }) => change(context, &client, &["deliveries", id, "cancel"]).await?,
+        Action::Retry(Id { id }) => change(context, &client, &["deliveries", id, "retry"]).await?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn change(context: &Context, client: &Client, path: &[&str]) -> anyhow::Result<()> {
+    let delivery = client.post(path, &[], &Value::Null).await?;
+    output::report(context, &delivery, |delivery| {
+        output::line(output::one_line(&format!("{} is {}", word(&delivery["id"]), state(delivery)), 200));
+    });
+    Ok(())
+}
+
+/// Prints a page of deliveries.
+pub(super) fn list(page: &Value) {
+    let row = |delivery: &Value| {
+        let recipient = message(delivery).map_or_else(|| "-".to_owned(), |message| message.recipient().to_owned());
+        [
+            word(&delivery["id"]),
+            when(&delivery["created_at"]),
+            word(&delivery["message"]["channel"]),
+            state(delivery),
+            word(&delivery["attempt"]),
+            recipient,
+            word(&delivery["last_detail"]),
+        ]
+    };
+    let rows: Vec<[String; 7]> = items(page).iter().map(row).collect();
+    table(["ID", "CREATED", "CHANNEL", "STATE", "ATTEMPT", "TO", "DETAIL"], &rows);
+    more(page);
+}
+
+fn message(delivery: &Value) -> Option<Message> {
+    serde_json::from_value(delivery["message"].clone()).ok()
+}
+
+fn state(delivery: &Value) -> String {
+    let captured = if delivery["captured"] == true { ", captured" } else { "" };
+    format!("{}{captured}", word(&delivery["state"]))
+}
+
+fn show(delivery: &Value) {
+    field("id", &delivery["id"]);
+    field_text("state", &state(delivery));
+    for key in ["run", "event", "provider_id", "last_detail"] {
+        field(key, &delivery[key]);
+    }
+    field_text("created", &when(&delivery["created_at"]));
+    if !delivery["next_attempt_at"].is_null() && delivery["finished_at"].is_null() {
+        field_text("next attempt", &when(&delivery["next_attempt_at"]));
+    }
+    field_text("finished", &when(&delivery["finished_at"]));
+    match message(delivery) {
+        Some(message) => show_message(&message),
+        None => block("message", &serde_json::to_string_pretty(&delivery["message"]).unwrap_or_default()),
+    }
+    output::line("\nattempts");
+    let row = |attempt: &Value| {
+        let [number, outcome, took, detail] =
+            ["number", "outcome", "took_ms", "detail"].map(|column| word(&attempt[column]));
+        [number, when(&attempt["at"]), format!("{took} ms"), outcome, detail]
+    };
+    let rows: Vec<[String; 5]> = delivery["attempts"].as_array().into_iter().flatten().map(row).collect();
+    table(["NUMBER", "AT", "TOOK", "OUTCOME", "DETAIL"], &rows);
+}
+
+fn show_message(message: &Message) {
+    output::line("");
+    match message {
+        Message::Email(email) => {
+            field_text("From", &email.from);
+            field_text("To", &email.to);
+            field_text("Subject", &email.subject);
+            if let Some(answered) = &email.in_reply_to {
+                field_text("In-Reply-To", answered);
+            }
+            block("message", &compose::text_part(email));
+        }
+        Message::Sms(message) => {
+            field_text("From", &message.from);
+            field_text("To", &message.to);
+            let text = sms::body(message);
+            field_text("segments", &segments::segments(&text).to_string());
+            block("message", &text);
+        }
+        Message::Webhook(webhook) => {
+            field_text("POST", &webhook.url);
+            field_text("type", &webhook.kind);
+            block("data", &serde_json::to_string_pretty(&webhook.data).unwrap_or_default());
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! `runs`: the work of agents, and its record.
+
+use std::{process::ExitCode, time::Duration};
+
+use clap::{Args, Subcommand};
+use serde_json::Value;
+
+use crate::{
+    cli::{
+        Context,
+        client::{Client, PageArguments, ServerArguments},
+        deliveries, output, record,
+        table::{block, dollars, field, field_text, items, more, table, when, word},
+    },
+    domain::run::RunState,
+};
+
+/// How often a followed run is looked at.
+const POLL: Duration = Duration::from_millis(250);
+/// Lines of a record in one request.
+const LINES: &str = "1000";
+
+/// What to do with runs.
+#[derive(Debug, Args)]
+pub(super) struct Runs {
+    #[command(flatten)]
+    server: ServerArguments,
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// List the runs, the newest first.
+    List {
+        #[command(flatten)]
+        page: PageArguments,
+        /// Only queued, running, succeeded, failed or canceled ones.
+        #[arg(long)]
+        state: Option<String>,
+        /// Only those of this event.
+        #[arg(long, value_name = "ID")]
+        event: Option<String>,
+    },
+    /// Show one run: its state, cost, record and deliveries.
+    Show(Id),
+    /// Follow a run until it ends. Exit code 0 when it succeeded.
+    Tail(Id),
+    /// Stop a run.
+    Cancel(Id),
+    /// Run again what failed or was canceled.
+    Retry(Id),
+}
+
+#[derive(Debug, Args)]
+struct Id {
+    /// Its id, run_…
+    id: String,
+}
+
+pub(super) async fn runs(context: &Context, arguments: &Runs) -> anyhow::Result<ExitCode> {
+    let client = Client::new(context, &arguments.server)?;
+    match &arguments.action {
+        Action::List { page, state, event } => {
+            let mut query = page.query();
+            query.extend(state.clone().map(|state| ("state", state)));
+            query.extend(event.clone().map(|event| ("event", event)));
+            output::report(context, &client.get(&["runs"], &query).await?, list);
+        }
+        Action::Show(Id { id }) => show(context, &client, id).await?,
+        Action::Tail(Id { id }) => return tail(context, &client, id).await,
+        Action::Cancel(Id { id }) => changed(context, &client.post(&["runs", id, "cancel"], &[], &Value::Null).await?),
+        Action::Retry(Id { id }) => changed(context, &client.post(&["runs", id, "retry"], &[], &Value::Null).await?),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn list(page: &Value) {
+    let row = |run: &Value| {
+        let text =
+            if run["failure"].is_object() { record::failure(&run["failure"]) } else { word(&run["result_text"]) };
+        [
+            word(&run["id"]),
+            when(&run["created_at"]),
+            word(&run["agent_name"]),
+            word(&run["state"]),
+            word(&run["attempt"]),
+            dollars(&run["usage"]["cost_micros"]),
+            text,
+        ]
+    };
+    let rows: Vec<[String; 7]> = items(page).iter().map(row).collect();
+    table(["ID", "CREATED", "AGENT", "STATE", "ATTEMPT", "COST", "RESULT"], &rows);
+    more(page);
+}
+
+fn changed(context: &Context, run: &Value) {
+    output::report(context, run, |run| {
+        let asked = run["state"] == "running" && !run["cancel_requested_at"].is_null();
+        let state = if asked { "is told to stop".to_owned() } else { format!("is {}", word(&run["state"])) };
+        output::line(output::one_line(&format!("{} {state}", word(&run["id"])), 200));
+    });
+}
+
+async fn show(context: &Context, client: &Client, id: &str) -> anyhow::Result<()> {
+    let run = client.get(&["runs", id], &[]).await?;
+    if context.json {
+        output::json(&run);
+        return Ok(());
+    }
+    head(&run);
+    output::line("\nrecord");
+    let mut rows: Vec<[String; 4]> = Vec::new();
+    let mut after = Some(0);
+    while let Some(seq) = after {
+        let page = lines(client, id, seq).await?;
+        rows.extend(items(&page).iter().map(|message| {
+            [word(&message["attempt"]), when(&message["at"]), word(&message["kind"]), record::text(message)]
+        }));
+        after = page["next"].as_i64();
+    }
+    table(["ATTEMPT", "AT", "KIND", "TEXT"], &rows);
+    output::line("\ndeliveries");
+    let query = [("run", id.to_owned()), ("limit", "200".to_owned())];
+    deliveries::list(&client.get(&["deliveries"], &query).await?);
+    Ok(())
+}
+
+fn head(run: &Value) {
+    field("id", &run["id"]);
+    field_text("agent", &format!("{} (version {})", word(&run["agent_name"]), word(&run["agent_version"])));
+    for key in ["state", "attempt", "event", "session", "replay"] {
+        field(key, &run[key]);
+    }
+    for (name, key) in [("created", "created_at"), ("started", "started_at"), ("finished", "finished_at")] {
+        field_text(name, &when(&run[key]));
+    }
+    if !run["cancel_requested_at"].is_null() {
+        field_text("cancel asked", &when(&run["cancel_requested_at"]));
+    }
+    let usage = &run["usage"];
+    let [turns, input, output, read, written] =
+        ["turns", "input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens"]
+            .map(|key| word(&usage[key]));
+    field_text(
+        "usage",
+        &format!("{turns} turns; tokens: {input} in, {output} out, {read} from cache, {written} to cache"),
+    );
+    field_text("cost", &dollars(&usage["cost_micros"]));
+    if run["failure"].is_object() {
+        field_text("failure", &record::failure(&run["failure"]));
+    }
+    block("result", run["result_text"].as_str().unwrap_or_default());
+    if !run["result_json"].is_null() {
+        block("result, as JSON", &serde_json::to_string_pretty(&run["result_json"]).unwrap_or_default());
+    }
+}
+
+async fn lines(client: &Client, id: &str, after: i64) -> anyhow::Result<Value> {
+    let query = [("after", after.to_string()), ("limit", LINES.to_owned())];
+    client.get(&["runs", id, "messages"], &query).await
+}
+
+/// Prints the record as it grows. The state is read before the lines, so that none is missed at the end.
+async fn tail(context: &Context, client: &Client, id: &str) -> anyhow::Result<ExitCode> {
+    let mut after = 0;
+    loop {
+        let run = client.get(&["runs", id], &[]).await?;
+        let state = run["state"].as_str().and_then(RunState::parse);
+        loop {
+            let page = lines(client, id, after).await?;
+            for message in items(&page) {
+                if context.json {
+                    output::line(message.to_string());
+                } else {
+                    record::print(message);
+                }
+                after = message["seq"].as_i64().unwrap_or(after);
+            }
+            if page["next"].is_null() {
+                break;
+            }
+        }
+        match state {
+            Some(RunState::Succeeded) => return Ok(ExitCode::SUCCESS),
+            Some(state) if state.is_final() => return Ok(ExitCode::from(1)),
+            Some(_) => tokio::time::sleep(POLL).await,
+            None => anyhow::bail!("the run is in a state that this postern does not know: {}", run["state"]),
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! `sources`: the inbound addresses, and what they refused.
+
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+use serde_json::Value;
+
+use crate::cli::{
+    Context,
+    client::{Client, ServerArguments},
+    output,
+    table::{field, items, table, when, word},
+};
+
+/// What to see of sources.
+#[derive(Debug, Args)]
+pub(super) struct Sources {
+    #[command(flatten)]
+    server: ServerArguments,
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// List the sources.
+    List,
+    /// Show one source.
+    Show {
+        /// Its name.
+        name: String,
+    },
+}
+
+pub(super) async fn sources(context: &Context, arguments: &Sources) -> anyhow::Result<ExitCode> {
+    let client = Client::new(context, &arguments.server)?;
+    match &arguments.action {
+        Action::List => output::report(context, &client.get(&["sources"], &[]).await?, list),
+        Action::Show { name } => output::report(context, &client.get(&["sources", name], &[]).await?, show),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn list(page: &Value) {
+    let row = |source: &Value| {
+        let refused: i64 = refusals(source).filter_map(|refusal| refusal["count"].as_i64()).sum();
+        let [name, provider, ready, agents, url] =
+            ["name", "provider", "ready", "agents", "url"].map(|column| word(&source[column]));
+        [name, provider, ready, refused.to_string(), agents, url]
+    };
+    let rows: Vec<[String; 6]> = items(page).iter().map(row).collect();
+    table(["NAME", "PROVIDER", "READY", "REFUSED", "AGENTS", "URL"], &rows);
+}
+
+fn show(source: &Value) {
+    for key in ["name", "id", "provider", "url", "ready", "fault", "insecure", "agents"] {
+        field(key, &source[key]);
+    }
+    for refusal in refusals(source) {
+        let (count, code) = (word(&refusal["count"]), word(&refusal["code"]));
+        field("refused", &format!("{count} times {code}, last {}", when(&refusal["last_at"])).into());
+    }
+}
+
+fn refusals(source: &Value) -> impl Iterator<Item = &Value> {
+    source["refused"].as_array().into_iter().flatten()
+}
