@@ -1,7 +1,10 @@
 //! The command line: one file a command or a noun.
 
+mod answers;
+mod demo;
 mod migrate;
 mod output;
+mod send;
 mod serve;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -34,6 +37,10 @@ enum Command {
     Worker,
     /// Bring the database's schema up to date.
     Migrate,
+    /// Send a correctly signed test event to a running server.
+    Send(send::Send),
+    /// Show it all in a few seconds: mail, a text message and a webhook, answered by agents.
+    Demo(demo::Demo),
 }
 
 /// What every command gets.
@@ -58,6 +65,8 @@ pub fn main() -> ExitCode {
             Command::Serve => serve::serve(&context).await,
             Command::Worker => serve::worker(&context).await,
             Command::Migrate => migrate::migrate(&context).await,
+            Command::Send(send) => send::send(&context, send).await,
+            Command::Demo(demo) => demo::demo(&context, &demo).await,
         }
     });
     match done {
