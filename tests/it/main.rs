@@ -4,6 +4,7 @@
 
 mod architecture;
 mod config;
+mod demo;
 mod executor_claude;
 mod executor_command;
 mod executor_killed;

@@ -86,9 +86,11 @@ async fn tell(
     story.tally(took).await?;
     if can_ask_claude(environment) {
         story.deadline = Instant::now() + Duration::from_secs(300);
-        story.exchange("5", &drafts::question()).await?;
+        if let Err(fault) = story.exchange("5", &drafts::question()).await {
+            paint.failed("claude", &format!("{fault:#}"));
+        }
     } else {
-        output::line("To see Claude answer mail too: install `claude`, set ANTHROPIC_API_KEY, run it again.");
+        output::line("      Claude answers mail too when `claude` is installed and ANTHROPIC_API_KEY is set");
     }
     Ok(story.receiver)
 }

@@ -130,35 +130,36 @@ impl Story<'_> {
         Ok(self.app.store.events(&self.app.tenant, None, &page).await?.items.into_iter().next())
     }
 
-    /// Shows a run's record as it grows, until the run ends.
+    /// Shows a run's record as it grows, until the run ends. Text that turns out to be the answer is left
+    /// to the answer.
     async fn follow(&self, run: &Run) -> anyhow::Result<Run> {
         let (store, tenant) = (&self.app.store, &self.app.tenant);
-        let mut seen = 0;
+        let (mut seen, mut held) = (0, Vec::new());
         loop {
             let now = store.run(tenant, &run.id).await?.context("the run is gone")?;
             for line in store.messages(tenant, &run.id, seen, 1_000).await? {
                 seen = line.seq;
-                self.record(&line);
+                self.record(&line, &mut held);
             }
             if now.state.is_final() {
                 anyhow::ensure!(now.state != RunState::Canceled, "{} was canceled", now.id);
+                held.retain(|line| !is_answer(&now, line));
+                held.iter().for_each(|line| self.paint.record(line));
                 return Ok(now);
             }
             self.pause(&format!("the end of {} (agent {}, {})", now.id, now.agent_name, now.state.as_str())).await?;
         }
     }
 
-    /// Progress is shown; what becomes the answer is shown as the answer.
-    fn record(&self, line: &RunMessage) {
+    fn record(&self, line: &RunMessage, held: &mut Vec<String>) {
+        let text = line.body["text"].as_str().unwrap_or_default();
+        let lines = text.lines().filter(|line| !line.trim().is_empty()).map(answers::plain);
         match line.kind {
-            MessageKind::Stderr | MessageKind::Status | MessageKind::Text => {
-                let text = line.body["text"].as_str().unwrap_or_default();
-                text.lines()
-                    .filter(|line| !line.trim().is_empty())
-                    .for_each(|line| self.paint.record(&answers::plain(line)));
-            }
+            MessageKind::Stderr | MessageKind::Status => lines.for_each(|line| self.paint.record(&line)),
+            MessageKind::Text => held.extend(lines),
             MessageKind::ToolCall => {
-                self.paint.record(&format!("calls {}", line.body["name"].as_str().unwrap_or("a tool")))
+                held.drain(..).for_each(|line| self.paint.record(&line));
+                self.paint.record(&format!("calls {}", line.body["name"].as_str().unwrap_or("a tool")));
             }
             MessageKind::Prompt | MessageKind::Thinking | MessageKind::ToolResult | MessageKind::Result => {}
         }
@@ -197,9 +198,7 @@ impl Story<'_> {
             how.push_str("; signature verified");
         }
         self.paint.done("answer", &how);
-        self.paint.answer("");
         answers::lines(&delivery.message).iter().for_each(|line| self.paint.answer(line));
-        self.paint.answer("");
         Ok(())
     }
 
@@ -208,4 +207,9 @@ impl Story<'_> {
         tokio::time::sleep(GLANCE).await;
         Ok(())
     }
+}
+
+fn is_answer(run: &Run, line: &str) -> bool {
+    let in_text = run.result_text.as_deref().is_some_and(|text| text.contains(line.trim()));
+    in_text || (run.result_json.is_some() && serde_json::from_str(line).ok() == run.result_json)
 }
