@@ -56,7 +56,7 @@ impl Up {
         let dir = tempfile::tempdir().unwrap();
         copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/demo"), dir.path());
         let mut command = with_secrets(postern(&["--json", "-C", dir.path().to_str().unwrap(), "up", "--dev"]));
-        command.env("POSTERN_SERVER__LISTEN", "127.0.0.1:0").stdout(Stdio::piped());
+        command.env("POSTERN_SERVER__LISTEN", "127.0.0.1:0").stdout(Stdio::piped()).stderr(Stdio::null());
         let mut child = command.spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let mut greeting = String::new();

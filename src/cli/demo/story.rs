@@ -100,10 +100,10 @@ impl Story<'_> {
         let sum =
             format!("{events} events, {} runs, {answers} answers in {:.1} s", self.runs().await?, took.as_secs_f64());
         output::line(format!("\n{}\n", self.paint.strong(&sum)));
+        output::line("Next  postern demo --keep   leaves it running, with commands to try");
         output::line(
-            "Next: `postern demo --keep` leaves it running to play with; `postern up` in a copy of examples/demo",
+            "      examples/demo         is the project that just ran; `postern up --dev` runs your copy of it",
         );
-        output::line("is the same by hand.");
         Ok(())
     }
 
