@@ -38,7 +38,7 @@ enum Command {
     /// Bring the database's schema up to date.
     Migrate,
     /// Send a correctly signed test event to a running server.
-    Send(send::Send),
+    Send(Box<send::Send>),
     /// Show it all in a few seconds: mail, a text message and a webhook, answered by agents.
     Demo(demo::Demo),
 }
@@ -65,7 +65,7 @@ pub fn main() -> ExitCode {
             Command::Serve => serve::serve(&context).await,
             Command::Worker => serve::worker(&context).await,
             Command::Migrate => migrate::migrate(&context).await,
-            Command::Send(send) => send::send(&context, send).await,
+            Command::Send(send) => send::send(&context, &send).await,
             Command::Demo(demo) => demo::demo(&context, &demo).await,
         }
     });

@@ -50,7 +50,7 @@ enum What {
 }
 
 /// Sends one event. Exit code 1 unless it is answered 2xx (and, with `--wait`, every run succeeds).
-pub(super) async fn send(context: &Context, send: Send) -> anyhow::Result<ExitCode> {
+pub(super) async fn send(context: &Context, send: &Send) -> anyhow::Result<ExitCode> {
     let draft = match &send.what {
         What::Email(email) => Draft::Mail(email.draft()?),
         What::Sms(sms) => Draft::Sms(sms.draft()?),
@@ -120,10 +120,8 @@ fn signed(
 }
 
 fn body(answer: &Answer) -> Value {
-    match answer.json() {
-        Value::Null => Value::String(String::from_utf8_lossy(&answer.body).into_owned()),
-        body => body,
-    }
+    let text = || String::from_utf8_lossy(&answer.body).into_owned();
+    serde_json::from_slice(&answer.body).unwrap_or_else(|_| Value::String(text()))
 }
 
 fn print_answer(target: &Target<'_>, answer: &Answer) {
