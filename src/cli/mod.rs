@@ -1,10 +1,12 @@
 //! The command line: one file a command or a noun.
 
 mod agents;
+mod answers;
 mod apply;
 mod client;
 mod completions;
 mod deliveries;
+mod demo;
 mod doctor;
 mod events;
 mod init;
@@ -14,6 +16,7 @@ mod output;
 mod record;
 mod runs;
 mod schema;
+mod send;
 mod serve;
 mod sessions;
 mod sources;
@@ -54,6 +57,10 @@ enum Command {
     Worker,
     /// Bring the database's schema up to date.
     Migrate,
+    /// Send a correctly signed test event to a running server.
+    Send(Box<send::Send>),
+    /// Show it all in a few seconds: mail, a text message and a webhook, answered by agents.
+    Demo(demo::Demo),
     /// Make a running server's sources and agents those of the project.
     Apply(apply::Apply),
     /// Say what `apply` would change.
@@ -116,6 +123,8 @@ async fn run(context: &Context, command: Command) -> anyhow::Result<ExitCode> {
         Command::Serve => serve::serve(context).await,
         Command::Worker => serve::worker(context).await,
         Command::Migrate => migrate::migrate(context).await,
+        Command::Send(send) => send::send(context, &send).await,
+        Command::Demo(demo) => demo::demo(context, &demo).await,
         Command::Apply(arguments) => apply::apply(context, &arguments).await,
         Command::Diff(arguments) => apply::diff(context, &arguments).await,
         Command::Agents(arguments) => agents::agents(context, &arguments).await,

@@ -35,6 +35,9 @@ pub enum EgressError {
     /// A header's value has bytes that no header may have.
     #[error("the value for header `{0}` has characters that no header may have")]
     Header(&'static str),
+    /// As [`EgressError::Header`], for a header that is named elsewhere.
+    #[error("header `{0}` has characters that no header may have")]
+    HeaderLine(String),
     /// Not to be reached.
     #[error(transparent)]
     Forbidden(#[from] Forbidden),
@@ -60,7 +63,7 @@ impl EgressError {
     /// Whether another try of the same request can never go better.
     #[must_use]
     pub const fn is_final(&self) -> bool {
-        matches!(self, Self::Url(_) | Self::Header(_) | Self::Forbidden(_))
+        matches!(self, Self::Url(_) | Self::Header(_) | Self::HeaderLine(_) | Self::Forbidden(_))
     }
 }
 
@@ -114,6 +117,21 @@ impl Request {
         let mut value = HeaderValue::from_str(value).map_err(|_| EgressError::Header(name))?;
         value.set_sensitive(true);
         self.headers.append(HeaderName::from_static(name), value);
+        Ok(self)
+    }
+
+    /// Adds header lines that were made elsewhere; their values are kept out of `Debug`.
+    ///
+    /// # Errors
+    /// When a name or value has characters that no header may have.
+    pub fn lines(mut self, lines: &[(String, Vec<u8>)]) -> Result<Self, EgressError> {
+        for (name, value) in lines {
+            let fault = || EgressError::HeaderLine(name.clone());
+            let known = HeaderName::from_bytes(name.as_bytes()).map_err(|_| fault())?;
+            let mut value = HeaderValue::from_bytes(value).map_err(|_| fault())?;
+            value.set_sensitive(true);
+            self.headers.append(known, value);
+        }
         Ok(self)
     }
 }

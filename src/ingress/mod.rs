@@ -8,6 +8,7 @@ pub mod multipart;
 pub mod providers;
 pub mod reading;
 pub mod signature;
+pub mod signing;
 
 use crate::{
     crypto::Secret,

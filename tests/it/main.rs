@@ -8,6 +8,7 @@ mod architecture;
 mod cli;
 mod config;
 mod crash;
+mod demo;
 mod docs;
 mod e2e;
 mod executor_claude;

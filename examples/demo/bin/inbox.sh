@@ -50,4 +50,4 @@ for file in "$files"/*; do
 done
 [ "$count" -gt 0 ] || printf '\nNothing was attached.\n'
 printf '\nYour inbox agent\n'
-echo "done: $count attachments" >&2
+echo "done, files read: $count" >&2

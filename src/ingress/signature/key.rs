@@ -65,13 +65,8 @@ impl Key {
                 .ok_or_else(|| format!("secret `{label}` is no Ed25519 public key: `whpk_` and 32 bytes in base64"))?;
             return Ok(Self { label, ready: Ready::Ed25519(Box::new(key)) });
         }
-        let bytes = match form {
-            KeyForm::Utf8 => Some(secret.secret.clone()),
-            KeyForm::Base64 => base64(text),
-            KeyForm::Hex => HEXLOWER_PERMISSIVE.decode(text).ok().map(Secret::new),
-            KeyForm::StandardWebhooks => base64(text.strip_prefix(b"whsec_").unwrap_or(text)),
-        };
-        let bytes = bytes.ok_or_else(|| format!("secret `{label}` is not written as its scheme asks ({form:?})"))?;
+        let bytes = bytes(&secret.secret, form)
+            .ok_or_else(|| format!("secret `{label}` is not written as its scheme asks ({form:?})"))?;
         if bytes.is_empty() || (bytes.expose().len() < SHORTEST_SECRET && shortest == Shortest::EightBytes) {
             return Err(format!(
                 "secret `{label}` is shorter than {SHORTEST_SECRET} bytes; make a longer one, or set `options.allow_short_secret = \"true\"`"
@@ -177,6 +172,18 @@ impl MacState {
             Self::Sha512(mac) => out.copy_from_slice(&mac.finalize().into_bytes()),
         }
         (out, size)
+    }
+}
+
+/// The key's bytes; `None` when the secret's text is not written in that form.
+#[must_use]
+pub fn bytes(secret: &Secret, form: KeyForm) -> Option<Secret> {
+    let text = secret.expose();
+    match form {
+        KeyForm::Utf8 => Some(secret.clone()),
+        KeyForm::Base64 => base64(text),
+        KeyForm::Hex => HEXLOWER_PERMISSIVE.decode(text).ok().map(Secret::new),
+        KeyForm::StandardWebhooks => base64(text.strip_prefix(b"whsec_").unwrap_or(text)),
     }
 }
 
