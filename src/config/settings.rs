@@ -49,6 +49,9 @@ pub struct ServerSettings {
     pub public_url: Option<String>,
     /// Bytes of a request body.
     pub max_body_bytes: usize,
+    /// Bytes of the bodies of all open requests, which are read before anybody is believed; beyond them
+    /// requests are answered 503.
+    pub max_body_memory_bytes: usize,
     /// Bytes of a request's head.
     pub max_header_bytes: usize,
     /// Header lines of a request.

@@ -73,6 +73,7 @@ impl Checker<'_> {
         let server = &settings.server;
         for (keys, value, least) in [
             (["server", "max_body_bytes"], server.max_body_bytes as u64, 1024),
+            (["server", "max_body_memory_bytes"], server.max_body_memory_bytes as u64, server.max_body_bytes as u64),
             (["server", "max_header_bytes"], server.max_header_bytes as u64, 8192),
             (["server", "max_headers"], server.max_headers as u64, 16),
             (["server", "max_connections"], server.max_connections as u64, 1),
@@ -201,6 +202,10 @@ mod tests {
     fn wrong_settings_say_what_would_be_right() {
         for (text, expected) in [
             ("[server]\nmax_headers = 1", "postern.toml:2:1: `server.max_headers` is 1; write 16 or more"),
+            (
+                "[server]\nmax_body_memory_bytes = 1000000",
+                "`server.max_body_memory_bytes` is 1000000; write 26214400 or more",
+            ),
             ("[worker]\nlease = \"1ms\"", "postern.toml:2:1: `worker.lease` is 1ms; write a span between 1s and 30d"),
             ("[database]\nurl = \"mysql:x\"", "postern.toml:2:1: `database.url` is neither SQLite nor Postgres"),
             ("[database]\nurl = \"postgres://u:hunter2@h/d\"", "postern.toml:2:1: `database.url` has a password in it"),

@@ -8,6 +8,7 @@ use crate::{
     clock::Clock,
     crypto::SecretSource,
     domain::id::TenantId,
+    http::memory::BodyMemory,
     live::Live,
     pipeline::{intake::Intake, routes::Routes, sweep::Refusals},
     queue::Wakes,
@@ -34,6 +35,8 @@ pub struct GatewayOptions {
     pub public_url: String,
     /// Bytes of a request body.
     pub max_body_bytes: usize,
+    /// Bytes of the bodies of all open requests.
+    pub max_body_memory_bytes: usize,
 }
 
 /// What every request handler shares.
@@ -49,6 +52,8 @@ pub struct Shared {
     pub(super) live: Live,
     pub(super) wakes: Arc<Wakes>,
     pub(super) max_body_bytes: usize,
+    /// Where bodies of requests from outside are kept.
+    pub(super) bodies: BodyMemory,
     /// How many large bodies may be parsed at once, beside the threads that serve requests.
     pub(super) parsers: Arc<Semaphore>,
     secrets: Arc<dyn SecretSource>,
@@ -76,6 +81,7 @@ impl Gateway {
             live: options.live,
             wakes: options.wakes,
             max_body_bytes: options.max_body_bytes,
+            bodies: BodyMemory::new(options.max_body_memory_bytes),
             parsers: Arc::new(Semaphore::new(2 * cores)),
             secrets: options.secrets,
             public_url: options.public_url,

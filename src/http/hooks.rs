@@ -9,11 +9,10 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
 
 use crate::{
     domain::time::Timestamp,
-    http::{error::ApiError, extract::Path, gateway::Gateway},
+    http::{error::ApiError, extract::Path, gateway::Gateway, memory::Unread},
     ingress::{Answer, Inbound, Outcome, ParseFault, Parsed, Rejection, gate::Gate},
     pipeline::{
         intake::{self, IntakeError, Origin},
@@ -65,9 +64,10 @@ pub(super) async fn receive(
     if let Err(rejection) = gate.early(&lines) {
         return refuse(Outcome::Unauthorized(rejection.code), rejection.code);
     }
-    let body = match read_body(body, &headers, gateway.max_body_bytes).await {
+    let body = match gateway.bodies.read(body, &headers, gateway.max_body_bytes).await {
         Ok(body) => body,
         Err(Unread::TooLarge) => return refuse(Outcome::TooLarge, "too_large"),
+        Err(Unread::NoMemory) => return refuse(Outcome::Unavailable, "no_memory"),
         Err(Unread::Broken) => {
             gateway.refusals.count(&name, "unreadable_body", began);
             return ApiError::bad("the body did not arrive whole").into_response();
@@ -171,23 +171,6 @@ fn outcome(accepted: Accepted, fault: Option<ParseFault>) -> Outcome {
             Outcome::Ignored { event, why: reason.unwrap_or_default() }
         }
         (EventStatus::Accepted, _) => Outcome::Accepted { event, runs },
-    }
-}
-
-enum Unread {
-    TooLarge,
-    Broken,
-}
-
-async fn read_body(body: Body, headers: &HeaderMap, most: usize) -> Result<Bytes, Unread> {
-    let declared = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
-    if declared.is_some_and(|bytes| bytes > most) {
-        return Err(Unread::TooLarge);
-    }
-    match Limited::new(body, most).collect().await {
-        Ok(whole) => Ok(whole.to_bytes()),
-        Err(fault) if fault.is::<LengthLimitError>() => Err(Unread::TooLarge),
-        Err(_) => Err(Unread::Broken),
     }
 }
 
