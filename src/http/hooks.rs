@@ -64,7 +64,8 @@ pub(super) async fn receive(
     if let Err(rejection) = gate.early(&lines) {
         return refuse(Outcome::Unauthorized(rejection.code), rejection.code);
     }
-    let body = match gateway.bodies.read(body, &headers, gateway.max_body_bytes).await {
+    let most = gate.body_limit(&lines, gateway.max_body_bytes);
+    let body = match gateway.bodies.read(body, &headers, most).await {
         Ok(body) => body,
         Err(Unread::TooLarge) => return refuse(Outcome::TooLarge, "too_large"),
         Err(Unread::NoMemory) => return refuse(Outcome::Unavailable, "no_memory"),

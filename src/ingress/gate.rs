@@ -33,6 +33,9 @@ const WIDEST_TOLERANCE: Span = Span(7 * 86_400_000);
 /// The longest key that is kept as it is, in bytes; of a longer one the hash is.
 const LONGEST_KEY: usize = 255;
 
+/// Bytes of JSON that are parsed to find a signature in it.
+const MOST_UNPROVEN_JSON: usize = 1 << 20;
+
 /// The longest name of an event, in characters.
 const LONGEST_KIND: usize = 128;
 
@@ -107,6 +110,15 @@ impl Gate {
             return Ok(());
         }
         Err(Rejection { code: "missing_signature", detail: "no header carries a signature".to_owned() })
+    }
+
+    /// Bytes of a body with these headers that are read at most, of the `most` that the server reads: what
+    /// is parsed before anybody is believed is small.
+    #[must_use]
+    pub fn body_limit(&self, headers: &[(String, Vec<u8>)], most: usize) -> usize {
+        let head = Inbound { method: "", url: "", headers, body: &[] };
+        let media_type = Reading::new(head, None).media_type();
+        if self.engine.parses_unproven_json(media_type) { most.min(MOST_UNPROVEN_JSON) } else { most }
     }
 
     /// Verifies a request over its raw bytes.
@@ -198,5 +210,24 @@ impl fmt::Debug for Gate {
 impl fmt::Debug for Verified<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Verified").field("proven", &self.proven).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Gate;
+    use crate::{crypto::Secret, domain::source::SourceSpec, ingress::LabelledSecret};
+
+    #[test]
+    fn json_that_holds_its_own_signature_is_small() {
+        let limit = |provider: &str, media_type: &str| {
+            let spec = SourceSpec { provider: provider.to_owned(), ..SourceSpec::default() };
+            let secret = LabelledSecret { label: "a".to_owned(), secret: Secret::new("0123456789abcdef") };
+            let headers = [("Content-Type".to_owned(), media_type.as_bytes().to_vec())];
+            Gate::new(&spec, "https://a.example/in/a", vec![secret]).unwrap().body_limit(&headers, 25 << 20)
+        };
+        assert_eq!(limit("mailgun", "Application/JSON; charset=utf-8"), 1 << 20);
+        assert_eq!(limit("mailgun", "multipart/form-data; boundary=x"), 25 << 20);
+        assert_eq!(limit("github", "application/json"), 25 << 20);
     }
 }

@@ -122,6 +122,13 @@ impl Engine {
             })
     }
 
+    /// Whether JSON of this media type is parsed before anybody is believed: what is signed, or the
+    /// signature, stands in it.
+    #[must_use]
+    pub fn parses_unproven_json(&self, media_type: &str) -> bool {
+        self.variants.iter().any(|variant| variant.accepts(media_type) && variant.reads_json())
+    }
+
     /// The headers that carry signatures.
     pub fn signature_headers(&self) -> impl Iterator<Item = &str> {
         self.variants
@@ -205,10 +212,24 @@ impl Variant {
         })
     }
 
+    fn accepts(&self, media_type: &str) -> bool {
+        self.media_types.is_empty() || self.media_types.iter().any(|t| media_type.eq_ignore_ascii_case(t))
+    }
+
+    fn reads_json(&self) -> bool {
+        let named = match &self.algorithm {
+            Choice::Named { source, .. } => Some(source),
+            Choice::Fixed(_) => None,
+        };
+        let conditions = self.when.iter().map(|(source, _)| source);
+        self.signed.reads_json()
+            || self.signature.iter().chain(conditions).chain(named).any(|source| matches!(source, Source::Json(_)))
+    }
+
     fn fits(&self, reading: &Reading<'_>) -> bool {
         let media_type = reading.media_type();
         let context = context(reading, &[]);
-        (self.media_types.is_empty() || self.media_types.iter().any(|t| media_type.eq_ignore_ascii_case(t)))
+        self.accepts(media_type)
             && self.when.iter().all(|(source, wanted)| match (source.read(&context), wanted) {
                 (Some(value), Some(wanted)) => *value == *wanted.as_bytes(),
                 (Some(_), None) => true,

@@ -151,6 +151,15 @@ impl Template {
         })
     }
 
+    /// Whether any of it is read from the body's JSON.
+    #[must_use]
+    pub fn reads_json(&self) -> bool {
+        self.0.iter().any(|piece| match piece {
+            Piece::Value(source) | Piece::Optional(source) => matches!(source, Source::Json(_)),
+            Piece::Literal(_) | Piece::FormSorted => false,
+        })
+    }
+
     /// Hands the text to `sink` piece by piece, nothing copied.
     ///
     /// # Errors
