@@ -104,11 +104,7 @@ async fn read(
         let inbound = Inbound { method: method.as_str(), url, headers, body };
         let verified = gate.verify(&inbound, at)?;
         let handshake = gate.handshake(&verified);
-        let key = || {
-            let replay = verified.replay_id().map(ToOwned::to_owned);
-            replay.unwrap_or_else(|| format!("sha256:{}", crate::crypto::sha256_hex(body)))
-        };
-        let parsed = gate.parse(&verified, at).map_err(|fault| (key(), fault));
+        let parsed = gate.parse(&verified, at).map_err(|fault| (verified.dedupe_key(), fault));
         Ok(Read { parsed, handshake })
     };
     if !large {

@@ -184,6 +184,13 @@ impl<'a> Verified<'a> {
         self.proven.replay_id.as_deref()
     }
 
+    /// What tells this delivery from others when nothing else of it can be read: the provider's id or a
+    /// hash; at most 255 bytes.
+    #[must_use]
+    pub fn dedupe_key(&self) -> String {
+        bounded(providers::webhook::dedupe_key(self))
+    }
+
     /// The provider's own name of the event.
     #[must_use]
     pub fn event(&self) -> Option<&str> {
@@ -216,7 +223,25 @@ impl fmt::Debug for Verified<'_> {
 #[cfg(test)]
 mod tests {
     use super::Gate;
-    use crate::{crypto::Secret, domain::source::SourceSpec, ingress::LabelledSecret};
+    use crate::{
+        crypto::Secret,
+        domain::{source::SourceSpec, time::Timestamp},
+        ingress::{Inbound, LabelledSecret},
+    };
+
+    #[test]
+    fn a_long_id_of_what_cannot_be_read_becomes_a_hash() {
+        let spec = SourceSpec { provider: "github".to_owned(), insecure: true, ..SourceSpec::default() };
+        let gate = Gate::new(&spec, "https://a.example/in/a", Vec::new()).unwrap();
+        let key = |id: String| {
+            let headers = [("x-github-delivery".to_owned(), id.into_bytes())];
+            let request = Inbound { method: "POST", url: "/", headers: &headers, body: b"{" };
+            gate.verify(&request, Timestamp(0)).unwrap().dedupe_key()
+        };
+        assert_eq!(key("d-1".to_owned()), "d-1");
+        let long = key("x".repeat(4096));
+        assert!(long.starts_with("sha256:") && long.len() == 71, "{long}");
+    }
 
     #[test]
     fn json_that_holds_its_own_signature_is_small() {
