@@ -54,8 +54,8 @@ pub struct Shared {
     pub(super) max_body_bytes: usize,
     /// Where bodies of requests from outside are kept.
     pub(super) bodies: BodyMemory,
-    /// How many large bodies may be parsed at once, beside the threads that serve requests.
-    pub(super) parsers: Arc<Semaphore>,
+    /// How many large bodies may be read at once, beside the threads that serve requests.
+    readers: Arc<Semaphore>,
     secrets: Arc<dyn SecretSource>,
     public_url: String,
     routes: RwLock<Arc<Routes>>,
@@ -82,7 +82,7 @@ impl Gateway {
             wakes: options.wakes,
             max_body_bytes: options.max_body_bytes,
             bodies: BodyMemory::new(options.max_body_memory_bytes),
-            parsers: Arc::new(Semaphore::new(2 * cores)),
+            readers: Arc::new(Semaphore::new(2 * cores)),
             secrets: options.secrets,
             public_url: options.public_url,
             routes: RwLock::default(),
@@ -108,6 +108,14 @@ impl Gateway {
     #[must_use]
     pub fn routes(&self) -> Arc<Routes> {
         Arc::clone(&self.0.routes.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Does work with a large event on a thread beside those that serve requests. `None`: it panicked.
+    pub(super) async fn beside<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+        let _place = Arc::clone(&self.readers).acquire_owned().await.ok()?;
+        #[expect(clippy::disallowed_methods, reason = "bounded by the semaphore of readers")]
+        let done = tokio::task::spawn_blocking(work).await;
+        done.ok()
     }
 
     pub(super) fn clock(&self) -> &Clock {

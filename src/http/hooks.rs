@@ -8,17 +8,17 @@ use axum::{
     http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header},
     response::{IntoResponse, Response},
 };
-use bytes::Bytes;
 
 use crate::{
-    domain::time::Timestamp,
+    clock::Clock,
+    domain::{id::TenantId, time::Timestamp},
     http::{error::ApiError, extract::Path, gateway::Gateway, memory::Unread},
-    ingress::{Answer, Inbound, Outcome, ParseFault, Parsed, Rejection, gate::Gate},
+    ingress::{Answer, Inbound, Outcome, ParseFault, Rejection, gate::Gate},
     pipeline::{
         intake::{self, IntakeError, Origin},
-        routes::SourceRoute,
+        routes::{Routes, SourceRoute},
     },
-    store::{Accepted, EventStatus, RawRequest},
+    store::{Acceptance, Accepted, EventStatus, RawRequest},
 };
 
 /// Bodies up to this size are parsed where they are; larger ones on a thread of their own.
@@ -28,8 +28,20 @@ const NOT_KEPT: [&str; 4] = ["authorization", "proxy-authorization", "cookie", "
 
 /// What a request turned out to be.
 struct Read {
-    parsed: Result<Parsed, (String, ParseFault)>,
+    acceptance: Acceptance,
+    fault: Option<ParseFault>,
     handshake: Option<Answer>,
+}
+
+/// A request in full, with what it is read by.
+struct Request {
+    route: SourceRoute,
+    gate: Arc<Gate>,
+    routes: Arc<Routes>,
+    /// With the query, as it is signed.
+    url: String,
+    lines: Vec<(String, Vec<u8>)>,
+    raw: RawRequest,
 }
 
 /// Any method: some providers call with GET.
@@ -74,62 +86,58 @@ pub(super) async fn receive(
             return ApiError::bad("the body did not arrive whole").into_response();
         }
     };
-    let url = gate.url(uri.query());
-    let request = RawRequest {
+    let raw = RawRequest {
         method: method.to_string(),
         url: uri.path_and_query().map_or_else(|| uri.path().to_owned(), ToString::to_string),
         headers: kept(&lines),
-        body: body.clone(),
+        body,
     };
-    let read = match read(&gateway, Arc::clone(&gate), (method, url, lines, body), began).await {
+    let url = gate.url(uri.query());
+    let request = Request { route: route.clone(), gate: Arc::clone(&gate), routes, url, lines, raw };
+    let read = match read(&gateway, request, began).await {
         Ok(read) => read,
         Err(rejection) => {
             tracing::debug!(source = name, code = rejection.code, detail = rejection.detail, "not believed");
             return refuse(Outcome::Unauthorized(rejection.code), rejection.code);
         }
     };
-    accept(&gateway, &route, &gate, request, read, &routes).await
+    accept(&gateway, &route, &gate, read).await
 }
 
-/// Verifies and parses. A large body is parsed on a thread beside those that serve requests.
-async fn read(
-    gateway: &Gateway,
-    gate: Arc<Gate>,
-    request: (Method, String, Vec<(String, Vec<u8>)>, Bytes),
-    at: Timestamp,
-) -> Result<Read, Rejection> {
-    let large = request.3.len() > PARSE_INLINE;
-    let work = move || {
-        let (method, url, headers, body) = &request;
-        let inbound = Inbound { method: method.as_str(), url, headers, body };
-        let verified = gate.verify(&inbound, at)?;
-        let handshake = gate.handshake(&verified);
-        let parsed = gate.parse(&verified, at).map_err(|fault| (verified.dedupe_key(), fault));
-        Ok(Read { parsed, handshake })
-    };
-    if !large {
-        return work();
+/// Verifies, parses and matches. A large body is read on a thread beside those that serve requests.
+async fn read(gateway: &Gateway, request: Request, at: Timestamp) -> Result<Read, Rejection> {
+    if request.raw.body.len() <= PARSE_INLINE {
+        return request.read(&gateway.tenant, gateway.clock(), at);
     }
-    let busy = || Rejection { code: "parser_failed", detail: "a body could not be parsed".to_owned() };
-    let _place = Arc::clone(&gateway.parsers).acquire_owned().await.map_err(|_| busy())?;
-    #[expect(clippy::disallowed_methods, reason = "bounded by the semaphore of parsers")]
-    let done = tokio::task::spawn_blocking(work).await;
-    done.unwrap_or_else(|_| Err(busy()))
+    let shared = gateway.clone();
+    let read = gateway.beside(move || request.read(&shared.tenant, shared.clock(), at)).await;
+    read.unwrap_or_else(|| Err(Rejection { code: "parser_failed", detail: "a body could not be parsed".to_owned() }))
 }
 
-async fn accept(
-    gateway: &Gateway,
-    route: &SourceRoute,
-    gate: &Gate,
-    request: RawRequest,
-    read: Read,
-    routes: &crate::pipeline::routes::Routes,
-) -> Response {
-    let origin = Origin { tenant: &gateway.tenant, source: &route.source, request };
-    let (acceptance, fault) = match read.parsed {
-        Ok(parsed) => (intake::acceptance(origin, parsed, routes, gateway.clock()), None),
-        Err((key, fault)) => (intake::rejection(origin, key, &fault, gateway.clock()), Some(fault)),
-    };
+impl Request {
+    fn read(self, tenant: &TenantId, clock: &Clock, at: Timestamp) -> Result<Read, Rejection> {
+        let body = self.raw.body.clone();
+        let inbound = Inbound { method: &self.raw.method, url: &self.url, headers: &self.lines, body: &body };
+        let verified = self.gate.verify(&inbound, at)?;
+        let handshake = self.gate.handshake(&verified);
+        let parsed = self.gate.parse(&verified, at).map_err(|fault| (verified.dedupe_key(), fault));
+        drop(verified);
+        let origin = Origin { tenant, source: &self.route.source, request: self.raw };
+        Ok(match parsed {
+            Ok(parsed) => {
+                let acceptance = intake::acceptance(origin, parsed, &self.routes, clock);
+                Read { acceptance, fault: None, handshake }
+            }
+            Err((key, fault)) => {
+                let acceptance = intake::rejection(origin, key, &fault, clock);
+                Read { acceptance, fault: Some(fault), handshake }
+            }
+        })
+    }
+}
+
+async fn accept(gateway: &Gateway, route: &SourceRoute, gate: &Gate, read: Read) -> Response {
+    let Read { acceptance, fault, handshake } = read;
     let (kind, received) = (acceptance.event.kind.clone(), acceptance.event.received_at);
     let accepted = match gateway.intake.accept(acceptance).await {
         Ok(accepted) => accepted,
@@ -149,7 +157,7 @@ async fn accept(
         kind, status = accepted.status.as_str(), duplicate = accepted.duplicate, runs = accepted.runs.len(),
         reason = accepted.reason, took_ms = gateway.clock().now().0 - received.0, "event received"
     );
-    match read.handshake {
+    match handshake {
         Some(answer) => reply(answer),
         None => reply(gate.answer(&outcome(accepted, fault))),
     }

@@ -1,6 +1,6 @@
 //! A tenant's sources and triggers, compiled, and which of them an event concerns.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{cell::OnceCell, collections::BTreeMap, sync::Arc};
 
 use serde_json::Value;
 
@@ -9,7 +9,7 @@ use crate::{
     domain::{
         catalog::Catalog,
         event::{AgentEvent, Content, SenderAuth},
-        filter::Filter,
+        filter::{Filter, Prepared},
         id::RunId,
         pattern,
         session::SessionRule,
@@ -96,9 +96,9 @@ impl Routes {
     #[must_use]
     pub fn matching(&self, event: &AgentEvent) -> Matched {
         let mut matched = Matched { runs: Vec::new(), routing: Vec::new() };
-        let mut view: Option<Value> = None;
+        let views = Views::new(event);
         for route in self.triggers.iter().filter(|route| route.trigger.spec.source == event.source_name) {
-            let verdict = route.judge(event, &mut view);
+            let verdict = route.judge(&views);
             let (is_match, reason) = match verdict {
                 Ok(()) => (true, "matches".to_owned()),
                 Err(reason) => (false, reason),
@@ -110,10 +110,31 @@ impl Routes {
                 reason,
             });
             if is_match {
-                matched.runs.push(route.run(event, &mut view));
+                matched.runs.push(route.run(&views));
             }
         }
         matched
+    }
+}
+
+/// What triggers look at of an event, each made once, when the first one asks for it: bodies can be large.
+struct Views<'a> {
+    event: &'a AgentEvent,
+    view: OnceCell<Value>,
+    prepared: OnceCell<Result<Prepared, String>>,
+}
+
+impl<'a> Views<'a> {
+    const fn new(event: &'a AgentEvent) -> Self {
+        Self { event, view: OnceCell::new(), prepared: OnceCell::new() }
+    }
+
+    fn view(&self) -> &Value {
+        self.view.get_or_init(|| self.event.view())
+    }
+
+    fn prepared(&self) -> Result<&Prepared, String> {
+        self.prepared.get_or_init(|| Prepared::new(self.view())).as_ref().map_err(Clone::clone)
     }
 }
 
@@ -133,7 +154,8 @@ impl TriggerRoute {
     }
 
     /// Whether the event concerns this trigger; if not, why.
-    fn judge(&self, event: &AgentEvent, view: &mut Option<Value>) -> Result<(), String> {
+    fn judge(&self, views: &Views<'_>) -> Result<(), String> {
+        let event = views.event;
         if let Some(fault) = &self.fault {
             return Err(fault.clone());
         }
@@ -144,8 +166,7 @@ impl TriggerRoute {
         }
         self.judge_sender(event)?;
         if let Some(filter) = &self.filter {
-            let view = view.get_or_insert_with(|| event.view());
-            match filter.passes(view) {
+            match views.prepared().and_then(|event| filter.passes_prepared(event)) {
                 Ok(true) => {}
                 Ok(false) => return Err("its `where` is false".to_owned()),
                 Err(reason) => return Err(format!("its `where` has no answer: {reason}")),
@@ -170,20 +191,21 @@ impl TriggerRoute {
         }
     }
 
-    fn run(&self, event: &AgentEvent, view: &mut Option<Value>) -> NewRun {
+    fn run(&self, views: &Views<'_>) -> NewRun {
         NewRun {
-            id: RunId::new(event.received_at),
+            id: RunId::new(views.event.received_at),
             trigger: self.trigger.id.clone(),
             position: self.trigger.position,
             agent: self.trigger.agent.clone(),
             agent_name: self.trigger.agent_name.clone(),
             agent_version: self.trigger.agent_version,
-            session_key: self.session_key(event, view),
+            session_key: self.session_key(views),
         }
     }
 
     /// What the event shares with others of its session; `None` when it stands alone.
-    fn session_key(&self, event: &AgentEvent, view: &mut Option<Value>) -> Option<String> {
+    fn session_key(&self, views: &Views<'_>) -> Option<String> {
+        let event = views.event;
         let default = match event.content {
             Content::Email(_) | Content::Sms(_) => SessionRule::Thread,
             Content::Webhook(_) => SessionRule::Event,
@@ -196,7 +218,7 @@ impl TriggerRoute {
             SessionRule::Thread => event.thread_key.as_ref().map(|key| format!("thread:{source}:{key}")),
             SessionRule::Template(_) => {
                 let template = self.session.as_ref()?;
-                let text = template.render(view.get_or_insert_with(|| event.view()));
+                let text = template.render(views.view());
                 (!text.trim().is_empty()).then(|| format!("template:{}", text.trim()))
             }
         }?;
