@@ -89,13 +89,14 @@ impl Gateway {
         }))
     }
 
-    /// Reads sources and triggers again when they changed. Returns whether they had.
+    /// Reads sources and triggers again when they, or secrets of sources, changed. Returns whether they had.
     ///
     /// # Errors
     /// When the database fails; the old ones stay.
     pub async fn refresh(&self) -> Result<bool, StoreError> {
         let revision = self.store.catalog_revision(&self.tenant).await?;
-        if revision == self.routes().revision {
+        let routes = self.routes();
+        if revision == routes.revision && routes.has_secrets_of(&*self.secrets) {
             return Ok(false);
         }
         let catalog = self.store.catalog(&self.tenant).await?;

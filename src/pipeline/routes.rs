@@ -31,6 +31,8 @@ pub struct Routes {
     pub revision: i64,
     sources: BTreeMap<String, SourceRoute>,
     triggers: Vec<TriggerRoute>,
+    /// A hash of the secrets that the sources were made with.
+    secrets: String,
 }
 
 /// A source, ready to verify.
@@ -64,6 +66,8 @@ impl Routes {
     /// Compiles a catalog. What is broken keeps its place and says why when it is used.
     #[must_use]
     pub fn compile(catalog: &Catalog, public_url: &str, secrets: &dyn SecretSource) -> Self {
+        // Before they are used: a change in between is then seen the next time.
+        let seen = hash_of_secrets(catalog.sources.values(), secrets);
         let sources = catalog.sources.values().map(|source| {
             let url = source.spec.public_url.clone();
             let url = url.unwrap_or_else(|| format!("{}/in/{}", public_url.trim_end_matches('/'), source.name));
@@ -78,7 +82,14 @@ impl Routes {
             revision: catalog.revision,
             sources: sources.collect(),
             triggers: catalog.triggers.iter().map(TriggerRoute::compile).collect(),
+            secrets: seen,
         }
+    }
+
+    /// Whether every source's secrets are still what they were, missing ones included.
+    #[must_use]
+    pub fn has_secrets_of(&self, secrets: &dyn SecretSource) -> bool {
+        self.secrets == hash_of_secrets(self.sources.values().map(|route| &*route.source), secrets)
     }
 
     /// The source of that name.
@@ -229,6 +240,19 @@ impl TriggerRoute {
     }
 }
 
+/// A hash over the hashes of all secrets, in order; the values leave no trace.
+fn hash_of_secrets<'a>(sources: impl Iterator<Item = &'a Source>, secrets: &dyn SecretSource) -> String {
+    let mut seen = String::new();
+    for secret in sources.flat_map(|source| source.spec.all_secrets()) {
+        match secrets.secret(secret.reference()) {
+            Ok(value) => seen.push_str(&crate::crypto::sha256_hex(value.expose())),
+            Err(reason) => seen.push_str(&reason),
+        }
+        seen.push('\n');
+    }
+    crate::crypto::sha256_hex(seen.as_bytes())
+}
+
 fn open_gate(spec: &SourceSpec, url: &str, secrets: &dyn SecretSource) -> Result<Gate, String> {
     let mut labelled = Vec::new();
     for (number, secret) in spec.all_secrets().enumerate() {
@@ -249,4 +273,51 @@ fn own_addresses(event: &AgentEvent) -> Vec<String> {
 
 fn fits(patterns: &[String], text: &str) -> bool {
     patterns.iter().any(|pattern| pattern::matches(pattern, text))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::Routes;
+    use crate::{
+        crypto::{Secret, SecretSource},
+        domain::{
+            catalog::Catalog,
+            id::{SourceId, TenantId},
+            source::{SecretRef, Source, SourceSecret, SourceSpec},
+            time::Timestamp,
+        },
+    };
+
+    #[derive(Default)]
+    struct OneFile(Mutex<Option<&'static str>>);
+
+    impl SecretSource for OneFile {
+        fn secret(&self, _: &SecretRef) -> Result<Secret, String> {
+            self.0.lock().unwrap().map(Secret::new).ok_or_else(|| "the file is missing".to_owned())
+        }
+
+        fn named(&self, name: &str) -> Result<Secret, String> {
+            Err(name.to_owned())
+        }
+    }
+
+    #[test]
+    fn a_secret_that_changes_or_appears_is_noticed() {
+        let secret = SourceSecret::Plain(SecretRef::File { file: "key".to_owned() });
+        let spec = SourceSpec { provider: "github".to_owned(), secret: Some(secret), ..SourceSpec::default() };
+        let (id, tenant) = (SourceId::new(Timestamp(0)), TenantId::new(Timestamp(0)));
+        let source = Source { id, tenant, name: "a".to_owned(), spec };
+        let catalog = Catalog { sources: [("a".to_owned(), source)].into(), ..Catalog::default() };
+        let file = OneFile::default();
+        let routes = Routes::compile(&catalog, "http://localhost", &file);
+        assert!(routes.has_secrets_of(&file) && routes.broken_sources().count() == 1);
+        *file.0.lock().unwrap() = Some("0123456789abcdef");
+        assert!(!routes.has_secrets_of(&file));
+        let routes = Routes::compile(&catalog, "http://localhost", &file);
+        assert!(routes.has_secrets_of(&file) && routes.broken_sources().count() == 0);
+        *file.0.lock().unwrap() = Some("fedcba9876543210");
+        assert!(!routes.has_secrets_of(&file));
+    }
 }
