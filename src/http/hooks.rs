@@ -76,6 +76,11 @@ pub(super) async fn receive(
     if let Err(rejection) = gate.early(&lines) {
         return refuse(Outcome::Unauthorized(rejection.code), rejection.code);
     }
+    if gate.is_unsigned() && is_from_a_page(&headers) {
+        gateway.refusals.count(&name, "from_a_page", began);
+        let detail = "this source takes unsigned requests, and none from web pages; give it a secret";
+        return ApiError::new(StatusCode::FORBIDDEN, "from_a_page", detail).into_response();
+    }
     let most = gate.body_limit(&lines, gateway.max_body_bytes);
     let body = match gateway.bodies.read(body, &headers, most).await {
         Ok(body) => body,
@@ -179,6 +184,12 @@ fn outcome(accepted: Accepted, fault: Option<ParseFault>) -> Outcome {
     }
 }
 
+/// Whether a browser sends this for a page of somebody else: any page could reach a server on loopback.
+fn is_from_a_page(headers: &HeaderMap) -> bool {
+    headers.contains_key(header::ORIGIN)
+        || headers.get_all("sec-fetch-site").iter().any(|site| !matches!(site.as_bytes(), b"same-origin" | b"none"))
+}
+
 fn lines(headers: &HeaderMap) -> Vec<(String, Vec<u8>)> {
     headers.iter().map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec())).collect()
 }
@@ -206,4 +217,27 @@ fn reply(answer: Answer) -> Response {
         }
     }
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::{HeaderMap, HeaderName, HeaderValue};
+
+    use super::is_from_a_page;
+
+    #[test]
+    fn requests_of_web_pages_are_told_from_those_of_programs() {
+        for (name, value, expected) in [
+            ("user-agent", "curl/8", false),
+            ("sec-fetch-site", "none", false),
+            ("sec-fetch-site", "same-origin", false),
+            ("sec-fetch-site", "same-site", true),
+            ("sec-fetch-site", "cross-site", true),
+            ("origin", "https://a.example", true),
+            ("origin", "null", true),
+        ] {
+            let line = (HeaderName::from_static(name), HeaderValue::from_static(value));
+            assert_eq!(is_from_a_page(&HeaderMap::from_iter([line])), expected, "{name}: {value}");
+        }
+    }
 }

@@ -112,6 +112,12 @@ impl Gate {
         Err(Rejection { code: "missing_signature", detail: "no header carries a signature".to_owned() })
     }
 
+    /// Whether every request is believed: the operator said so and there is no secret.
+    #[must_use]
+    pub const fn is_unsigned(&self) -> bool {
+        self.engine.is_unsigned()
+    }
+
     /// Bytes of a body with these headers that are read at most, of the `most` that the server reads: what
     /// is parsed before anybody is believed is small.
     #[must_use]

@@ -104,6 +104,12 @@ impl Engine {
         Ok(Self { variants, is_unsigned: setup.secrets.is_empty() })
     }
 
+    /// Whether nothing is verified.
+    #[must_use]
+    pub const fn is_unsigned(&self) -> bool {
+        self.is_unsigned
+    }
+
     /// Whether a request with these headers can still be believed: `false` when every scheme reads its
     /// signature from headers and none of those is there.
     #[must_use]
