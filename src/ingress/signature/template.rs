@@ -146,7 +146,10 @@ impl Template {
     #[must_use]
     pub fn needs(&self, source: &Source) -> bool {
         self.0.iter().any(|piece| match piece {
-            Piece::Value(known) => known == source,
+            Piece::Value(known) => match (known, source) {
+                (Source::Header(known), Source::Header(name)) => known.eq_ignore_ascii_case(name),
+                _ => known == source,
+            },
             Piece::Literal(_) | Piece::Optional(_) | Piece::FormSorted => false,
         })
     }
