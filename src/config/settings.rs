@@ -58,7 +58,7 @@ pub struct ServerSettings {
     pub max_headers: usize,
     /// Open connections.
     pub max_connections: usize,
-    /// Open connections of one remote address.
+    /// Open connections of one remote address; loopback has no such limit.
     pub max_connections_per_address: usize,
     /// From the first byte, or from the last answer, until a request's head is complete.
     pub header_timeout: Span,
