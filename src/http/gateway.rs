@@ -6,6 +6,7 @@ use tokio::sync::Semaphore;
 
 use crate::{
     clock::Clock,
+    config::settings::Settings,
     crypto::SecretSource,
     domain::id::TenantId,
     http::memory::BodyMemory,
@@ -33,6 +34,8 @@ pub struct GatewayOptions {
     pub secrets: Arc<dyn SecretSource>,
     /// How the outside reaches this server.
     pub public_url: String,
+    /// What `postern.toml` says, for what is applied by the API.
+    pub settings: Arc<Settings>,
     /// Bytes of a request body.
     pub max_body_bytes: usize,
     /// Bytes of the bodies of all open requests.
@@ -51,6 +54,7 @@ pub struct Shared {
     pub(super) refusals: Refusals,
     pub(super) live: Live,
     pub(super) wakes: Arc<Wakes>,
+    pub(super) settings: Arc<Settings>,
     pub(super) max_body_bytes: usize,
     /// Where bodies of requests from outside are kept.
     pub(super) bodies: BodyMemory,
@@ -80,6 +84,7 @@ impl Gateway {
             refusals: options.refusals,
             live: options.live,
             wakes: options.wakes,
+            settings: options.settings,
             max_body_bytes: options.max_body_bytes,
             bodies: BodyMemory::new(options.max_body_memory_bytes),
             readers: Arc::new(Semaphore::new(2 * cores)),
