@@ -189,7 +189,9 @@ impl App {
             wakes: Arc::clone(wakes),
             secrets: Arc::clone(secrets),
             public_url: server.public_url.clone().unwrap_or_else(|| format!("http://{address}")),
+            settings: Arc::new(settings.clone()),
             max_body_bytes: server.max_body_bytes,
+            max_body_memory_bytes: server.max_body_memory_bytes,
         });
         gateway.refresh().await.map_err(|fault| StartError::Store(shown_url(settings), fault))?;
         let limits = Limits {

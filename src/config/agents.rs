@@ -11,7 +11,8 @@ use serde_json::Value;
 
 use crate::{
     config::{
-        checks, locate,
+        checks::{self, Files},
+        locate,
         problem::Problem,
         settings::Settings,
         skills,
@@ -19,7 +20,8 @@ use crate::{
         yaml::{self, MAX_FILE_BYTES},
     },
     domain::{
-        agent::{AgentSpec, Skill},
+        agent::{AgentSpec, ResultFrom, Skill},
+        catalog::BundledAgent,
         source::is_valid_name,
     },
 };
@@ -110,6 +112,29 @@ fn load_agent(dir: &Path, settings: &Settings, file: &str, problems: &mut Vec<Pr
     }
 }
 
+/// What is wrong with an agent that was sent instead of read from its file.
+pub(crate) fn check_sent(name: &str, agent: &BundledAgent, settings: &Settings) -> Vec<Problem> {
+    let (file, mut problems) = (format!("agents/{name}.md"), Vec::new());
+    if !is_valid_name(name) {
+        let problem = Problem::error(&file, format!("`{name}` is no name for an agent"));
+        problems.push(problem.help("use 1 to 64 of a-z, 0-9, - and _"));
+    }
+    let mut spec = agent.spec.clone();
+    let given = [
+        ("command", !spec.command.is_empty()),
+        ("result", spec.result != ResultFrom::default()),
+        ("model", spec.model.is_some()),
+        ("tools", !spec.tools.is_empty()),
+        ("permissions", !spec.permissions.is_empty()),
+        ("mcp", !spec.mcp.is_empty()),
+    ];
+    let given: Vec<String> = given.iter().filter(|(_, given)| *given).map(|(key, _)| (*key).to_owned()).collect();
+    let mut checker = Checker { file: &file, yaml: "", problems: &mut problems };
+    checks::check(&mut spec, &given, Files::Sent(&agent.skills), settings, &mut checker);
+    problems.extend(agent.skills.iter().filter_map(skills::check_sent));
+    problems
+}
+
 /// The text of a regular file that is not larger than [`MAX_FILE_BYTES`].
 pub(crate) fn read_bounded(path: &Path) -> io::Result<String> {
     if !fs::metadata(path)?.is_file() {
@@ -149,7 +174,7 @@ fn read_agent(
     match strict::read::<AgentSpec>(value, &Value::Null) {
         Ok(mut spec) => {
             document.markdown.clone_into(&mut spec.prompt);
-            checks::check(&mut spec, &given, dir, settings, &mut checker);
+            checks::check(&mut spec, &given, Files::Project(dir), settings, &mut checker);
             Some(spec)
         }
         Err(faults) => {

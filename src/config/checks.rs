@@ -1,6 +1,6 @@
 //! What an agent's frontmatter of the right shape can still get wrong.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use url::Url;
 
@@ -15,7 +15,7 @@ use crate::{
         validate::{Kind, kind_of},
     },
     domain::{
-        agent::{AgentSpec, EnvValue, ExecutorKind, PermissionRule},
+        agent::{AgentSpec, EnvValue, ExecutorKind, PermissionRule, Skill},
         filter::{Filter, NAMES},
         session::SessionRule,
         source::{SecretRef, is_valid_name},
@@ -25,11 +25,43 @@ use crate::{
     },
 };
 
+/// Where the files are that an agent names.
+#[derive(Clone, Copy)]
+pub(crate) enum Files<'a> {
+    /// In a project directory of this machine.
+    Project(&'a Path),
+    /// Skills came with the agent; all else is on the machines of the workers.
+    Sent(&'a [Skill]),
+}
+
+impl Files<'_> {
+    fn has_skill(self, name: &str) -> bool {
+        match self {
+            Self::Project(dir) => skills::exists(dir, name),
+            Self::Sent(skills) => skills.iter().any(|skill| skill.name == name),
+        }
+    }
+
+    fn skills(self) -> Vec<String> {
+        match self {
+            Self::Project(dir) => skills::names(dir),
+            Self::Sent(skills) => skills.iter().map(|skill| skill.name.clone()).collect(),
+        }
+    }
+
+    pub(crate) fn absolute(self, path: &str) -> PathBuf {
+        match self {
+            Self::Project(dir) => join(dir, path),
+            Self::Sent(_) => PathBuf::from(path),
+        }
+    }
+}
+
 /// Checks `spec`, whose frontmatter has the keys `given`, and makes its host paths absolute.
 pub(crate) fn check(
     spec: &mut AgentSpec,
     given: &[String],
-    dir: &Path,
+    files: Files<'_>,
     settings: &Settings,
     checker: &mut Checker<'_>,
 ) {
@@ -38,21 +70,21 @@ pub(crate) fn check(
     check_permissions(spec, checker);
     for (index, name) in spec.skills.iter().enumerate() {
         let index = index.to_string();
-        if !is_valid_name(name) || !skills::exists(dir, name) {
-            let names = skills::names(dir);
+        if !is_valid_name(name) || !files.has_skill(name) {
+            let names = files.skills();
             let help = suggest(name, names.iter().map(String::as_str))
                 .unwrap_or_else(|| format!("make skills/{name}/SKILL.md"));
             checker.error(&["skills", &index], format!("there is no skill `{name}`"), help);
         }
     }
-    mounts::check(&mut spec.mounts, dir, checker);
-    check_env(spec, dir, settings, checker);
+    mounts::check(&mut spec.mounts, files, checker);
+    check_env(spec, files, settings, checker);
     for (index, trigger) in spec.triggers.iter_mut().enumerate() {
         check_trigger(trigger, &index.to_string(), settings, checker);
         if let Some(Reply::Webhook(reply)) = &mut trigger.reply
             && let ReplySecret::Reference(SecretRef::File { file }) = &mut reply.secret
         {
-            *file = join(dir, &*file).display().to_string();
+            *file = files.absolute(file).display().to_string();
         }
     }
     if spec.triggers.is_empty() {
@@ -172,7 +204,7 @@ fn check_permissions(spec: &AgentSpec, checker: &mut Checker<'_>) {
     }
 }
 
-fn check_env(spec: &mut AgentSpec, dir: &Path, settings: &Settings, checker: &mut Checker<'_>) {
+fn check_env(spec: &mut AgentSpec, files: Files<'_>, settings: &Settings, checker: &mut Checker<'_>) {
     for (name, value) in &mut spec.env {
         let path = ["env", name.as_str()];
         if let Some(fault) = env_name_fault(name) {
@@ -180,7 +212,7 @@ fn check_env(spec: &mut AgentSpec, dir: &Path, settings: &Settings, checker: &mu
         }
         match value {
             EnvValue::Named { secret } => check_secret_name(&path, secret, settings, checker),
-            EnvValue::Reference(SecretRef::File { file }) => *file = join(dir, &*file).display().to_string(),
+            EnvValue::Reference(SecretRef::File { file }) => *file = files.absolute(file).display().to_string(),
             EnvValue::Text(text) if text.contains('\0') => {
                 checker.error(&path, format!("`{name}` has a NUL in it"), "remove it");
             }

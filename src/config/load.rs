@@ -14,7 +14,7 @@ use crate::{
         agents::{self, LoadedAgent},
         environment::{Environment, Override, lay_over},
         locate,
-        problem::{Problem, suggest},
+        problem::Problem,
         settings::Settings,
         strict::{self, Fault, Step},
         validate,
@@ -82,17 +82,7 @@ impl Loaded {
     /// Errors for sources whose provider is not among `known`.
     #[must_use]
     pub fn check_providers(&self, known: &[&str]) -> Vec<Problem> {
-        let unknown = self.settings.sources.iter().filter(|(_, source)| !known.contains(&source.provider.as_str()));
-        unknown
-            .map(|(name, source)| {
-                let path = strict::keys(&["sources", name, "provider"]);
-                let mut problem =
-                    Problem::error(FILE, format!("`sources.{name}`: there is no provider `{}`", source.provider))
-                        .at(locate::in_toml(&self.text, &path));
-                problem.help = suggest(&source.provider, known.iter().copied());
-                problem
-            })
-            .collect()
+        validate::check_providers(&self.settings.sources, &self.text, known)
     }
 }
 

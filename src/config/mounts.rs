@@ -2,7 +2,7 @@
 
 use std::path::{Component, Path};
 
-use crate::config::{agents::Checker, load::join};
+use crate::config::{agents::Checker, checks::Files};
 
 /// Where nothing may be mounted: the system's own places, and those that a run's files have.
 const CLOSED: [&str; 15] = [
@@ -30,7 +30,7 @@ struct Mount<'a> {
 }
 
 /// Checks mounts and makes their host paths absolute; `ro` is written out where nothing was said.
-pub(crate) fn check(mounts: &mut [String], dir: &Path, checker: &mut Checker<'_>) {
+pub(crate) fn check(mounts: &mut [String], files: Files<'_>, checker: &mut Checker<'_>) {
     let mut containers: Vec<String> = Vec::new();
     for (index, mount) in mounts.iter_mut().enumerate() {
         let index = index.to_string();
@@ -43,8 +43,11 @@ pub(crate) fn check(mounts: &mut [String], dir: &Path, checker: &mut Checker<'_>
             );
             continue;
         };
-        let (host, container) = (join(dir, read.host), read.container.trim_end_matches('/').to_owned());
-        if !host.exists() {
+        let (host, container) = (files.absolute(read.host), read.container.trim_end_matches('/').to_owned());
+        if !host.is_absolute() {
+            checker.error(&path, format!("`{}` is not absolute", read.host), "write the path on the workers' machines");
+        }
+        if matches!(files, Files::Project(_)) && !host.exists() {
             checker.error(
                 &path,
                 format!("`{}` is not there to be mounted", read.host),

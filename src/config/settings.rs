@@ -49,13 +49,16 @@ pub struct ServerSettings {
     pub public_url: Option<String>,
     /// Bytes of a request body.
     pub max_body_bytes: usize,
+    /// Bytes of the bodies of all open requests, which are read before anybody is believed; beyond them
+    /// requests are answered 503.
+    pub max_body_memory_bytes: usize,
     /// Bytes of a request's head.
     pub max_header_bytes: usize,
     /// Header lines of a request.
     pub max_headers: usize,
     /// Open connections.
     pub max_connections: usize,
-    /// Open connections of one remote address.
+    /// Open connections of one remote address; loopback has no such limit.
     pub max_connections_per_address: usize,
     /// From the first byte, or from the last answer, until a request's head is complete.
     pub header_timeout: Span,

@@ -1,6 +1,11 @@
 //! `skills/<name>/SKILL.md` and the files beside it.
 
-use std::{collections::BTreeMap, fs, io::Read, path::Path};
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::Read,
+    path::{Component, Path},
+};
 
 use data_encoding::BASE64;
 use serde_json::Value;
@@ -52,6 +57,35 @@ pub fn load(dir: &Path, name: &str) -> Result<Skill, Problem> {
     let mut gathered = Gathered { name, files: BTreeMap::new(), left_bytes: MAX_SKILL_BYTES, left_files: MAX_FILES };
     gathered.folder(&folder, "", MAX_DEPTH)?;
     Ok(Skill { name: name.to_owned(), description, files: gathered.files })
+}
+
+/// The first thing that is wrong with a skill that was sent instead of read from its folder.
+pub(crate) fn check_sent(skill: &Skill) -> Option<Problem> {
+    let fault = |message: &str| Some(Problem::error(format!("skills/{}", skill.name), message));
+    let is_inside = |path: &str| {
+        let mut parts = Path::new(path).components();
+        !path.contains('\0')
+            && parts.clone().count() <= MAX_DEPTH
+            && parts.all(|part| matches!(part, Component::Normal(_)))
+    };
+    if !is_valid_name(&skill.name) {
+        return fault("is no name for a skill");
+    }
+    if !skill.files.contains_key("SKILL.md") {
+        return fault("has no SKILL.md");
+    }
+    if skill.files.len() > MAX_FILES
+        || skill.files.values().map(String::len).sum::<usize>() as u64 > MAX_SKILL_BYTES * 3 / 2
+    {
+        return fault("has more than 200 files or 1 MiB");
+    }
+    if !skill.files.keys().all(|path| !path.is_empty() && is_inside(path)) {
+        return fault("has a file outside of it");
+    }
+    if !skill.files.values().all(|bytes| BASE64.decode(bytes.as_bytes()).is_ok()) {
+        return fault("has a file that is not in base64");
+    }
+    None
 }
 
 fn read_description(file: &str, name: &str, text: &str) -> Result<String, Problem> {

@@ -1,14 +1,18 @@
 //! What settings of the right shape can still get wrong.
 
+use std::collections::BTreeMap;
+
 use url::Url;
 
 use crate::{
     config::{
+        agents,
         load::{FILE, place},
-        problem::Problem,
+        problem::{Problem, suggest},
         settings::{EmailChannel, Settings, SmtpSecurity},
     },
     domain::{
+        catalog::Bundle,
         source::{SourceSpec, is_valid_name},
         time::Span,
     },
@@ -52,6 +56,35 @@ pub(crate) fn check(settings: &Settings, text: &str) -> Vec<Problem> {
     checker.problems
 }
 
+/// Every error of a bundle that was sent instead of read from a project directory: the rules are the same.
+/// `settings` are this server's, whose sources do not count.
+#[must_use]
+pub fn check_bundle(bundle: &Bundle, settings: &Settings, providers: &[&str]) -> Vec<Problem> {
+    let settings = Settings { sources: bundle.sources.clone(), ..settings.clone() };
+    let mut checker = Checker { text: "", problems: Vec::new() };
+    for (name, source) in &settings.sources {
+        checker.source(name, source, settings.server.listen.ip().is_loopback());
+    }
+    let mut problems = checker.problems;
+    problems.extend(check_providers(&settings.sources, "", providers));
+    problems.extend(bundle.agents.iter().flat_map(|(name, agent)| agents::check_sent(name, agent, &settings)));
+    problems.retain(Problem::is_error);
+    problems
+}
+
+/// Errors for sources whose provider is not among `known`.
+pub(crate) fn check_providers(sources: &BTreeMap<String, SourceSpec>, text: &str, known: &[&str]) -> Vec<Problem> {
+    let unknown = sources.iter().filter(|(_, source)| !known.contains(&source.provider.as_str()));
+    unknown
+        .map(|(name, source)| {
+            let problem = Problem::error(FILE, format!("`sources.{name}`: there is no provider `{}`", source.provider));
+            let mut problem = problem.at(place(text, &["sources", name, "provider"]));
+            problem.help = suggest(&source.provider, known.iter().copied());
+            problem
+        })
+        .collect()
+}
+
 const NAME_RULE: &str = "is no name; use 1 to 64 of a-z, 0-9, - and _";
 
 struct Checker<'a> {
@@ -73,6 +106,7 @@ impl Checker<'_> {
         let server = &settings.server;
         for (keys, value, least) in [
             (["server", "max_body_bytes"], server.max_body_bytes as u64, 1024),
+            (["server", "max_body_memory_bytes"], server.max_body_memory_bytes as u64, server.max_body_bytes as u64),
             (["server", "max_header_bytes"], server.max_header_bytes as u64, 8192),
             (["server", "max_headers"], server.max_headers as u64, 16),
             (["server", "max_connections"], server.max_connections as u64, 1),
@@ -194,13 +228,56 @@ impl Checker<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::check;
+    use serde_json::json;
+
+    use super::{check, check_bundle};
     use crate::config::{environment::Environment, load::read_settings};
+
+    #[test]
+    fn what_is_sent_is_checked_like_what_is_read() {
+        let settings = read_settings("[server]\nlisten = \"0.0.0.0:80\"", &Environment::default()).unwrap();
+        let source = json!({"provider": "github", "secret": {"env": "A"}});
+        let agent = |key: &str, value: serde_json::Value| {
+            let mut spec = json!({"executor": "command", "command": ["/bin/true"], "triggers": [{"source": "a"}]});
+            spec[key] = value;
+            json!({"sources": {"a": source}, "agents": {"b": {"spec": spec}}})
+        };
+        let skill = json!({"name": "s", "description": "", "files": {"SKILL.md": "", "../x": ""}});
+        for (bundle, expected) in [
+            (agent("mounts", json!(["/srv/x:/context/x:ro"])), ""),
+            (json!({"sources": {"A": source}}), "`sources.A` is no name"),
+            (json!({"sources": {"a": {"provider": "githup", "secret": {"env": "A"}}}}), "no provider `githup`"),
+            (json!({"sources": {"a": {"provider": "github", "insecure": true}}}), "would accept unsigned requests"),
+            (json!({"agents": {"../b": {"spec": {"executor": "command", "command": ["x"]}}}}), "no name for an agent"),
+            (agent("mounts", json!(["/srv:/context/../etc"])), "has `.` or `..` in it"),
+            (agent("mounts", json!(["/srv:context"])), "is not absolute in the container"),
+            (agent("mounts", json!(["srv:/context"])), "`srv` is not absolute"),
+            (agent("env", json!({"LD_PRELOAD": "x"})), "cannot be set for an agent"),
+            (agent("skills", json!(["s"])), "there is no skill `s`"),
+            (agent("triggers", json!([{"source": "a", "where": "body.a =="}])), "`where` is no CEL expression"),
+            (agent("triggers", json!([{"source": "a", "prompt": "{{ nonsense }}"}])), "nothing that an event has"),
+            (agent("triggers", json!([{"source": "z"}])), "there is no source `z`"),
+            (
+                json!({"agents": {"b": {"spec": {"executor": "command", "command": ["x"]}, "skills": [skill]}}}),
+                "has a file outside of it",
+            ),
+        ] {
+            let bundle = serde_json::from_value(bundle).unwrap();
+            let problems = check_bundle(&bundle, &settings, &["github"]);
+            let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
+            assert_eq!(problems.len(), usize::from(!expected.is_empty()), "{problems:?} {expected}");
+            assert!(problems.iter().all(|problem| problem.contains(expected)), "{problems:?} {expected}");
+        }
+    }
 
     #[test]
     fn wrong_settings_say_what_would_be_right() {
         for (text, expected) in [
             ("[server]\nmax_headers = 1", "postern.toml:2:1: `server.max_headers` is 1; write 16 or more"),
+            (
+                "[server]\nmax_body_memory_bytes = 1000000",
+                "`server.max_body_memory_bytes` is 1000000; write 26214400 or more",
+            ),
             ("[worker]\nlease = \"1ms\"", "postern.toml:2:1: `worker.lease` is 1ms; write a span between 1s and 30d"),
             ("[database]\nurl = \"mysql:x\"", "postern.toml:2:1: `database.url` is neither SQLite nor Postgres"),
             ("[database]\nurl = \"postgres://u:hunter2@h/d\"", "postern.toml:2:1: `database.url` has a password in it"),

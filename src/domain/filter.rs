@@ -42,6 +42,24 @@ pub const MAX_NESTING: usize = 12;
 /// Address space for reading [`MAX_OPERATORS`] brackets inside each other.
 const STACK_BYTES: usize = 256 * 1024 * 1024;
 
+/// An event's view as expressions read it; made once for all expressions that an event meets.
+pub struct Prepared(Context<'static, 'static>);
+
+impl Prepared {
+    /// Takes the names of a view.
+    ///
+    /// # Errors
+    /// What no expression can read.
+    pub fn new(view: &Value) -> Result<Self, String> {
+        let mut context = Context::default();
+        for name in NAMES {
+            let value = view.get(name).unwrap_or(&Value::Null);
+            context.add_variable(name, value).map_err(|fault| fault.to_string())?;
+        }
+        Ok(Self(context))
+    }
+}
+
 /// An expression, checked.
 pub struct Filter {
     program: Program,
@@ -75,12 +93,15 @@ impl Filter {
     /// # Errors
     /// Why the expression has no answer for this event; the trigger does not match then.
     pub fn passes(&self, view: &Value) -> Result<bool, String> {
-        let mut context = Context::default();
-        for name in NAMES {
-            let value = view.get(name).unwrap_or(&Value::Null);
-            context.add_variable(name, value).map_err(|fault| fault.to_string())?;
-        }
-        match self.program.execute(&context) {
+        self.passes_prepared(&Prepared::new(view)?)
+    }
+
+    /// Whether the event passes.
+    ///
+    /// # Errors
+    /// Why the expression has no answer for this event; the trigger does not match then.
+    pub fn passes_prepared(&self, event: &Prepared) -> Result<bool, String> {
+        match self.program.execute(&event.0) {
             Ok(cel::Value::Bool(answer)) => Ok(answer),
             Ok(other) => Err(format!("gives {:?}, not true or false", other.type_of())),
             Err(fault) => Err(fault.to_string()),

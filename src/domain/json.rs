@@ -4,13 +4,20 @@ use std::borrow::Cow;
 
 use serde_json::Value;
 
+/// Lists and objects inside each other. What is stored lies some levels deeper and must be read again, and
+/// the parser goes to 128.
+pub const MAX_DEPTH: usize = 100;
+
 /// Why bytes are not JSON.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum JsonFault {
     /// Nothing but white space.
     #[error("there is no JSON")]
     Empty,
-    /// JSON that does not parse, or is nested deeper than 128.
+    /// JSON that nests deeper than [`MAX_DEPTH`].
+    #[error("it is nested deeper than {MAX_DEPTH}")]
+    TooDeep,
+    /// JSON that does not parse.
     #[error("it is no JSON: line {line}, column {column}")]
     Malformed {
         /// Where, from 1.
@@ -24,11 +31,14 @@ pub enum JsonFault {
 /// becoming another number.
 ///
 /// # Errors
-/// It is no JSON or nested deeper than 128.
+/// It is no JSON or nested deeper than [`MAX_DEPTH`].
 pub fn read(body: &[u8]) -> Result<Value, JsonFault> {
     let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
     if body.iter().all(u8::is_ascii_whitespace) {
         return Err(JsonFault::Empty);
+    }
+    if is_too_deep(body) {
+        return Err(JsonFault::TooDeep);
     }
     let kept = keep_wide_numbers(body);
     let mut value = serde_json::from_slice(&kept)
@@ -40,7 +50,28 @@ pub fn read(body: &[u8]) -> Result<Value, JsonFault> {
     Ok(value)
 }
 
-/// No deeper than the parser goes.
+/// Whether brackets outside strings nest deeper than [`MAX_DEPTH`].
+fn is_too_deep(body: &[u8]) -> bool {
+    let (mut at, mut depth) = (0, 0_usize);
+    while let Some(byte) = body.get(at) {
+        match byte {
+            b'"' => {
+                at = string_end(body, at + 1);
+                continue;
+            }
+            b'[' | b'{' => depth += 1,
+            b']' | b'}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if depth > MAX_DEPTH {
+            return true;
+        }
+        at += 1;
+    }
+    false
+}
+
+/// No deeper than [`MAX_DEPTH`].
 fn replace_nul(value: &mut Value) {
     match value {
         Value::String(text) => *text = text.replace('\0', "\u{fffd}"),
@@ -143,7 +174,16 @@ fn is_too_wide(number: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::read;
+    use super::{JsonFault, read};
+
+    #[test]
+    fn what_nests_too_deep_to_be_read_again_is_refused() {
+        let deep = |times: usize| format!("{}\"[[\\\"{{\"{}", "[".repeat(times), "]".repeat(times));
+        assert!(read(deep(100).as_bytes()).is_ok());
+        assert_eq!(read(deep(101).as_bytes()), Err(JsonFault::TooDeep));
+        assert_eq!(read("{\"a\":".repeat(127).as_bytes()), Err(JsonFault::TooDeep));
+        assert!(read(format!("[{}1]", "[],{},".repeat(200)).as_bytes()).is_ok(), "beside each other");
+    }
 
     #[test]
     fn wide_numbers_keep_their_digits() {

@@ -115,7 +115,8 @@ pub struct SignatureSpec {
     /// The header that carries the time of signing in Unix seconds; it must be part of `signed`.
     #[serde(default)]
     pub timestamp_header: Option<String>,
-    /// The header that names the delivery, for deduplication. Default: a hash of the body.
+    /// The header that names the delivery, for deduplication; it counts only as part of `signed`. Default: a
+    /// hash of the body.
     #[serde(default)]
     pub id_header: Option<String>,
     /// The header that names the kind of event.

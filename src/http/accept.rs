@@ -35,7 +35,7 @@ pub struct Limits {
     pub max_headers: usize,
     /// Open connections.
     pub max_connections: usize,
-    /// Open connections of one remote address.
+    /// Open connections of one remote address; loopback has no such limit.
     pub max_connections_per_address: usize,
     /// From the first byte, or the last answer, until a head is complete.
     pub header_timeout: Duration,
@@ -154,11 +154,16 @@ struct Addresses(Arc<Mutex<HashMap<IpAddr, usize>>>);
 /// A place among the connections of an address; free again when dropped.
 struct Place {
     addresses: Addresses,
-    address: IpAddr,
+    /// `None` for loopback, which is not counted.
+    address: Option<IpAddr>,
 }
 
 impl Addresses {
     fn take(&self, peer: SocketAddr, most: usize) -> Option<Place> {
+        // A proxy on this machine brings the connections of everybody.
+        if peer.ip().to_canonical().is_loopback() {
+            return Some(Place { addresses: self.clone(), address: None });
+        }
         // A single IPv6 customer commands a /64 at least.
         let address = match peer.ip().to_canonical() {
             IpAddr::V6(v6) => {
@@ -173,18 +178,42 @@ impl Addresses {
             return None;
         }
         *count += 1;
-        Some(Place { addresses: self.clone(), address })
+        Some(Place { addresses: self.clone(), address: Some(address) })
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
+        let Some(address) = &self.address else { return };
         let mut counts = self.addresses.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = counts.get_mut(&self.address) {
+        if let Some(count) = counts.get_mut(address) {
             *count -= 1;
             if *count == 0 {
-                counts.remove(&self.address);
+                counts.remove(address);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use super::Addresses;
+
+    #[test]
+    fn an_address_gets_its_share_and_loopback_all_it_wants() {
+        let addresses = Addresses::default();
+        let peer = |text: &str| text.parse::<SocketAddr>().unwrap();
+        let held: Vec<_> = (1..=2).map(|_| addresses.take(peer("[2001:db8::1]:1"), 2).unwrap()).collect();
+        assert!(addresses.take(peer("[2001:db8::2]:1"), 2).is_none(), "the same /64");
+        assert!(addresses.take(peer("[2001:db8:0:1::1]:1"), 2).is_some());
+        for loopback in ["127.0.0.1:1", "[::1]:1", "[::ffff:127.0.0.1]:1"] {
+            let many: Vec<_> = (0..10).filter_map(|_| addresses.take(peer(loopback), 2)).collect();
+            assert_eq!(many.len(), 10, "{loopback}");
+        }
+        drop(held);
+        assert!(addresses.take(peer("[2001:db8::2]:1"), 2).is_some());
+        assert!(addresses.0.lock().unwrap().is_empty());
     }
 }

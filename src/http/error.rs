@@ -5,7 +5,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
-use crate::{domain::id::IdError, store::StoreError};
+use crate::{config::problem::Problem, domain::id::IdError, store::StoreError};
 
 /// What went wrong with a request of the API.
 #[derive(Debug)]
@@ -13,15 +13,23 @@ pub(super) struct ApiError {
     status: StatusCode,
     code: &'static str,
     detail: String,
+    problems: Vec<String>,
 }
 
 impl ApiError {
     pub(super) fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
-        Self { status, code, detail: detail.into() }
+        Self { status, code, detail: detail.into(), problems: Vec::new() }
     }
 
     pub(super) fn not_found(what: &str) -> Self {
         Self::new(StatusCode::NOT_FOUND, "not_found", format!("there is no such {what}"))
+    }
+
+    /// What is wrong with what was sent, one entry a thing.
+    pub(super) fn invalid(problems: &[Problem]) -> Self {
+        let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        let detail = problems.first().map_or("it is not valid", String::as_str).to_owned();
+        Self { problems, ..Self::new(StatusCode::BAD_REQUEST, "invalid", detail) }
     }
 
     pub(super) fn bad(detail: impl Into<String>) -> Self {
@@ -47,13 +55,16 @@ impl From<IdError> for ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let body = serde_json::json!({
+        let mut body = serde_json::json!({
             "type": "about:blank",
             "title": self.status.canonical_reason().unwrap_or("Error"),
             "status": self.status.as_u16(),
             "code": self.code,
             "detail": self.detail,
         });
+        if !self.problems.is_empty() {
+            body["problems"] = serde_json::json!(self.problems);
+        }
         let mut response = (self.status, body.to_string()).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));

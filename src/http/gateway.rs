@@ -6,8 +6,10 @@ use tokio::sync::Semaphore;
 
 use crate::{
     clock::Clock,
+    config::settings::Settings,
     crypto::SecretSource,
     domain::id::TenantId,
+    http::memory::BodyMemory,
     live::Live,
     pipeline::{intake::Intake, routes::Routes, sweep::Refusals},
     queue::Wakes,
@@ -32,8 +34,12 @@ pub struct GatewayOptions {
     pub secrets: Arc<dyn SecretSource>,
     /// How the outside reaches this server.
     pub public_url: String,
+    /// What `postern.toml` says, for what is applied by the API.
+    pub settings: Arc<Settings>,
     /// Bytes of a request body.
     pub max_body_bytes: usize,
+    /// Bytes of the bodies of all open requests.
+    pub max_body_memory_bytes: usize,
 }
 
 /// What every request handler shares.
@@ -48,9 +54,12 @@ pub struct Shared {
     pub(super) refusals: Refusals,
     pub(super) live: Live,
     pub(super) wakes: Arc<Wakes>,
+    pub(super) settings: Arc<Settings>,
     pub(super) max_body_bytes: usize,
-    /// How many large bodies may be parsed at once, beside the threads that serve requests.
-    pub(super) parsers: Arc<Semaphore>,
+    /// Where bodies of requests from outside are kept.
+    pub(super) bodies: BodyMemory,
+    /// How many large bodies may be read at once, beside the threads that serve requests.
+    readers: Arc<Semaphore>,
     secrets: Arc<dyn SecretSource>,
     public_url: String,
     routes: RwLock<Arc<Routes>>,
@@ -75,21 +84,24 @@ impl Gateway {
             refusals: options.refusals,
             live: options.live,
             wakes: options.wakes,
+            settings: options.settings,
             max_body_bytes: options.max_body_bytes,
-            parsers: Arc::new(Semaphore::new(2 * cores)),
+            bodies: BodyMemory::new(options.max_body_memory_bytes),
+            readers: Arc::new(Semaphore::new(2 * cores)),
             secrets: options.secrets,
             public_url: options.public_url,
             routes: RwLock::default(),
         }))
     }
 
-    /// Reads sources and triggers again when they changed. Returns whether they had.
+    /// Reads sources and triggers again when they, or secrets of sources, changed. Returns whether they had.
     ///
     /// # Errors
     /// When the database fails; the old ones stay.
     pub async fn refresh(&self) -> Result<bool, StoreError> {
         let revision = self.store.catalog_revision(&self.tenant).await?;
-        if revision == self.routes().revision {
+        let routes = self.routes();
+        if revision == routes.revision && routes.has_secrets_of(&*self.secrets) {
             return Ok(false);
         }
         let catalog = self.store.catalog(&self.tenant).await?;
@@ -102,6 +114,14 @@ impl Gateway {
     #[must_use]
     pub fn routes(&self) -> Arc<Routes> {
         Arc::clone(&self.0.routes.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Does work with a large event on a thread beside those that serve requests. `None`: it panicked.
+    pub(super) async fn beside<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+        let _place = Arc::clone(&self.readers).acquire_owned().await.ok()?;
+        #[expect(clippy::disallowed_methods, reason = "bounded by the semaphore of readers")]
+        let done = tokio::task::spawn_blocking(work).await;
+        done.ok()
     }
 
     pub(super) fn clock(&self) -> &Clock {

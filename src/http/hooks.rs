@@ -8,18 +8,17 @@ use axum::{
     http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header},
     response::{IntoResponse, Response},
 };
-use bytes::Bytes;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
 
 use crate::{
-    domain::time::Timestamp,
-    http::{error::ApiError, extract::Path, gateway::Gateway},
-    ingress::{Answer, Inbound, Outcome, ParseFault, Parsed, Rejection, gate::Gate},
+    clock::Clock,
+    domain::{id::TenantId, time::Timestamp},
+    http::{error::ApiError, extract::Path, gateway::Gateway, memory::Unread},
+    ingress::{Answer, Inbound, Outcome, ParseFault, Rejection, gate::Gate},
     pipeline::{
         intake::{self, IntakeError, Origin},
-        routes::SourceRoute,
+        routes::{Routes, SourceRoute},
     },
-    store::{Accepted, EventStatus, RawRequest},
+    store::{Acceptance, Accepted, EventStatus, RawRequest},
 };
 
 /// Bodies up to this size are parsed where they are; larger ones on a thread of their own.
@@ -29,8 +28,20 @@ const NOT_KEPT: [&str; 4] = ["authorization", "proxy-authorization", "cookie", "
 
 /// What a request turned out to be.
 struct Read {
-    parsed: Result<Parsed, (String, ParseFault)>,
+    acceptance: Acceptance,
+    fault: Option<ParseFault>,
     handshake: Option<Answer>,
+}
+
+/// A request in full, with what it is read by.
+struct Request {
+    route: SourceRoute,
+    gate: Arc<Gate>,
+    routes: Arc<Routes>,
+    /// With the query, as it is signed.
+    url: String,
+    lines: Vec<(String, Vec<u8>)>,
+    raw: RawRequest,
 }
 
 /// Any method: some providers call with GET.
@@ -65,74 +76,73 @@ pub(super) async fn receive(
     if let Err(rejection) = gate.early(&lines) {
         return refuse(Outcome::Unauthorized(rejection.code), rejection.code);
     }
-    let body = match read_body(body, &headers, gateway.max_body_bytes).await {
+    if gate.is_unsigned() && is_from_a_page(&headers) {
+        gateway.refusals.count(&name, "from_a_page", began);
+        let detail = "this source takes unsigned requests, and none from web pages; give it a secret";
+        return ApiError::new(StatusCode::FORBIDDEN, "from_a_page", detail).into_response();
+    }
+    let most = gate.body_limit(&lines, gateway.max_body_bytes);
+    let body = match gateway.bodies.read(body, &headers, most).await {
         Ok(body) => body,
         Err(Unread::TooLarge) => return refuse(Outcome::TooLarge, "too_large"),
+        Err(Unread::NoMemory) => return refuse(Outcome::Unavailable, "no_memory"),
         Err(Unread::Broken) => {
             gateway.refusals.count(&name, "unreadable_body", began);
             return ApiError::bad("the body did not arrive whole").into_response();
         }
     };
-    let url = gate.url(uri.query());
-    let request = RawRequest {
+    let raw = RawRequest {
         method: method.to_string(),
         url: uri.path_and_query().map_or_else(|| uri.path().to_owned(), ToString::to_string),
         headers: kept(&lines),
-        body: body.clone(),
+        body,
     };
-    let read = match read(&gateway, Arc::clone(&gate), (method, url, lines, body), began).await {
+    let url = gate.url(uri.query());
+    let request = Request { route: route.clone(), gate: Arc::clone(&gate), routes, url, lines, raw };
+    let read = match read(&gateway, request, began).await {
         Ok(read) => read,
         Err(rejection) => {
             tracing::debug!(source = name, code = rejection.code, detail = rejection.detail, "not believed");
             return refuse(Outcome::Unauthorized(rejection.code), rejection.code);
         }
     };
-    accept(&gateway, &route, &gate, request, read, &routes).await
+    accept(&gateway, &route, &gate, read).await
 }
 
-/// Verifies and parses. A large body is parsed on a thread beside those that serve requests.
-async fn read(
-    gateway: &Gateway,
-    gate: Arc<Gate>,
-    request: (Method, String, Vec<(String, Vec<u8>)>, Bytes),
-    at: Timestamp,
-) -> Result<Read, Rejection> {
-    let large = request.3.len() > PARSE_INLINE;
-    let work = move || {
-        let (method, url, headers, body) = &request;
-        let inbound = Inbound { method: method.as_str(), url, headers, body };
-        let verified = gate.verify(&inbound, at)?;
-        let handshake = gate.handshake(&verified);
-        let key = || {
-            let replay = verified.replay_id().map(ToOwned::to_owned);
-            replay.unwrap_or_else(|| format!("sha256:{}", crate::crypto::sha256_hex(body)))
-        };
-        let parsed = gate.parse(&verified, at).map_err(|fault| (key(), fault));
-        Ok(Read { parsed, handshake })
-    };
-    if !large {
-        return work();
+/// Verifies, parses and matches. A large body is read on a thread beside those that serve requests.
+async fn read(gateway: &Gateway, request: Request, at: Timestamp) -> Result<Read, Rejection> {
+    if request.raw.body.len() <= PARSE_INLINE {
+        return request.read(&gateway.tenant, gateway.clock(), at);
     }
-    let busy = || Rejection { code: "parser_failed", detail: "a body could not be parsed".to_owned() };
-    let _place = Arc::clone(&gateway.parsers).acquire_owned().await.map_err(|_| busy())?;
-    #[expect(clippy::disallowed_methods, reason = "bounded by the semaphore of parsers")]
-    let done = tokio::task::spawn_blocking(work).await;
-    done.unwrap_or_else(|_| Err(busy()))
+    let shared = gateway.clone();
+    let read = gateway.beside(move || request.read(&shared.tenant, shared.clock(), at)).await;
+    read.unwrap_or_else(|| Err(Rejection { code: "parser_failed", detail: "a body could not be parsed".to_owned() }))
 }
 
-async fn accept(
-    gateway: &Gateway,
-    route: &SourceRoute,
-    gate: &Gate,
-    request: RawRequest,
-    read: Read,
-    routes: &crate::pipeline::routes::Routes,
-) -> Response {
-    let origin = Origin { tenant: &gateway.tenant, source: &route.source, request };
-    let (acceptance, fault) = match read.parsed {
-        Ok(parsed) => (intake::acceptance(origin, parsed, routes, gateway.clock()), None),
-        Err((key, fault)) => (intake::rejection(origin, key, &fault, gateway.clock()), Some(fault)),
-    };
+impl Request {
+    fn read(self, tenant: &TenantId, clock: &Clock, at: Timestamp) -> Result<Read, Rejection> {
+        let body = self.raw.body.clone();
+        let inbound = Inbound { method: &self.raw.method, url: &self.url, headers: &self.lines, body: &body };
+        let verified = self.gate.verify(&inbound, at)?;
+        let handshake = self.gate.handshake(&verified);
+        let parsed = self.gate.parse(&verified, at).map_err(|fault| (verified.dedupe_key(), fault));
+        drop(verified);
+        let origin = Origin { tenant, source: &self.route.source, request: self.raw };
+        Ok(match parsed {
+            Ok(parsed) => {
+                let acceptance = intake::acceptance(origin, parsed, &self.routes, clock);
+                Read { acceptance, fault: None, handshake }
+            }
+            Err((key, fault)) => {
+                let acceptance = intake::rejection(origin, key, &fault, clock);
+                Read { acceptance, fault: Some(fault), handshake }
+            }
+        })
+    }
+}
+
+async fn accept(gateway: &Gateway, route: &SourceRoute, gate: &Gate, read: Read) -> Response {
+    let Read { acceptance, fault, handshake } = read;
     let (kind, received) = (acceptance.event.kind.clone(), acceptance.event.received_at);
     let accepted = match gateway.intake.accept(acceptance).await {
         Ok(accepted) => accepted,
@@ -152,7 +162,7 @@ async fn accept(
         kind, status = accepted.status.as_str(), duplicate = accepted.duplicate, runs = accepted.runs.len(),
         reason = accepted.reason, took_ms = gateway.clock().now().0 - received.0, "event received"
     );
-    match read.handshake {
+    match handshake {
         Some(answer) => reply(answer),
         None => reply(gate.answer(&outcome(accepted, fault))),
     }
@@ -174,21 +184,10 @@ fn outcome(accepted: Accepted, fault: Option<ParseFault>) -> Outcome {
     }
 }
 
-enum Unread {
-    TooLarge,
-    Broken,
-}
-
-async fn read_body(body: Body, headers: &HeaderMap, most: usize) -> Result<Bytes, Unread> {
-    let declared = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
-    if declared.is_some_and(|bytes| bytes > most) {
-        return Err(Unread::TooLarge);
-    }
-    match Limited::new(body, most).collect().await {
-        Ok(whole) => Ok(whole.to_bytes()),
-        Err(fault) if fault.is::<LengthLimitError>() => Err(Unread::TooLarge),
-        Err(_) => Err(Unread::Broken),
-    }
+/// Whether a browser sends this for a page of somebody else: any page could reach a server on loopback.
+fn is_from_a_page(headers: &HeaderMap) -> bool {
+    headers.contains_key(header::ORIGIN)
+        || headers.get_all("sec-fetch-site").iter().any(|site| !matches!(site.as_bytes(), b"same-origin" | b"none"))
 }
 
 fn lines(headers: &HeaderMap) -> Vec<(String, Vec<u8>)> {
@@ -218,4 +217,27 @@ fn reply(answer: Answer) -> Response {
         }
     }
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::{HeaderMap, HeaderName, HeaderValue};
+
+    use super::is_from_a_page;
+
+    #[test]
+    fn requests_of_web_pages_are_told_from_those_of_programs() {
+        for (name, value, expected) in [
+            ("user-agent", "curl/8", false),
+            ("sec-fetch-site", "none", false),
+            ("sec-fetch-site", "same-origin", false),
+            ("sec-fetch-site", "same-site", true),
+            ("sec-fetch-site", "cross-site", true),
+            ("origin", "https://a.example", true),
+            ("origin", "null", true),
+        ] {
+            let line = (HeaderName::from_static(name), HeaderValue::from_static(value));
+            assert_eq!(is_from_a_page(&HeaderMap::from_iter([line])), expected, "{name}: {value}");
+        }
+    }
 }

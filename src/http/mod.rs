@@ -8,6 +8,7 @@ mod extract;
 mod gateway;
 mod health;
 mod hooks;
+mod memory;
 pub mod router;
 mod stream;
 

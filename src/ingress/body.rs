@@ -12,7 +12,10 @@ pub enum BodyFault {
     /// No JSON in it.
     #[error("the body has no JSON")]
     NoJson,
-    /// JSON that does not parse, or is nested deeper than 128.
+    /// JSON that nests too deep.
+    #[error("the body is no JSON that can be kept: it is nested deeper than {}", json::MAX_DEPTH)]
+    TooDeep,
+    /// JSON that does not parse.
     #[error("the body is no JSON: line {line}, column {column}")]
     BadJson {
         /// Where, from 1.
@@ -33,7 +36,7 @@ impl BodyFault {
     #[must_use]
     pub const fn code(&self) -> &'static str {
         match self {
-            Self::NoJson | Self::BadJson { .. } => "malformed_json",
+            Self::NoJson | Self::TooDeep | Self::BadJson { .. } => "malformed_json",
             Self::TooManyFields => "too_many_fields",
             Self::BadMultipart(_) => "malformed_multipart",
         }
@@ -152,10 +155,11 @@ const fn hex(digit: u8) -> Option<u8> {
 /// Reads JSON; see [`json::read`].
 ///
 /// # Errors
-/// It is no JSON or nested deeper than 128.
+/// It is no JSON or nested too deep.
 pub fn read_json(body: &[u8]) -> Result<Value, BodyFault> {
     json::read(body).map_err(|fault| match fault {
         json::JsonFault::Empty => BodyFault::NoJson,
+        json::JsonFault::TooDeep => BodyFault::TooDeep,
         json::JsonFault::Malformed { line, column } => BodyFault::BadJson { line, column },
     })
 }

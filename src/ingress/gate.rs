@@ -33,6 +33,9 @@ const WIDEST_TOLERANCE: Span = Span(7 * 86_400_000);
 /// The longest key that is kept as it is, in bytes; of a longer one the hash is.
 const LONGEST_KEY: usize = 255;
 
+/// Bytes of JSON that are parsed to find a signature in it.
+const MOST_UNPROVEN_JSON: usize = 1 << 20;
+
 /// The longest name of an event, in characters.
 const LONGEST_KIND: usize = 128;
 
@@ -109,6 +112,21 @@ impl Gate {
         Err(Rejection { code: "missing_signature", detail: "no header carries a signature".to_owned() })
     }
 
+    /// Whether every request is believed: the operator said so and there is no secret.
+    #[must_use]
+    pub const fn is_unsigned(&self) -> bool {
+        self.engine.is_unsigned()
+    }
+
+    /// Bytes of a body with these headers that are read at most, of the `most` that the server reads: what
+    /// is parsed before anybody is believed is small.
+    #[must_use]
+    pub fn body_limit(&self, headers: &[(String, Vec<u8>)], most: usize) -> usize {
+        let head = Inbound { method: "", url: "", headers, body: &[] };
+        let media_type = Reading::new(head, None).media_type();
+        if self.engine.parses_unproven_json(media_type) { most.min(MOST_UNPROVEN_JSON) } else { most }
+    }
+
     /// Verifies a request over its raw bytes.
     ///
     /// # Errors
@@ -172,6 +190,13 @@ impl<'a> Verified<'a> {
         self.proven.replay_id.as_deref()
     }
 
+    /// What tells this delivery from others when nothing else of it can be read: the provider's id or a
+    /// hash; at most 255 bytes.
+    #[must_use]
+    pub fn dedupe_key(&self) -> String {
+        bounded(providers::webhook::dedupe_key(self))
+    }
+
     /// The provider's own name of the event.
     #[must_use]
     pub fn event(&self) -> Option<&str> {
@@ -198,5 +223,42 @@ impl fmt::Debug for Gate {
 impl fmt::Debug for Verified<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Verified").field("proven", &self.proven).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Gate;
+    use crate::{
+        crypto::Secret,
+        domain::{source::SourceSpec, time::Timestamp},
+        ingress::{Inbound, LabelledSecret},
+    };
+
+    #[test]
+    fn a_long_id_of_what_cannot_be_read_becomes_a_hash() {
+        let spec = SourceSpec { provider: "github".to_owned(), insecure: true, ..SourceSpec::default() };
+        let gate = Gate::new(&spec, "https://a.example/in/a", Vec::new()).unwrap();
+        let key = |id: String| {
+            let headers = [("x-github-delivery".to_owned(), id.into_bytes())];
+            let request = Inbound { method: "POST", url: "/", headers: &headers, body: b"{" };
+            gate.verify(&request, Timestamp(0)).unwrap().dedupe_key()
+        };
+        assert_eq!(key("d-1".to_owned()), "d-1");
+        let long = key("x".repeat(4096));
+        assert!(long.starts_with("sha256:") && long.len() == 71, "{long}");
+    }
+
+    #[test]
+    fn json_that_holds_its_own_signature_is_small() {
+        let limit = |provider: &str, media_type: &str| {
+            let spec = SourceSpec { provider: provider.to_owned(), ..SourceSpec::default() };
+            let secret = LabelledSecret { label: "a".to_owned(), secret: Secret::new("0123456789abcdef") };
+            let headers = [("Content-Type".to_owned(), media_type.as_bytes().to_vec())];
+            Gate::new(&spec, "https://a.example/in/a", vec![secret]).unwrap().body_limit(&headers, 25 << 20)
+        };
+        assert_eq!(limit("mailgun", "Application/JSON; charset=utf-8"), 1 << 20);
+        assert_eq!(limit("mailgun", "multipart/form-data; boundary=x"), 25 << 20);
+        assert_eq!(limit("github", "application/json"), 25 << 20);
     }
 }

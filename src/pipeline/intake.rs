@@ -18,6 +18,8 @@ use crate::{
     store::{Acceptance, Accepted, EventStatus, RawRequest, Store, StoreError},
 };
 
+/// Why an event is ignored whose source no trigger names.
+pub const NO_LISTENER: &str = "no trigger listens to this source";
 /// Events of one transaction at most.
 const MAX_BATCH: usize = 512;
 /// Bytes of bodies and files of one transaction at most, beyond its first event.
@@ -207,7 +209,7 @@ pub fn acceptance(origin: Origin<'_>, parsed: Parsed, routes: &Routes, clock: &C
     };
     let reason = silent.or_else(|| {
         runs.is_empty().then(|| match routing.is_empty() {
-            true => "no trigger listens to this source".to_owned(),
+            true => NO_LISTENER.to_owned(),
             false => "no trigger matches".to_owned(),
         })
     });

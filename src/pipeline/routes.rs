@@ -1,6 +1,6 @@
 //! A tenant's sources and triggers, compiled, and which of them an event concerns.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{cell::OnceCell, collections::BTreeMap, sync::Arc};
 
 use serde_json::Value;
 
@@ -9,7 +9,7 @@ use crate::{
     domain::{
         catalog::Catalog,
         event::{AgentEvent, Content, SenderAuth},
-        filter::Filter,
+        filter::{Filter, Prepared},
         id::RunId,
         pattern,
         session::SessionRule,
@@ -31,6 +31,8 @@ pub struct Routes {
     pub revision: i64,
     sources: BTreeMap<String, SourceRoute>,
     triggers: Vec<TriggerRoute>,
+    /// A hash of the secrets that the sources were made with.
+    secrets: String,
 }
 
 /// A source, ready to verify.
@@ -64,6 +66,8 @@ impl Routes {
     /// Compiles a catalog. What is broken keeps its place and says why when it is used.
     #[must_use]
     pub fn compile(catalog: &Catalog, public_url: &str, secrets: &dyn SecretSource) -> Self {
+        // Before they are used: a change in between is then seen the next time.
+        let seen = hash_of_secrets(catalog.sources.values(), secrets);
         let sources = catalog.sources.values().map(|source| {
             let url = source.spec.public_url.clone();
             let url = url.unwrap_or_else(|| format!("{}/in/{}", public_url.trim_end_matches('/'), source.name));
@@ -78,7 +82,14 @@ impl Routes {
             revision: catalog.revision,
             sources: sources.collect(),
             triggers: catalog.triggers.iter().map(TriggerRoute::compile).collect(),
+            secrets: seen,
         }
+    }
+
+    /// Whether every source's secrets are still what they were, missing ones included.
+    #[must_use]
+    pub fn has_secrets_of(&self, secrets: &dyn SecretSource) -> bool {
+        self.secrets == hash_of_secrets(self.sources.values().map(|route| &*route.source), secrets)
     }
 
     /// The source of that name.
@@ -96,9 +107,9 @@ impl Routes {
     #[must_use]
     pub fn matching(&self, event: &AgentEvent) -> Matched {
         let mut matched = Matched { runs: Vec::new(), routing: Vec::new() };
-        let mut view: Option<Value> = None;
+        let views = Views::new(event);
         for route in self.triggers.iter().filter(|route| route.trigger.spec.source == event.source_name) {
-            let verdict = route.judge(event, &mut view);
+            let verdict = route.judge(&views);
             let (is_match, reason) = match verdict {
                 Ok(()) => (true, "matches".to_owned()),
                 Err(reason) => (false, reason),
@@ -110,10 +121,31 @@ impl Routes {
                 reason,
             });
             if is_match {
-                matched.runs.push(route.run(event, &mut view));
+                matched.runs.push(route.run(&views));
             }
         }
         matched
+    }
+}
+
+/// What triggers look at of an event, each made once, when the first one asks for it: bodies can be large.
+struct Views<'a> {
+    event: &'a AgentEvent,
+    view: OnceCell<Value>,
+    prepared: OnceCell<Result<Prepared, String>>,
+}
+
+impl<'a> Views<'a> {
+    const fn new(event: &'a AgentEvent) -> Self {
+        Self { event, view: OnceCell::new(), prepared: OnceCell::new() }
+    }
+
+    fn view(&self) -> &Value {
+        self.view.get_or_init(|| self.event.view())
+    }
+
+    fn prepared(&self) -> Result<&Prepared, String> {
+        self.prepared.get_or_init(|| Prepared::new(self.view())).as_ref().map_err(Clone::clone)
     }
 }
 
@@ -133,7 +165,8 @@ impl TriggerRoute {
     }
 
     /// Whether the event concerns this trigger; if not, why.
-    fn judge(&self, event: &AgentEvent, view: &mut Option<Value>) -> Result<(), String> {
+    fn judge(&self, views: &Views<'_>) -> Result<(), String> {
+        let event = views.event;
         if let Some(fault) = &self.fault {
             return Err(fault.clone());
         }
@@ -144,8 +177,7 @@ impl TriggerRoute {
         }
         self.judge_sender(event)?;
         if let Some(filter) = &self.filter {
-            let view = view.get_or_insert_with(|| event.view());
-            match filter.passes(view) {
+            match views.prepared().and_then(|event| filter.passes_prepared(event)) {
                 Ok(true) => {}
                 Ok(false) => return Err("its `where` is false".to_owned()),
                 Err(reason) => return Err(format!("its `where` has no answer: {reason}")),
@@ -170,20 +202,21 @@ impl TriggerRoute {
         }
     }
 
-    fn run(&self, event: &AgentEvent, view: &mut Option<Value>) -> NewRun {
+    fn run(&self, views: &Views<'_>) -> NewRun {
         NewRun {
-            id: RunId::new(event.received_at),
+            id: RunId::new(views.event.received_at),
             trigger: self.trigger.id.clone(),
             position: self.trigger.position,
             agent: self.trigger.agent.clone(),
             agent_name: self.trigger.agent_name.clone(),
             agent_version: self.trigger.agent_version,
-            session_key: self.session_key(event, view),
+            session_key: self.session_key(views),
         }
     }
 
     /// What the event shares with others of its session; `None` when it stands alone.
-    fn session_key(&self, event: &AgentEvent, view: &mut Option<Value>) -> Option<String> {
+    fn session_key(&self, views: &Views<'_>) -> Option<String> {
+        let event = views.event;
         let default = match event.content {
             Content::Email(_) | Content::Sms(_) => SessionRule::Thread,
             Content::Webhook(_) => SessionRule::Event,
@@ -196,7 +229,7 @@ impl TriggerRoute {
             SessionRule::Thread => event.thread_key.as_ref().map(|key| format!("thread:{source}:{key}")),
             SessionRule::Template(_) => {
                 let template = self.session.as_ref()?;
-                let text = template.render(view.get_or_insert_with(|| event.view()));
+                let text = template.render(views.view());
                 (!text.trim().is_empty()).then(|| format!("template:{}", text.trim()))
             }
         }?;
@@ -205,6 +238,19 @@ impl TriggerRoute {
         }
         Some(key)
     }
+}
+
+/// A hash over the hashes of all secrets, in order; the values leave no trace.
+fn hash_of_secrets<'a>(sources: impl Iterator<Item = &'a Source>, secrets: &dyn SecretSource) -> String {
+    let mut seen = String::new();
+    for secret in sources.flat_map(|source| source.spec.all_secrets()) {
+        match secrets.secret(secret.reference()) {
+            Ok(value) => seen.push_str(&crate::crypto::sha256_hex(value.expose())),
+            Err(reason) => seen.push_str(&reason),
+        }
+        seen.push('\n');
+    }
+    crate::crypto::sha256_hex(seen.as_bytes())
 }
 
 fn open_gate(spec: &SourceSpec, url: &str, secrets: &dyn SecretSource) -> Result<Gate, String> {
@@ -227,4 +273,51 @@ fn own_addresses(event: &AgentEvent) -> Vec<String> {
 
 fn fits(patterns: &[String], text: &str) -> bool {
     patterns.iter().any(|pattern| pattern::matches(pattern, text))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::Routes;
+    use crate::{
+        crypto::{Secret, SecretSource},
+        domain::{
+            catalog::Catalog,
+            id::{SourceId, TenantId},
+            source::{SecretRef, Source, SourceSecret, SourceSpec},
+            time::Timestamp,
+        },
+    };
+
+    #[derive(Default)]
+    struct OneFile(Mutex<Option<&'static str>>);
+
+    impl SecretSource for OneFile {
+        fn secret(&self, _: &SecretRef) -> Result<Secret, String> {
+            self.0.lock().unwrap().map(Secret::new).ok_or_else(|| "the file is missing".to_owned())
+        }
+
+        fn named(&self, name: &str) -> Result<Secret, String> {
+            Err(name.to_owned())
+        }
+    }
+
+    #[test]
+    fn a_secret_that_changes_or_appears_is_noticed() {
+        let secret = SourceSecret::Plain(SecretRef::File { file: "key".to_owned() });
+        let spec = SourceSpec { provider: "github".to_owned(), secret: Some(secret), ..SourceSpec::default() };
+        let (id, tenant) = (SourceId::new(Timestamp(0)), TenantId::new(Timestamp(0)));
+        let source = Source { id, tenant, name: "a".to_owned(), spec };
+        let catalog = Catalog { sources: [("a".to_owned(), source)].into(), ..Catalog::default() };
+        let file = OneFile::default();
+        let routes = Routes::compile(&catalog, "http://localhost", &file);
+        assert!(routes.has_secrets_of(&file) && routes.broken_sources().count() == 1);
+        *file.0.lock().unwrap() = Some("0123456789abcdef");
+        assert!(!routes.has_secrets_of(&file));
+        let routes = Routes::compile(&catalog, "http://localhost", &file);
+        assert!(routes.has_secrets_of(&file) && routes.broken_sources().count() == 0);
+        *file.0.lock().unwrap() = Some("fedcba9876543210");
+        assert!(!routes.has_secrets_of(&file));
+    }
 }

@@ -218,7 +218,7 @@ async fn bodies_made_to_hurt_are_answered_without_a_fault() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn idle_connections_hold_nobody_up_and_one_address_gets_no_more_than_its_share() {
+async fn idle_connections_hold_nobody_up() {
     let target = Target::start(&[("POSTERN_SERVER__HEADER_TIMEOUT", "4s")]).await;
     let before = target.gateway.memory();
     let mut idle = Vec::new();
@@ -237,13 +237,12 @@ async fn idle_connections_hold_nobody_up_and_one_address_gets_no_more_than_its_s
     }
     let grown = target.gateway.memory().saturating_sub(before);
     assert!(grown < 64 << 20, "500 idle connections and 20 runs cost {grown} bytes");
-    // Beyond the share of an address connections are closed at once.
+    // Loopback has no share: a proxy on this machine brings the connections of everybody.
     let mut beyond = Vec::new();
     for _ in 0..150 {
         beyond.push(TcpStream::connect(target.address()).await.unwrap());
     }
-    let (raw, closed) = read_for(beyond.last_mut().unwrap(), Duration::from_secs(2)).await;
-    assert!(closed && raw.is_empty(), "the 650th connection of an address");
+    assert_eq!(target.api.send(&Call::get("/healthz")).await.status, 200, "the 651st connection of loopback");
     drop((idle, beyond));
     crate::support::eventually("places to be free again", Duration::from_secs(3), async || {
         send(target.address(), &Call::get("/healthz")).await.ok()

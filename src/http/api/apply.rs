@@ -1,9 +1,10 @@
 //! `POST /v1/apply`: makes the tenant's sources and agents those of a project.
 
-use axum::extract::State;
+use axum::{extract::State, http::StatusCode};
 use serde::Deserialize;
 
 use crate::{
+    config::validate,
     domain::catalog::{ApplyReport, Bundle},
     http::{
         auth::Caller,
@@ -11,6 +12,7 @@ use crate::{
         extract::{Json, Query},
         gateway::Gateway,
     },
+    ingress::providers,
     store::ApplyMode,
 };
 
@@ -27,6 +29,13 @@ pub(in crate::http) async fn apply(
     Query(how): Query<How>,
     Json(bundle): Json<Bundle>,
 ) -> Result<axum::Json<ApplyReport>, ApiError> {
+    let shared = gateway.clone();
+    let checked = gateway.beside(move || {
+        let problems = validate::check_bundle(&bundle, &shared.settings, &providers::names());
+        if problems.is_empty() { Ok(bundle) } else { Err(ApiError::invalid(&problems)) }
+    });
+    let unchecked = || ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the bundle could not be checked");
+    let bundle = checked.await.unwrap_or_else(|| Err(unchecked()))?;
     let mode = if how.dry_run { ApplyMode::DryRun } else { ApplyMode::Write };
     let report = gateway.store.apply(&tenant, &bundle, mode).await?;
     if mode == ApplyMode::Write {

@@ -17,7 +17,8 @@ use crate::{
         extract::{Json, Path, Query},
         gateway::Gateway,
     },
-    store::{EventStatus, EventSummary, Page, PageOf},
+    pipeline::intake,
+    store::{EventRecord, EventStatus, EventSummary, Page, PageOf},
 };
 
 pub(in crate::http) async fn list(
@@ -58,6 +59,8 @@ pub(in crate::http) async fn show(
 pub(in crate::http) struct Replay {
     /// Only this agent; default is every agent whose trigger matches now.
     agent: Option<String>,
+    /// Also for what a machine sent, and for reports, pings and `STOP`, which no agent is started for.
+    force: bool,
 }
 
 /// Starts the agents whose triggers match the event now, in new runs marked as replays.
@@ -68,10 +71,26 @@ pub(in crate::http) async fn replay(
     body: Option<Json<Replay>>,
 ) -> Result<(StatusCode, axum::Json<Value>), ApiError> {
     let id: EventId = id.parse()?;
-    let wanted = body.map(|Json(body)| body.agent).unwrap_or_default();
+    let Replay { agent: wanted, force } = body.map(|Json(body)| body).unwrap_or_default();
+    // The routes are those of this server's project.
+    if tenant != gateway.tenant {
+        return Err(ApiError::not_found("event"));
+    }
     let record = gateway.store.event(&tenant, &id).await?.ok_or_else(|| ApiError::not_found("event"))?;
+    if record.status == EventStatus::Rejected {
+        let detail = format!("this event could not be read ({})", record.reason.unwrap_or_default());
+        return Err(ApiError::new(StatusCode::CONFLICT, "nothing_to_replay", detail));
+    }
+    if let (false, Some(reason)) = (force, silence(&record)) {
+        let detail = format!("no agent is started for this event: {reason}; send {{\"force\": true}} to do it");
+        return Err(ApiError::new(StatusCode::CONFLICT, "needs_force", detail));
+    }
     gateway.refresh().await?;
-    let matched = gateway.routes().matching(&record.event);
+    let (routes, event) = (gateway.routes(), record.event.clone());
+    let matched = gateway.beside(move || routes.matching(&event)).await;
+    let matched = matched.ok_or_else(|| {
+        ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the event could not be matched")
+    })?;
     let runs: Vec<_> =
         matched.runs.into_iter().filter(|run| wanted.as_ref().is_none_or(|name| *name == run.agent_name)).collect();
     if runs.is_empty() {
@@ -83,6 +102,13 @@ pub(in crate::http) async fn replay(
     let runs = gateway.store.add_replays(&record.event, &runs).await?;
     gateway.wakes.runs();
     Ok((StatusCode::ACCEPTED, axum::Json(json!({"event": id, "runs": runs, "status": "accepted"}))))
+}
+
+/// Why no agent was to start for an event, whatever triggers say: those were not even asked.
+fn silence(record: &EventRecord) -> Option<&str> {
+    let reason = record.reason.as_deref().filter(|reason| *reason != intake::NO_LISTENER);
+    let unasked = record.status == EventStatus::Ignored && record.routing.is_empty();
+    record.event.automatic.as_deref().or(reason.filter(|_| unasked))
 }
 
 /// The bytes of a file, always as a download: what came from outside is never shown by us.

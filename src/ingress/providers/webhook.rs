@@ -42,7 +42,7 @@ pub fn parsed(verified: &Verified<'_>, kind: String, content: Content) -> Parsed
 }
 
 /// The provider's id, or a hash of the body (of the URL where there is no body).
-fn dedupe_key(verified: &Verified<'_>) -> String {
+pub(in crate::ingress) fn dedupe_key(verified: &Verified<'_>) -> String {
     let request = verified.request();
     match verified.replay_id() {
         Some(id) => id.to_owned(),

@@ -104,6 +104,12 @@ impl Engine {
         Ok(Self { variants, is_unsigned: setup.secrets.is_empty() })
     }
 
+    /// Whether nothing is verified.
+    #[must_use]
+    pub const fn is_unsigned(&self) -> bool {
+        self.is_unsigned
+    }
+
     /// Whether a request with these headers can still be believed: `false` when every scheme reads its
     /// signature from headers and none of those is there.
     #[must_use]
@@ -120,6 +126,13 @@ impl Engine {
                 | Source::Url
                 | Source::Body => true,
             })
+    }
+
+    /// Whether JSON of this media type is parsed before anybody is believed: what is signed, or the
+    /// signature, stands in it.
+    #[must_use]
+    pub fn parses_unproven_json(&self, media_type: &str) -> bool {
+        self.variants.iter().any(|variant| variant.accepts(media_type) && variant.reads_json())
     }
 
     /// The headers that carry signatures.
@@ -205,10 +218,24 @@ impl Variant {
         })
     }
 
+    fn accepts(&self, media_type: &str) -> bool {
+        self.media_types.is_empty() || self.media_types.iter().any(|t| media_type.eq_ignore_ascii_case(t))
+    }
+
+    fn reads_json(&self) -> bool {
+        let named = match &self.algorithm {
+            Choice::Named { source, .. } => Some(source),
+            Choice::Fixed(_) => None,
+        };
+        let conditions = self.when.iter().map(|(source, _)| source);
+        self.signed.reads_json()
+            || self.signature.iter().chain(conditions).chain(named).any(|source| matches!(source, Source::Json(_)))
+    }
+
     fn fits(&self, reading: &Reading<'_>) -> bool {
         let media_type = reading.media_type();
         let context = context(reading, &[]);
-        (self.media_types.is_empty() || self.media_types.iter().any(|t| media_type.eq_ignore_ascii_case(t)))
+        self.accepts(media_type)
             && self.when.iter().all(|(source, wanted)| match (source.read(&context), wanted) {
                 (Some(value), Some(wanted)) => *value == *wanted.as_bytes(),
                 (Some(_), None) => true,

@@ -146,8 +146,20 @@ impl Template {
     #[must_use]
     pub fn needs(&self, source: &Source) -> bool {
         self.0.iter().any(|piece| match piece {
-            Piece::Value(known) => known == source,
+            Piece::Value(known) => match (known, source) {
+                (Source::Header(known), Source::Header(name)) => known.eq_ignore_ascii_case(name),
+                _ => known == source,
+            },
             Piece::Literal(_) | Piece::Optional(_) | Piece::FormSorted => false,
+        })
+    }
+
+    /// Whether any of it is read from the body's JSON.
+    #[must_use]
+    pub fn reads_json(&self) -> bool {
+        self.0.iter().any(|piece| match piece {
+            Piece::Value(source) | Piece::Optional(source) => matches!(source, Source::Json(_)),
+            Piece::Literal(_) | Piece::FormSorted => false,
         })
     }
 

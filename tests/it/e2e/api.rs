@@ -117,6 +117,7 @@ async fn errors_are_problems_with_a_stable_code(engine: Engine) {
         (400, "bad_request", Call::get("/v1/runs/%ff%fe")),
         (400, "bad_request", json("/v1/apply", "{")),
         (400, "bad_request", json("/v1/apply", "[1]")),
+        (400, "invalid", json("/v1/apply?dry_run=true", r#"{"sources":{"a":{"provider":"b","insecure":true}}}"#)),
         (405, "method_not_allowed", Call::post("/v1/runs", "")),
         (405, "method_not_allowed", Call::get("/v1/apply")),
     ];

@@ -9,7 +9,7 @@ use crate::support::{
     e2e_app::TestApp,
     e2e_client::Call,
     e2e_project::{Engine, TestProject, on_both_engines},
-    e2e_senders::{github, now_s, standard},
+    e2e_senders::{Mail, github, github_raw, now_s, standard},
     eventually,
 };
 
@@ -18,6 +18,7 @@ on_both_engines!(
     a_waiting_run_that_is_canceled_never_starts,
     a_failed_run_is_retried_by_hand,
     an_event_is_replayed_into_new_runs,
+    what_no_agent_starts_for_is_replayed_by_force_alone,
     a_record_is_streamed_from_any_line_on_to_its_end,
     a_live_stream_shows_lines_while_the_agent_runs,
 );
@@ -111,6 +112,31 @@ async fn an_event_is_replayed_into_new_runs(engine: Engine) {
     let reply = app.ask(typo).await;
     assert_eq!(reply.status, 400, "{}", reply.text());
     assert_eq!(reply.header("content-type"), Some("application/problem+json"));
+    app.stop().await;
+}
+
+async fn what_no_agent_starts_for_is_replayed_by_force_alone(engine: Engine) {
+    let project = TestProject::new(engine).await;
+    project.agent("all", ECHO, "triggers: [{source: github}, {source: mail, from: ['*']}]");
+    let app = TestApp::start(project).await;
+    let replay = async |reply: crate::support::e2e_client::Reply, body: &str| {
+        let path = format!("/v1/events/{}/replay", reply.json()["event"].as_str().unwrap());
+        let reply = app.ask(Call::post(&path, body).with("content-type", "application/json")).await;
+        (reply.status, reply.json()["code"].as_str().unwrap_or_default().to_owned())
+    };
+    let mut machine = Mail::new("machine", "in@agents.example");
+    machine.headers.push(("Auto-Submitted", "auto-replied".to_owned()));
+    let machine = app.send(&machine.call()).await;
+    assert_eq!(machine.json()["status"], "ignored", "{}", machine.text());
+    assert_eq!(replay(machine.clone(), "{}").await, (409, "needs_force".to_owned()));
+    assert_eq!(replay(machine, r#"{"force":true}"#).await.0, 202);
+    let broken = app.send(&github_raw("d-1", "push", b"{")).await;
+    assert_eq!(replay(broken, r#"{"force":true}"#).await, (409, "nothing_to_replay".to_owned()));
+    // Nobody listened to it when it came: that is no reason against it.
+    let unheard = app.send(&standard("msg_1", &json!({}), now_s())).await;
+    app.project.agent("late", ECHO, "triggers: [{source: standard}]");
+    app.reload().await;
+    assert_eq!(replay(unheard, "{}").await.0, 202);
     app.stop().await;
 }
 
