@@ -3,6 +3,7 @@
 mod agents;
 mod answers;
 mod api;
+mod claude;
 mod operators;
 mod senders;
 mod up;
