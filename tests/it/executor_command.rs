@@ -74,25 +74,21 @@ pub(crate) struct Bench {
 
 impl Bench {
     pub(crate) fn new(mode: SandboxMode) -> Self {
-        let claude = ClaudeSettings {
-            program: "/nonexistent".to_owned(),
-            version: "0".to_owned(),
-            allow_other_version: false,
-            api_key: None,
-            base_url: None,
-            model: "sonnet".to_owned(),
-            max_starting: 0,
-        };
-        Self::with(mode, claude, None)
+        Self::with(mode, no_claude(), None)
     }
 
     pub(crate) fn with(mode: SandboxMode, claude: ClaudeSettings, api_key: Option<Secret>) -> Self {
+        Self::on_path(mode, claude, api_key, "/usr/local/bin:/usr/bin:/bin")
+    }
+
+    /// One whose programs are looked up in `path`.
+    pub(crate) fn on_path(mode: SandboxMode, claude: ClaudeSettings, api_key: Option<Secret>, path: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let limits =
             LimitSettings { wall_clock: Span(60_000), idle: Span(60_000), output_bytes: 10_000_000, turns: 20 };
         let root = WorkRoot(dir.path().join("work"));
         let sandbox = SandboxSettings { mode };
-        let path = "/usr/local/bin:/usr/bin:/bin".into();
+        let path = path.into();
         let executors = Executors::new(ExecutorSetup { claude, api_key, sandbox, limits, root, path }).unwrap();
         Self { dir, executors }
     }
@@ -106,6 +102,18 @@ impl Bench {
         let outcome = executor.run(spec, &mut record.clone()).await;
         assert_eq!(left_of(spec), Vec::<String>::new(), "processes were left");
         outcome
+    }
+}
+
+pub(crate) fn no_claude() -> ClaudeSettings {
+    ClaudeSettings {
+        program: "/nonexistent".to_owned(),
+        version: "0".to_owned(),
+        allow_other_version: false,
+        api_key: None,
+        base_url: None,
+        model: "sonnet".to_owned(),
+        max_starting: 0,
     }
 }
 
