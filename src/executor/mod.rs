@@ -37,7 +37,9 @@ pub struct RunSpec {
     pub run: RunId,
     /// Which attempt, from 1.
     pub attempt: i64,
-    /// An earlier attempt was cut off when its worker died, so its conversation may be continued.
+    /// Grows with each claim of the run, also where `attempt` does not: no two claims share it.
+    pub fence: i64,
+    /// A worker before died in an attempt or gave it back unended, so its conversation may be continued.
     pub interrupted: bool,
     /// The conversation that it belongs to.
     pub session: Option<SessionId>,

@@ -126,6 +126,7 @@ pub(crate) fn spec(agent: Value) -> RunSpec {
     RunSpec {
         run: RunId::new(at),
         attempt: 1,
+        fence: 1,
         interrupted: false,
         session: None,
         resume_id: None,

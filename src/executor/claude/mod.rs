@@ -201,7 +201,7 @@ async fn plan(spec: &RunSpec, place: &Place, sink: &mut dyn RunSink) -> Result<P
         Progress::Answered(text) if spec.interrupted => Plan::Done(text, id),
         // The CLI drops a message whose id it knows, without a word: another try needs another.
         Progress::Open | Progress::Stopped | Progress::Answered(_) => {
-            Plan::Ask(Begin::Resume(id), stable_id(spec, &format!("prompt-{}", spec.attempt)))
+            Plan::Ask(Begin::Resume(id), stable_id(spec, &format!("prompt-{}", spec.fence)))
         }
     })
 }
