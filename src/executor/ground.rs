@@ -18,6 +18,7 @@ use crate::{
         environment::{self, Environment},
         processes::{Keeper, Launch, Process},
         sandbox::{self, Inside, Sandbox, Walls},
+        trash::Trash,
         workdir::Workdir,
     },
 };
@@ -29,7 +30,9 @@ pub(super) struct Ground {
     /// Walls, where there are any.
     pub(super) sandbox: Sandbox,
     limits: LimitSettings,
-    root: PathBuf,
+    /// See `WorkRoot`; absolute, links resolved.
+    pub(super) root: PathBuf,
+    trash: Arc<Trash>,
     path: OsString,
 }
 
@@ -66,7 +69,8 @@ impl Ground {
         let root = std::fs::canonicalize(&root.0)?;
         let keeper = Keeper::start(&root)?;
         let sandbox = Sandbox::new(walls, &path, keeper.clone());
-        Ok(Self { keeper, sandbox, limits, root, path })
+        let trash = Trash::start(&root)?;
+        Ok(Self { keeper, sandbox, limits, root, trash, path })
     }
 
     /// What the agent's file says, else the server's default.
@@ -96,7 +100,7 @@ impl Ground {
             Walls::Up(program) => Some(program),
             Walls::Off | Walls::Missing(_) => None,
         };
-        let workdir = Workdir::prepare(&self.root, spec, bwrap.is_some())?;
+        let workdir = Workdir::prepare(&self.root, &self.trash, spec, bwrap.is_some()).await?;
         env.extend(workdir.environment(spec));
         Ok(Place { workdir, env, bwrap, network })
     }

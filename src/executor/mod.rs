@@ -10,9 +10,12 @@ mod mounts;
 mod pipes;
 pub mod processes;
 mod sandbox;
+pub mod trash;
 mod workdir;
 
-use std::{collections::BTreeMap, ffi::OsString, future::Future, io, path::PathBuf, pin::Pin, sync::Arc};
+use std::{
+    collections::BTreeMap, ffi::OsString, future::Future, io, path::PathBuf, pin::Pin, sync::Arc, time::Duration,
+};
 
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
@@ -52,7 +55,7 @@ pub struct RunSpec {
     /// What the agent is asked.
     pub prompt: Prompt,
     /// Files that came with the event.
-    pub attachments: Vec<AttachmentFile>,
+    pub attachments: Arc<[AttachmentFile]>,
     /// The environment that its file names, secrets resolved.
     pub env: BTreeMap<String, Secret>,
     /// Cancelled when somebody stops the run, the lease is lost, or the process shuts down.
@@ -121,7 +124,7 @@ pub trait Executor: Send + Sync {
 /// Where executors keep what outlives a run.
 #[derive(Clone, Debug)]
 pub struct WorkRoot(
-    /// `<root>/sessions/<id>` and `<root>/runs/<id>`.
+    /// `<root>/sessions/<id>`, `<root>/runs/<run>-<fence>` and `<root>/trash`.
     pub PathBuf,
 );
 
@@ -166,6 +169,12 @@ impl Executors {
             ExecutorKind::Claude => self.claude.clone(),
             ExecutorKind::Command => self.command.clone(),
         }
+    }
+
+    /// See [`trash::sweep`]; for an hourly round.
+    pub async fn sweep(&self, older_than: Duration) -> usize {
+        let root = self.ground.root.clone();
+        workdir::blocking(move || Ok(trash::sweep(&root, older_than))).await.unwrap_or(0)
     }
 
     /// Whether agents can be run here. Starts programs; for `postern doctor`.

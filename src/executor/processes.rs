@@ -23,10 +23,7 @@ use std::{
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open, pidfd_send_signal};
 use tokio::{io::unix::AsyncFd, process::Child, runtime::Handle, sync::oneshot};
 
-use crate::{
-    crypto::sha256_hex,
-    executor::{environment::Environment, workdir},
-};
+use crate::{crypto::sha256_hex, executor::environment::Environment};
 
 const MARK: &str = "POSTERN_MARK";
 /// How long the ending of a run's processes may take before they are given up (uninterruptible sleep).
@@ -177,10 +174,9 @@ impl Drop for Process {
     }
 }
 
-/// Kills what a gateway that worked under `root` and is no more left behind, and removes its
-/// remains there. Returns how many processes there were. Blocks; for the start of a gateway.
+/// Kills what a gateway that worked under `root` and is no more left behind. Returns how
+/// many processes there were. Blocks; for the start of a gateway.
 pub fn reap_leftovers(root: &Path) -> usize {
-    workdir::empty_trash(root);
     let prefix = format!("{}.", root_hash(root));
     let until = Instant::now() + END_LIMIT;
     let mut killed = 0;

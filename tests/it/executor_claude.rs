@@ -284,7 +284,7 @@ async fn a_run_that_is_stopped_in_a_tool_leaves_nothing() {
         let api = MessagesApi::start([call]).await;
         let (bench, record) = (bench(&api, mode), Record::default());
         let mut run = agent(json!({"tools": ["Bash"], "permissions": [{"allow": "Bash"}]}));
-        run.attachments = vec![AttachmentFile { filename: "a.txt".to_owned(), bytes: b"x".to_vec() }];
+        run.attachments = vec![AttachmentFile { filename: "a.txt".to_owned(), bytes: b"x".to_vec() }].into();
         let cancel = async {
             wait_until("the tool", || left_of(&run).iter().any(|line| line.contains("382"))).await;
             run.cancel.cancel();
@@ -294,7 +294,7 @@ async fn a_run_that_is_stopped_in_a_tool_leaves_nothing() {
             outcome = bench.run(&run, &record) => assert_eq!(outcome, Err(Stopped::Canceled)),
             () = cancel => {}
         }
-        assert!(!bench.root().join("runs").join(run.run.as_str()).exists());
+        assert!(!bench.root().join("runs").join(format!("{}-{}", run.run, run.fence)).exists());
     }
 }
 

@@ -133,7 +133,7 @@ pub(crate) fn spec(agent: Value) -> RunSpec {
         agent: Arc::new(version),
         event: json!({"subject": "hello"}),
         prompt: Prompt { plain: "Do it.".to_owned(), blocks: vec!["Do it.".to_owned()] },
-        attachments: Vec::new(),
+        attachments: Arc::default(),
         env: BTreeMap::new(),
         cancel: CancellationToken::new(),
     }
@@ -344,7 +344,10 @@ async fn a_dropped_run_leaves_nothing() {
             () = record.wait_for("started") => {}
         }
         wait_until("the processes to go", || left_of(&run).is_empty()).await;
-        wait_until("the directory to go", || !bench.root().join("runs").join(run.run.as_str()).exists()).await;
+        wait_until("the directory to go", || {
+            !bench.root().join("runs").join(format!("{}-{}", run.run, run.fence)).exists()
+        })
+        .await;
     }
 }
 
@@ -383,7 +386,7 @@ async fn the_sandbox_shows_what_is_mounted_and_nothing_else() {
     agent["mounts"] =
         json!([format!("{}:/context:ro", host.path().display()), format!("{}:/data:rw", host.path().display())]);
     let mut run = with_skill(spec(agent), skill("tone", "SKILL.md", "Be kind."));
-    run.attachments = vec![AttachmentFile { filename: "a.pdf".to_owned(), bytes: b"x".to_vec() }];
+    run.attachments = vec![AttachmentFile { filename: "a.pdf".to_owned(), bytes: b"x".to_vec() }].into();
     let result = Bench::new(SandboxMode::Required).run(&run, &Record::default()).await.unwrap();
     assert_eq!(result.text, "read me ro\nrw\n0\n0\n1000\nsealed\nattachments:\na.pdf\n\nskills:\ntone");
     assert!(host.path().join("x").exists());
@@ -433,7 +436,7 @@ async fn a_session_keeps_its_files_and_no_link_in_it_is_followed() {
     bench.run(&first, &Record::default()).await.unwrap();
     let mut second = spec(sh("cat note ~/note; ls attachments"));
     second.session = first.session.clone();
-    second.attachments = vec![AttachmentFile { filename: "a.txt".to_owned(), bytes: b"x".to_vec() }];
+    second.attachments = vec![AttachmentFile { filename: "a.txt".to_owned(), bytes: b"x".to_vec() }].into();
     assert_eq!(bench.run(&second, &Record::default()).await.unwrap().text, "kept\nhome\na.txt");
     assert!(!planted.exists() && fs::read_dir(victim.path()).unwrap().next().is_none());
 }

@@ -34,6 +34,7 @@ use crate::{
         ground::{Ground, Place},
         mask::Mask,
         processes::Launch,
+        workdir,
     },
 };
 
@@ -188,14 +189,21 @@ async fn plan(spec: &RunSpec, place: &Place, sink: &mut dyn RunSink) -> Result<P
     let config = place.workdir.home().join(".claude");
     let own = stable_id(spec, "session").to_string();
     let prompt = stable_id(spec, "prompt");
-    let wanted = spec.resume_id.as_ref().filter(|id| transcript::find(&config, id).is_some());
+    let (config_dir, resumed, asked) = (config, spec.resume_id.clone(), prompt.to_string());
+    // Transcripts are long.
+    let (wanted, id, progress) = workdir::blocking(move || {
+        let wanted = resumed.filter(|id| transcript::find(&config_dir, id).is_some());
+        let id = wanted.clone().unwrap_or(own);
+        let progress = transcript::find(&config_dir, &id).map(|file| transcript::progress(&file, &asked));
+        Ok((wanted, id, progress))
+    })
+    .await?;
     if spec.resume_id.is_some() && wanted.is_none() {
         let text = "the earlier conversation is not on this machine; a new one was begun";
         sink.message(MessageKind::Status, json!({"text": text})).await?;
     }
-    let id = wanted.cloned().unwrap_or(own);
-    let Some(file) = transcript::find(&config, &id) else { return Ok(Plan::Ask(Begin::New(id), prompt)) };
-    Ok(match transcript::progress(&file, &prompt.to_string()) {
+    let Some(progress) = progress else { return Ok(Plan::Ask(Begin::New(id), prompt)) };
+    Ok(match progress {
         Progress::Untaken => Plan::Ask(Begin::Resume(id), prompt),
         Progress::Open if spec.interrupted => Plan::GoOn(Begin::Interrupted(id)),
         Progress::Answered(text) if spec.interrupted => Plan::Done(text, id),
