@@ -17,6 +17,7 @@ use std::{
     collections::BTreeMap, ffi::OsString, future::Future, io, path::PathBuf, pin::Pin, sync::Arc, time::Duration,
 };
 
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
@@ -152,11 +153,17 @@ pub struct Executors {
 }
 
 impl Executors {
-    /// Makes the work root and starts the thread that keeps processes.
+    /// Makes the work root and starts the threads that keep processes and remove directories.
+    ///
+    /// From here on this process is not dumpable (`PR_SET_DUMPABLE`, prctl(2)): agents that run without
+    /// walls under the same user cannot read its environment, memory or open files in `/proc`, nor trace
+    /// it. It leaves no core dump either, and cannot open its own `/proc/self/environ` unless it is root.
+    /// What it starts is not affected (execve(2)). Against agents that run as root nothing helps but walls.
     ///
     /// # Errors
-    /// When the work root cannot be made, or the thread not started.
+    /// When the work root cannot be made, or a thread not started.
     pub fn new(setup: ExecutorSetup) -> io::Result<Self> {
+        set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
         let ground = Arc::new(Ground::new(&setup.root, setup.limits, &setup.sandbox, setup.path)?);
         let claude = Arc::new(ClaudeExecutor::new(ground.clone(), setup.claude, setup.api_key));
         let command = Arc::new(CommandExecutor::new(ground.clone()));
@@ -169,6 +176,13 @@ impl Executors {
             ExecutorKind::Claude => self.claude.clone(),
             ExecutorKind::Command => self.command.clone(),
         }
+    }
+
+    /// See [`processes::reap_leftovers`]; for when the queue finds that a worker of this machine is dead, so
+    /// that its agents do not work on beside those that take over.
+    pub async fn reap_leftovers(&self) -> usize {
+        let root = self.ground.root.clone();
+        workdir::blocking(move || Ok(processes::reap_leftovers(&root))).await.unwrap_or(0)
     }
 
     /// See [`trash::sweep`]; for an hourly round.

@@ -123,3 +123,17 @@ async fn a_sweep_removes_what_is_old_and_spares_what_is_used() {
     assert_eq!((sweep(&root, Duration::ZERO), left("sessions"), left("runs")), (1, 0, 0));
     wait_until("the trash to be empty", || left("trash") == 0).await;
 }
+
+#[tokio::test]
+async fn a_gateway_cannot_be_looked_into_and_its_agents_run_all_the_same() {
+    for mode in [SandboxMode::Off, SandboxMode::Required] {
+        let bench = Bench::new(mode);
+        let dumpable = rustix::process::dumpable_behavior().unwrap();
+        assert_eq!(dumpable, rustix::process::DumpableBehavior::NotDumpable);
+        assert!(std::env::current_exe().unwrap().exists() && fs::read_dir("/proc/self/fd").unwrap().count() > 0);
+        // What it starts is as ever: found by its mark, and able to look at itself.
+        let script = "cat /proc/self/environ | tr -dc A-Z_ | grep -o POSTERN_MARK | head -n 1";
+        let run = spec(json!({"executor": "command", "command": ["sh", "-c", script]}));
+        assert_eq!(bench.run(&run, &Record::default()).await.unwrap().text, "POSTERN_MARK", "{mode:?}");
+    }
+}
