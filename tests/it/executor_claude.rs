@@ -413,7 +413,13 @@ async fn a_run_that_is_given_back_again_and_again_is_taken_up_each_time() {
         }
         (run.fence, run.interrupted) = (3, interrupted);
         run.cancel = tokio_util::sync::CancellationToken::new();
-        assert_eq!(bench.run(&run, &record).await.unwrap().text, "went on");
+        let outcome = bench.run(&run, &record).await;
+        assert_eq!(
+            outcome.as_ref().map(|result| result.text.as_str()),
+            Ok("went on"),
+            "{interrupted} {}",
+            record.all()
+        );
         let last = api.asked().last().unwrap().body["messages"].to_string();
         assert_eq!(last.matches("Wait a while, please.").count(), asked, "{last}");
     }

@@ -25,7 +25,7 @@ use crate::{
     executor::{
         BoxFuture, Executor, RunSink, RunSpec, Stopped,
         claude::{
-            conversation::{Conversation, Pipes, State},
+            conversation::{Conversation, Opening, Pipes, State},
             permission::Permissions,
             process::{Begin, Cli},
             transcript::Progress,
@@ -38,6 +38,7 @@ use crate::{
     },
 };
 
+const NUDGE: &str = "Your work was cut off. Go on where you were.";
 const VERSION_LIMIT: Duration = Duration::from_secs(30);
 
 /// Runs agents with the `claude` CLI.
@@ -93,8 +94,11 @@ impl ClaudeExecutor {
                 let text = mask.text(&text);
                 return Ok(RunResult { text, resume_id: Some(id), ..RunResult::default() });
             }
-            Plan::Ask(begin, id) => (begin, protocol::prompt(&spec.prompt.blocks, &id)),
-            Plan::GoOn(begin) => (begin, Vec::new()),
+            Plan::Ask(begin, id) => (begin, Opening::Say(protocol::prompt(&spec.prompt.blocks, &id))),
+            Plan::GoOn(begin) => {
+                let id = stable_id(spec, &format!("nudge-{}", spec.fence));
+                (begin, Opening::Nudge(protocol::prompt(&[NUDGE.to_owned()], &id)))
+            }
         };
         let session = begin.id().to_owned();
         let permissions = Permissions::new(&spec.agent.spec, &place.workdir, place.walled());
