@@ -20,6 +20,7 @@ use crate::{
         mask::Mask,
         pipes::{Meter, READ_BYTES, Stream, Tail},
         processes::Process,
+        workdir,
     },
 };
 
@@ -49,7 +50,8 @@ impl CommandExecutor {
         let bounds = self.ground.bounds(spec);
         let network = spec.agent.spec.network.unwrap_or(false);
         let place = self.ground.place(spec, sink, network).await?;
-        place.workdir.lay_out_skills(&spec.agent.skills, &place.workdir.work().join("skills"))?;
+        let (agent, skills) = (spec.agent.clone(), place.workdir.work().join("skills"));
+        workdir::blocking(move || workdir::lay_out_skills(&agent.skills, &skills)).await?;
         let (program, readable) = self.program(spec, &place)?;
         let args = spec.agent.spec.command.iter().skip(1).map(OsString::from).collect();
         let mut process = self.ground.start(&place, program, args, readable).await?;

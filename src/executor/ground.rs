@@ -17,7 +17,8 @@ use crate::{
         RunSink, RunSpec, Stopped, WorkRoot,
         environment::{self, Environment},
         processes::{Keeper, Launch, Process},
-        sandbox::{self, Inside, Sandbox},
+        sandbox::{self, Inside, Sandbox, Walls},
+        trash::Trash,
         workdir::Workdir,
     },
 };
@@ -29,7 +30,9 @@ pub(super) struct Ground {
     /// Walls, where there are any.
     pub(super) sandbox: Sandbox,
     limits: LimitSettings,
-    root: PathBuf,
+    /// See `WorkRoot`; absolute, links resolved.
+    pub(super) root: PathBuf,
+    trash: Arc<Trash>,
     path: OsString,
 }
 
@@ -66,7 +69,8 @@ impl Ground {
         let root = std::fs::canonicalize(&root.0)?;
         let keeper = Keeper::start(&root)?;
         let sandbox = Sandbox::new(walls, &path, keeper.clone());
-        Ok(Self { keeper, sandbox, limits, root, path })
+        let trash = Trash::start(&root)?;
+        Ok(Self { keeper, sandbox, limits, root, trash, path })
     }
 
     /// What the agent's file says, else the server's default.
@@ -88,13 +92,16 @@ impl Ground {
     pub(super) async fn place(&self, spec: &RunSpec, sink: &mut dyn RunSink, network: bool) -> Result<Place, Stopped> {
         let mut env = environment::of_agent(spec)?;
         env.entry("PATH".into()).or_insert_with(|| self.path.clone());
-        let bwrap = self.sandbox.walls().await?.map(ToOwned::to_owned);
-        let workdir = Workdir::prepare(&self.root, spec, bwrap.is_some())?;
-        env.extend(workdir.environment(spec));
-        if bwrap.is_none() && !network {
-            let text = "there is no sandbox on this machine: the network stays open to this agent";
+        let walls = self.sandbox.walls().await?;
+        if let Some(text) = bareness(&walls, network) {
             sink.message(MessageKind::Status, json!({"text": text})).await?;
         }
+        let bwrap = match walls {
+            Walls::Up(program) => Some(program),
+            Walls::Off | Walls::Missing(_) => None,
+        };
+        let workdir = Workdir::prepare(&self.root, &self.trash, spec, bwrap.is_some()).await?;
+        env.extend(workdir.environment(spec));
         Ok(Place { workdir, env, bwrap, network })
     }
 
@@ -117,6 +124,16 @@ impl Ground {
             .spawn(launch)
             .await
             .map_err(|error| Failure::new(FailureCode::Setup, format!("program `{shown}` does not start: {error}")))
+    }
+}
+
+/// What the record says of walls that are not there.
+fn bareness(walls: &Walls, network: bool) -> Option<String> {
+    let open = if network { "" } else { "; the network stays open to it" };
+    match walls {
+        Walls::Missing(why) => Some(format!("this agent runs without a sandbox: {why}{open}")),
+        Walls::Off if !network => Some(format!("this agent runs without a sandbox, as configured{open}")),
+        Walls::Off | Walls::Up(_) => None,
     }
 }
 

@@ -10,10 +10,14 @@ mod mounts;
 mod pipes;
 pub mod processes;
 mod sandbox;
+pub mod trash;
 mod workdir;
 
-use std::{collections::BTreeMap, ffi::OsString, future::Future, io, path::PathBuf, pin::Pin, sync::Arc};
+use std::{
+    collections::BTreeMap, ffi::OsString, future::Future, io, path::PathBuf, pin::Pin, sync::Arc, time::Duration,
+};
 
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
@@ -37,7 +41,9 @@ pub struct RunSpec {
     pub run: RunId,
     /// Which attempt, from 1.
     pub attempt: i64,
-    /// An earlier attempt was cut off when its worker died, so its conversation may be continued.
+    /// Grows with each claim of the run, also where `attempt` does not: no two claims share it.
+    pub fence: i64,
+    /// A worker before died in an attempt or gave it back unended, so its conversation may be continued.
     pub interrupted: bool,
     /// The conversation that it belongs to.
     pub session: Option<SessionId>,
@@ -50,7 +56,7 @@ pub struct RunSpec {
     /// What the agent is asked.
     pub prompt: Prompt,
     /// Files that came with the event.
-    pub attachments: Vec<AttachmentFile>,
+    pub attachments: Arc<[AttachmentFile]>,
     /// The environment that its file names, secrets resolved.
     pub env: BTreeMap<String, Secret>,
     /// Cancelled when somebody stops the run, the lease is lost, or the process shuts down.
@@ -119,7 +125,7 @@ pub trait Executor: Send + Sync {
 /// Where executors keep what outlives a run.
 #[derive(Clone, Debug)]
 pub struct WorkRoot(
-    /// `<root>/sessions/<id>` and `<root>/runs/<id>`.
+    /// `<root>/sessions/<id>`, `<root>/runs/<run>-<fence>` and `<root>/trash`.
     pub PathBuf,
 );
 
@@ -147,11 +153,17 @@ pub struct Executors {
 }
 
 impl Executors {
-    /// Makes the work root and starts the thread that keeps processes.
+    /// Makes the work root and starts the threads that keep processes and remove directories.
+    ///
+    /// From here on this process is not dumpable (`PR_SET_DUMPABLE`, prctl(2)): agents that run without
+    /// walls under the same user cannot read its environment, memory or open files in `/proc`, nor trace
+    /// it. It leaves no core dump either, and cannot open its own `/proc/self/environ` unless it is root.
+    /// What it starts is not affected (execve(2)). Against agents that run as root nothing helps but walls.
     ///
     /// # Errors
-    /// When the work root cannot be made, or the thread not started.
+    /// When the work root cannot be made, or a thread not started.
     pub fn new(setup: ExecutorSetup) -> io::Result<Self> {
+        set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
         let ground = Arc::new(Ground::new(&setup.root, setup.limits, &setup.sandbox, setup.path)?);
         let claude = Arc::new(ClaudeExecutor::new(ground.clone(), setup.claude, setup.api_key));
         let command = Arc::new(CommandExecutor::new(ground.clone()));
@@ -164,6 +176,19 @@ impl Executors {
             ExecutorKind::Claude => self.claude.clone(),
             ExecutorKind::Command => self.command.clone(),
         }
+    }
+
+    /// See [`processes::reap_leftovers`]; for when the queue finds that a worker of this machine is dead, so
+    /// that its agents do not work on beside those that take over.
+    pub async fn reap_leftovers(&self) -> usize {
+        let root = self.ground.root.clone();
+        workdir::blocking(move || Ok(processes::reap_leftovers(&root))).await.unwrap_or(0)
+    }
+
+    /// See [`trash::sweep`]; for an hourly round.
+    pub async fn sweep(&self, older_than: Duration) -> usize {
+        let root = self.ground.root.clone();
+        workdir::blocking(move || Ok(trash::sweep(&root, older_than))).await.unwrap_or(0)
     }
 
     /// Whether agents can be run here. Starts programs; for `postern doctor`.

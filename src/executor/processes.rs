@@ -23,14 +23,13 @@ use std::{
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open, pidfd_send_signal};
 use tokio::{io::unix::AsyncFd, process::Child, runtime::Handle, sync::oneshot};
 
-use crate::{
-    crypto::sha256_hex,
-    executor::{environment::Environment, workdir},
-};
+use crate::{crypto::sha256_hex, executor::environment::Environment};
 
 const MARK: &str = "POSTERN_MARK";
 /// How long the ending of a run's processes may take before they are given up (uninterruptible sleep).
 const END_LIMIT: Duration = Duration::from_secs(10);
+/// How long a process that was killed may take until its status is there.
+const REAP_LIMIT: Duration = Duration::from_secs(1);
 const SCAN_PAUSE: Duration = Duration::from_millis(4);
 /// Jobs waiting for the thread.
 const MAX_JOBS: usize = 1024;
@@ -131,7 +130,7 @@ impl Process {
         }
     }
 
-    /// Kills what is left of the process and all that it started; returns when it is gone.
+    /// Kills what is left of the process and all that it started; returns when it is gone, or given up.
     pub(super) async fn end(&mut self) {
         if self.ended {
             return;
@@ -139,10 +138,12 @@ impl Process {
         self.kill_group();
         let (done, gone) = oneshot::channel();
         match self.keeper.jobs.try_send(Job::End { mark: self.mark.clone(), done: Some(done) }) {
-            Ok(()) => drop(gone.await),
+            // Reading /proc can itself hang on a process in uninterruptible sleep.
+            Ok(()) => drop(tokio::time::timeout(END_LIMIT + REAP_LIMIT, gone).await),
             Err(_) => drop(kill_marked(&[&self.mark])),
         }
-        drop(self.child.wait().await);
+        // One that is still not gone is let go; it is reaped in the background once it is.
+        drop(tokio::time::timeout(REAP_LIMIT, self.child.wait()).await);
         self.ended = true;
     }
 
@@ -177,17 +178,19 @@ impl Drop for Process {
     }
 }
 
-/// Kills what a gateway that worked under `root` and is no more left behind, and removes its
-/// remains there. Returns how many processes there were. Blocks; for the start of a gateway.
+/// Kills what gateways that worked under `root` and are no more left behind, and spares what belongs to
+/// living ones. Returns how many processes there were. Blocks: two looks through `/proc` when there are
+/// none, ten seconds at most.
 pub fn reap_leftovers(root: &Path) -> usize {
-    workdir::empty_trash(root);
     let prefix = format!("{}.", root_hash(root));
     let until = Instant::now() + END_LIMIT;
-    let mut killed = 0;
+    let (mut killed, mut clean) = (0, 0);
     loop {
         let found = kill_where(|mark| mark.starts_with(&prefix) && !owner_lives(mark));
         killed = killed.max(found.len());
-        if found.is_empty() || Instant::now() > until {
+        clean = if found.is_empty() { clean + 1 } else { 0 };
+        // See `Ending::clean`.
+        if clean == 2 || Instant::now() > until {
             return killed;
         }
         thread::sleep(SCAN_PAUSE);
@@ -246,7 +249,7 @@ fn kill_where(wanted: impl Fn(&str) -> bool) -> Vec<String> {
     let mut found: HashMap<u32, (OwnedFd, String)> = HashMap::new();
     for entry in entries.flatten() {
         let Some(id) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
-        let Some(parent) = stat_field(id, 4).and_then(|field| u32::try_from(field).ok()) else { continue };
+        let Some(parent) = stat_field(id, 4).and_then(|field| field.parse::<u32>().ok()) else { continue };
         parents.insert(id, parent);
         // The descriptor comes first: it names this process even if the number is given anew.
         if let Some(fd) = open(id)
@@ -298,20 +301,25 @@ fn owner_lives(mark: &str) -> bool {
     let mut parts = mark.split('.').skip(1);
     let id = parts.next().and_then(|id| id.parse::<u32>().ok());
     let started = parts.next().and_then(|at| at.parse::<u64>().ok());
-    id.is_some_and(|id| start_time(id).is_some_and(|at| Some(at) == started))
+    id.is_some_and(|id| !is_dead(id) && start_time(id).is_some_and(|at| Some(at) == started))
+}
+
+/// Whether a process ended and only waits for its parent to notice (proc_pid_stat(5), field 3).
+fn is_dead(id: u32) -> bool {
+    stat_field(id, 3).is_some_and(|state| state == "Z" || state == "X")
 }
 
 /// When a process started, in clock ticks since boot (proc_pid_stat(5), field 22).
 fn start_time(id: u32) -> Option<u64> {
-    stat_field(id, 22)
+    stat_field(id, 22)?.parse().ok()
 }
 
-fn stat_field(id: u32, number: usize) -> Option<u64> {
+fn stat_field(id: u32, number: usize) -> Option<String> {
     let stat = fs::read(format!("/proc/{id}/stat")).ok()?;
     // The second field is the program's name in brackets, and may hold anything.
     let after = stat.iter().rposition(|byte| *byte == b')')? + 1;
     let text = std::str::from_utf8(stat.get(after..)?).ok()?;
-    text.split_ascii_whitespace().nth(number.checked_sub(3)?)?.parse().ok()
+    text.split_ascii_whitespace().nth(number.checked_sub(3)?).map(ToOwned::to_owned)
 }
 
 fn root_hash(root: &Path) -> String {

@@ -3,11 +3,11 @@
 use std::{
     ffi::{OsStr, OsString},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Once, OnceLock},
     time::Duration,
 };
 
-use tokio::sync::OnceCell;
+use tokio::io::AsyncReadExt as _;
 
 use crate::{
     config::settings::{SandboxMode, SandboxSettings},
@@ -24,61 +24,123 @@ pub(super) const WORK: &str = "/workspace";
 /// Where the home directory is inside.
 pub(super) const HOME: &str = "/home/agent";
 const PROBE_LIMIT: Duration = Duration::from_secs(10);
+/// What bubblewrap says when user namespaces are not allowed here (bubblewrap.c, strerror(3)).
+const REFUSALS: &[&str] = &["Operation not permitted", "Permission denied", "No permissions to create"];
+const MAX_SAID_BYTES: u64 = 4096;
 
-/// Whether this machine can wall agents in; found out once.
+/// How an agent is walled in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Walls {
+    /// By bubblewrap, which is there.
+    Up(PathBuf),
+    /// Not at all, as configured.
+    Off,
+    /// Not at all, for this reason.
+    Missing(String),
+}
+
+/// Why a probe found no walls.
+struct Fault {
+    why: String,
+    /// The kernel refuses and will go on to; anything else may have been the moment (no processes left, a busy machine).
+    lasting: bool,
+}
+
+/// Whether this machine can wall agents in.
 pub(super) struct Sandbox {
     mode: SandboxMode,
     path: OsString,
     keeper: Arc<Keeper>,
-    found: OnceCell<Result<PathBuf, String>>,
+    /// Only what will not change: walls that stood, or a kernel that refuses them.
+    found: OnceLock<Walls>,
+    warned: Once,
 }
 
 impl Sandbox {
     /// `path` is searched for `bwrap`.
     pub(super) fn new(settings: &SandboxSettings, path: &OsStr, keeper: Arc<Keeper>) -> Self {
-        Self { mode: settings.mode, path: path.to_owned(), keeper, found: OnceCell::new() }
+        let path = path.to_owned();
+        Self { mode: settings.mode, path, keeper, found: OnceLock::new(), warned: Once::new() }
     }
 
-    /// bubblewrap's path, or `None` when agents run without walls.
-    pub(super) async fn walls(&self) -> Result<Option<&Path>, Failure> {
+    /// The walls for a run that starts now.
+    pub(super) async fn walls(&self) -> Result<Walls, Failure> {
         if self.mode == SandboxMode::Off {
-            return Ok(None);
+            return Ok(Walls::Off);
         }
-        match self.found.get_or_init(|| self.probe()).await {
-            Ok(program) => Ok(Some(program)),
-            Err(_) if self.mode == SandboxMode::Auto => Ok(None),
-            Err(why) => Err(Failure::new(
+        match self.find().await {
+            Walls::Missing(why) if self.mode == SandboxMode::Required => Err(Failure::new(
                 FailureCode::Setup,
                 format!("a sandbox is required, but {why}; install bubblewrap or set sandbox.mode to \"auto\""),
             )),
+            Walls::Missing(why) => {
+                self.warned.call_once(|| tracing::warn!(why, "agents run without a sandbox"));
+                Ok(Walls::Missing(why))
+            }
+            walls @ (Walls::Up(_) | Walls::Off) => Ok(walls),
         }
     }
 
     /// What `postern doctor` says: whether it is as configured, and how it is.
     pub(super) async fn report(&self) -> (bool, String) {
         match self.walls().await {
-            Ok(Some(program)) => (true, format!("agents run in bubblewrap ({})", program.display())),
-            Ok(None) => match self.found.get() {
-                Some(Err(why)) => (true, format!("agents run without a sandbox: {why}")),
-                Some(Ok(_)) | None => (true, "agents run without a sandbox, as configured".to_owned()),
-            },
+            Ok(Walls::Up(program)) => (true, format!("agents run in bubblewrap ({})", program.display())),
+            Ok(Walls::Missing(why)) => (true, format!("agents run without a sandbox: {why}")),
+            Ok(Walls::Off) => (true, "agents run without a sandbox, as configured".to_owned()),
             Err(failure) => (false, failure.message),
         }
     }
 
-    async fn probe(&self) -> Result<PathBuf, String> {
-        let program = find_program(OsStr::new("bwrap"), &self.path).ok_or("bwrap is not in PATH")?;
+    /// Tries twice, so that one bad moment takes no agent's walls away, nor a process's for its life.
+    async fn find(&self) -> Walls {
+        if let Some(found) = self.found.get() {
+            return found.clone();
+        }
+        let Some(program) = find_program(OsStr::new("bwrap"), &self.path) else {
+            return Walls::Missing("bwrap is not in PATH".to_owned());
+        };
+        let mut lasting = true;
+        let mut why = String::new();
+        for _ in 0..2 {
+            match self.probe(&program).await {
+                Ok(()) => return self.found.get_or_init(|| Walls::Up(program)).clone(),
+                Err(fault) => {
+                    lasting &= fault.lasting;
+                    why = fault.why;
+                }
+            }
+        }
+        let missing = Walls::Missing(why);
+        if lasting { self.found.get_or_init(|| missing).clone() } else { missing }
+    }
+
+    async fn probe(&self, program: &Path) -> Result<(), Fault> {
+        let passing = |why: String| Fault { why, lasting: false };
         let mut args = namespaces(false);
         args.extend(texts(&["--ro-bind", "/", "/", "--proc", "/proc", "--dev", "/dev", "--", "/usr/bin/env", "true"]));
-        let launch = Launch { program: program.clone(), args, env: Environment::new(), directory: PathBuf::from("/") };
-        let mut process = self.keeper.spawn(launch).await.map_err(|error| format!("bwrap does not start: {error}"))?;
-        let status = tokio::time::timeout(PROBE_LIMIT, process.child.wait()).await;
+        let launch =
+            Launch { program: program.to_owned(), args, env: Environment::new(), directory: PathBuf::from("/") };
+        let spawned = self.keeper.spawn(launch).await;
+        let mut process = spawned.map_err(|error| passing(format!("bwrap does not start: {error}")))?;
+        let mut said = Vec::new();
+        let stderr = process.child.stderr.take();
+        let heard = async {
+            if let Some(stderr) = stderr {
+                drop(stderr.take(MAX_SAID_BYTES).read_to_end(&mut said).await);
+            }
+            process.child.wait().await
+        };
+        let status = tokio::time::timeout(PROBE_LIMIT, heard).await;
         process.end().await;
         match status {
-            Ok(Ok(status)) if status.success() => Ok(program),
-            Ok(Ok(status)) => Err(format!("bwrap cannot make namespaces here ({status})")),
-            Ok(Err(error)) => Err(format!("bwrap does not run: {error}")),
-            Err(_) => Err("bwrap hangs".to_owned()),
+            Ok(Ok(status)) if status.success() => Ok(()),
+            Ok(Ok(status)) => {
+                let said = String::from_utf8_lossy(&said);
+                let lasting = status.code().is_some() && REFUSALS.iter().any(|refusal| said.contains(refusal));
+                Err(Fault { why: format!("bwrap cannot make namespaces here ({status}): {}", said.trim()), lasting })
+            }
+            Ok(Err(error)) => Err(passing(format!("bwrap does not run: {error}"))),
+            Err(_) => Err(passing("bwrap hangs".to_owned())),
         }
     }
 }

@@ -7,52 +7,100 @@ use std::{
     collections::BTreeMap,
     fs, io,
     io::Write as _,
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    os::unix::fs::OpenOptionsExt,
     path::{Component, Path, PathBuf},
-    sync::atomic::{AtomicU64, Ordering},
-    time::Duration,
+    sync::Arc,
 };
 
+use rustix::fs::FlockOperation;
 use serde_json::json;
 
 use crate::{
     domain::{
-        agent::Skill,
+        agent::{AgentVersion, ExecutorKind, Skill},
+        id::{RunId, SessionId},
         run::{Failure, FailureCode},
     },
     executor::{
-        RunSpec,
+        AttachmentFile, RunSpec,
         environment::Environment,
         mounts::{self, Mount},
         sandbox,
+        trash::{self, Held, Trash, real_dir},
     },
 };
 
 /// How much of the prompt or event goes into an environment variable.
 const MAX_ENV_BYTES: usize = 64 * 1024;
 
-/// A run's directory. Dropped, it is removed unless its session keeps it.
+/// What one attempt of a run works in. Dropped, all of it is removed that its session does not keep.
+///
+/// Everything that belongs to the attempt alone bears its fence, so that an attempt which lost its
+/// lease and still ends takes nothing away from the next.
 pub(super) struct Workdir {
-    root: PathBuf,
+    trash: Arc<Trash>,
+    /// `<root>/runs/<run>-<fence>`
+    own: PathBuf,
+    /// Holds `home` and `work`: `<root>/sessions/<id>`, or `own` for a run without a session.
     base: PathBuf,
-    kept: bool,
+    _held: Vec<Held>,
     /// What the agent's file mounts.
     pub(super) mounts: Vec<Mount>,
     sandboxed: bool,
 }
 
+/// What is laid out, owned by whoever does it.
+struct Order {
+    run: RunId,
+    fence: i64,
+    session: Option<SessionId>,
+    /// The home of an attempt that a dead gateway left is taken over: the conversation is in it.
+    takes_over: bool,
+    agent: Arc<AgentVersion>,
+    event: String,
+    prompt: String,
+    attachments: Arc<[AttachmentFile]>,
+    sandboxed: bool,
+}
+
 impl Workdir {
-    /// Makes it: `<root>/sessions/<id>` for a run of a session, `<root>/runs/<id>` for one without.
-    pub(super) fn prepare(root: &Path, spec: &RunSpec, sandboxed: bool) -> Result<Self, Failure> {
-        let mounts = mounts::parse(&spec.agent.spec.mounts)?;
-        let base = match &spec.session {
-            Some(session) => root.join("sessions").join(session.as_str()),
-            None => root.join("runs").join(spec.run.as_str()),
+    /// Makes it, on a thread that may wait.
+    pub(super) async fn prepare(
+        root: &Path,
+        trash: &Arc<Trash>,
+        spec: &RunSpec,
+        sandboxed: bool,
+    ) -> Result<Self, Failure> {
+        let order = Order {
+            run: spec.run.clone(),
+            fence: spec.fence,
+            session: spec.session.clone(),
+            takes_over: spec.interrupted && spec.agent.spec.executor == ExecutorKind::Claude,
+            agent: spec.agent.clone(),
+            event: spec.event.to_string(),
+            prompt: spec.prompt.plain.clone(),
+            attachments: spec.attachments.clone(),
+            sandboxed,
         };
-        let workdir = Self { root: root.to_owned(), base, kept: spec.session.is_some(), mounts, sandboxed };
-        workdir.lay_out(spec).map_err(|error| {
-            Failure::new(FailureCode::Setup, format!("work directory {}: {error}", workdir.base.display()))
-        })?;
+        let (root, trash) = (root.to_owned(), trash.clone());
+        blocking(move || Self::make(&root, trash, &order)).await
+    }
+
+    fn make(root: &Path, trash: Arc<Trash>, order: &Order) -> Result<Self, Failure> {
+        let mounts = mounts::parse(&order.agent.spec.mounts)?;
+        let runs = root.join("runs");
+        let own = runs.join(format!("{}-{}", order.run, order.fence));
+        let fail =
+            |error: io::Error| Failure::new(FailureCode::Setup, format!("work directory {}: {error}", own.display()));
+        clear_leftovers(&runs, &own, &trash, order).map_err(fail)?;
+        let mut held = vec![trash::hold(&own, FlockOperation::NonBlockingLockExclusive).map_err(fail)?];
+        let mut base = own.clone();
+        if let Some(session) = &order.session {
+            base = root.join("sessions").join(session.as_str());
+            held.push(trash::hold(&base, FlockOperation::NonBlockingLockShared).map_err(fail)?);
+        }
+        let workdir = Self { trash, own: own.clone(), base, _held: held, mounts, sandboxed: order.sandboxed };
+        workdir.lay_out(order).map_err(fail)?;
         Ok(workdir)
     }
 
@@ -68,12 +116,12 @@ impl Workdir {
 
     /// A directory that only we write to, new in each run.
     pub(super) fn control(&self) -> PathBuf {
-        self.base.join("control")
+        self.own.join("control")
     }
 
     /// Its `/tmp`, as the host sees it.
     pub(super) fn tmp(&self) -> PathBuf {
-        self.base.join("tmp")
+        self.own.join("tmp")
     }
 
     /// Where the agent starts, as it sees it.
@@ -112,50 +160,28 @@ impl Workdir {
         env
     }
 
-    /// Lays out skills as `<under>/<name>/…`.
-    pub(super) fn lay_out_skills(&self, skills: &[Skill], under: &Path) -> Result<(), Failure> {
-        let refuse = |why: String| Failure::new(FailureCode::Setup, why);
-        for skill in skills {
-            let name = plain_path(&skill.name).filter(|name| name.components().count() == 1);
-            let name = name.ok_or_else(|| refuse(format!("skill `{}`: not a folder's name", skill.name)))?;
-            for (path, content) in &skill.files {
-                let fault = |why: &str| refuse(format!("skill `{}`, file `{path}`: {why}", skill.name));
-                let relative = plain_path(path).ok_or_else(|| fault("not a path inside the skill's folder"))?;
-                let bytes = data_encoding::BASE64.decode(content.as_bytes()).map_err(|_| fault("not base64"))?;
-                let target = under.join(&name).join(relative);
-                let parent = target.parent().unwrap_or(under);
-                let script = bytes.starts_with(b"#!");
-                fs::create_dir_all(parent)
-                    .and_then(|()| write_new(&target, &bytes, if script { 0o700 } else { 0o600 }))
-                    .map_err(|error| fault(&error.to_string()))?;
-            }
-        }
-        Ok(())
-    }
-
     /// Where the agent finds a mount.
     pub(super) fn seen(&self, mount: &Mount) -> PathBuf {
         if self.sandboxed { mount.container.clone() } else { self.work().join(relative(&mount.container)) }
     }
 
-    fn lay_out(&self, spec: &RunSpec) -> io::Result<()> {
-        real_dir(&self.base)?;
+    fn lay_out(&self, order: &Order) -> io::Result<()> {
         let (work, control) = (self.work(), self.control());
         real_dir(&work)?;
         real_dir(&self.home())?;
         for fresh in [&control, &self.tmp(), &work.join("attachments"), &work.join("skills")] {
-            remove(fresh)?;
+            self.trash.take(fresh)?;
         }
         for fresh in [&control, &self.tmp(), &work.join("attachments")] {
             real_dir(fresh)?;
         }
         write_new(&control.join("passwd"), b"agent:x:1000:1000:agent:/home/agent:/bin/sh\n", 0o644)?;
         write_new(&control.join("group"), b"agent:x:1000:\n", 0o644)?;
-        for (name, text) in [("event.json", spec.event.to_string()), ("prompt.txt", spec.prompt.plain.clone())] {
-            remove(&work.join(name))?;
+        for (name, text) in [("event.json", &order.event), ("prompt.txt", &order.prompt)] {
+            self.trash.take(&work.join(name))?;
             write_new(&work.join(name), text.as_bytes(), 0o600)?;
         }
-        for file in &spec.attachments {
+        for file in order.attachments.iter() {
             let name = plain_path(&file.filename).filter(|name| name.components().count() == 1);
             let name =
                 name.ok_or_else(|| io::Error::other(format!("attachment `{}`: not a safe name", file.filename)))?;
@@ -188,58 +214,62 @@ impl Workdir {
 
 impl Drop for Workdir {
     fn drop(&mut self) {
-        static COUNT: AtomicU64 = AtomicU64::new(0);
-        let gone = if self.kept { vec![self.control(), self.tmp()] } else { vec![self.base.clone()] };
-        let trash = trash(&self.root);
-        drop(real_dir(&trash));
-        for path in gone {
-            // Out of the way at once, since the next attempt may begin; removed by and by.
-            let name = format!("{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-            let aside = trash.join(name);
-            let aside = if fs::rename(&path, &aside).is_ok() { aside } else { path };
-            // On its own thread: the run's future may be dropped on one that must not wait.
-            let removal = std::thread::Builder::new().name("postern-remove".to_owned());
-            drop(removal.spawn(move || remove_patiently(&aside)));
+        if let Err(error) = self.trash.take(&self.own) {
+            tracing::warn!(path = %self.own.display(), %error, "the directory of a run stays until it is swept");
         }
     }
 }
 
-/// Removes what runs of an earlier process left to be removed.
-pub(super) fn empty_trash(root: &Path) {
-    remove_patiently(&trash(root));
+/// Does file work on a thread that may wait.
+#[expect(clippy::disallowed_methods, reason = "bounded by the number of runs: each waits for its own")]
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
+) -> Result<T, Failure> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.unwrap_or_else(|error| Err(Failure::new(FailureCode::Executor, format!("file work broke off: {error}"))))
 }
 
-fn trash(root: &Path) -> PathBuf {
-    root.join("trash")
-}
-
-/// The last processes may still be writing there while they are killed.
-fn remove_patiently(path: &Path) {
-    for _ in 0..20 {
-        if remove(path).is_ok() {
-            return;
+/// Takes over or takes away what earlier attempts of the run left and nobody uses.
+fn clear_leftovers(runs: &Path, own: &Path, trash: &Trash, order: &Order) -> io::Result<()> {
+    real_dir(runs)?;
+    let prefix = format!("{}-", order.run);
+    let mut left: Vec<(i64, PathBuf)> = Vec::new();
+    for entry in fs::read_dir(runs)?.flatten() {
+        let name = entry.file_name();
+        let fence = name.to_str().and_then(|name| name.strip_prefix(&prefix)).and_then(|fence| fence.parse().ok());
+        left.extend(fence.map(|fence| (fence, entry.path())));
+    }
+    left.sort();
+    let mut wanted = order.takes_over && order.session.is_none();
+    while let Some((_, path)) = left.pop() {
+        let Some(_held) = trash::try_hold(&path) else { continue };
+        if !(wanted && path != own && fs::rename(&path, own).is_ok()) {
+            trash.take(&path)?;
         }
-        std::thread::sleep(Duration::from_millis(50));
+        wanted = false;
     }
+    Ok(())
 }
 
-/// A directory that is not a link, made when it is not there.
-fn real_dir(path: &Path) -> io::Result<()> {
-    match fs::symlink_metadata(path) {
-        Ok(found) if found.is_dir() => return Ok(()),
-        Ok(_) => fs::remove_file(path)?,
-        Err(_) => {}
+/// Lays out skills as `<under>/<name>/…`. Blocks.
+pub(super) fn lay_out_skills(skills: &[Skill], under: &Path) -> Result<(), Failure> {
+    let refuse = |why: String| Failure::new(FailureCode::Setup, why);
+    for skill in skills {
+        let name = plain_path(&skill.name).filter(|name| name.components().count() == 1);
+        let name = name.ok_or_else(|| refuse(format!("skill `{}`: not a folder's name", skill.name)))?;
+        for (path, content) in &skill.files {
+            let fault = |why: &str| refuse(format!("skill `{}`, file `{path}`: {why}", skill.name));
+            let relative = plain_path(path).ok_or_else(|| fault("not a path inside the skill's folder"))?;
+            let bytes = data_encoding::BASE64.decode(content.as_bytes()).map_err(|_| fault("not base64"))?;
+            let target = under.join(&name).join(relative);
+            let parent = target.parent().unwrap_or(under);
+            let script = bytes.starts_with(b"#!");
+            fs::create_dir_all(parent)
+                .and_then(|()| write_new(&target, &bytes, if script { 0o700 } else { 0o600 }))
+                .map_err(|error| fault(&error.to_string()))?;
+        }
     }
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
-}
-
-/// Removes what is there, links themselves and not what they lead to.
-fn remove(path: &Path) -> io::Result<()> {
-    match fs::symlink_metadata(path) {
-        Ok(found) if found.is_dir() => fs::remove_dir_all(path),
-        Ok(_) => fs::remove_file(path),
-        Err(_) => Ok(()),
-    }
+    Ok(())
 }
 
 /// Writes a file that is not there yet, through no link (`O_EXCL`, open(2)).

@@ -144,7 +144,8 @@ impl Execute {
         Ok(RunSpec {
             run: work.run.id.clone(),
             attempt: work.run.attempt,
-            interrupted: work.lost > 0,
+            fence: work.lease.fence,
+            interrupted: work.lost > 0 || work.given_back,
             session: work.run.session.clone(),
             resume_id: work.resume_id.clone(),
             prompt: prompt::build(&work.event.event, &view, template.as_ref()).map_err(setup)?,

@@ -34,6 +34,8 @@ pub struct RunWork {
     pub resume_id: Option<String>,
     /// How many workers vanished with it.
     pub lost: i64,
+    /// A worker before began this very attempt and gave it back without an end.
+    pub given_back: bool,
 }
 
 /// A line of a run's record before it has its number.
@@ -105,7 +107,8 @@ impl Store {
     /// When the database fails or a row cannot be read.
     pub async fn load_run(&self, claimed: &Claimed) -> Result<Option<RunWork>, StoreError> {
         let sql = format!(
-            "SELECT {}, trigger_position, (SELECT resume_id FROM sessions WHERE sessions.id = runs.session_id) AS resume_id \
+            "SELECT {}, trigger_position, (SELECT resume_id FROM sessions WHERE sessions.id = runs.session_id) AS resume_id, \
+             (SELECT attempt FROM run_messages WHERE run_id = runs.id ORDER BY seq DESC LIMIT 1) AS last_attempt \
              FROM runs WHERE id = $1 AND lease = $2 AND state = 'running'",
             rows::RUN
         );
@@ -130,6 +133,8 @@ impl Store {
             agent: agent.ok_or_else(|| rows::unreadable(run.id.as_str(), "agent_version", "no such version"))?,
             resume_id: row.resume_id,
             lost: claimed.lost,
+            // Only giving back takes the attempt's number back: its lines stay.
+            given_back: row.last_attempt == Some(run.attempt),
             run,
         }))
     }
@@ -338,4 +343,5 @@ struct WorkRow {
     run: rows::RunRow,
     trigger_position: i64,
     resume_id: Option<String>,
+    last_attempt: Option<i64>,
 }

@@ -213,7 +213,7 @@ async fn an_overloaded_model_is_worth_another_try() {
     let api = MessagesApi::start([Step::Text("at last")]).await;
     let second_bench = self::bench(&api, SandboxMode::Auto);
     fs::rename(bench.root().join("sessions"), second_bench.root().join("sessions")).unwrap();
-    run.attempt = 2;
+    (run.attempt, run.fence) = (2, 2);
     assert_eq!(second_bench.run(&run, &record).await.unwrap().text, "at last");
 }
 
@@ -284,7 +284,7 @@ async fn a_run_that_is_stopped_in_a_tool_leaves_nothing() {
         let api = MessagesApi::start([call]).await;
         let (bench, record) = (bench(&api, mode), Record::default());
         let mut run = agent(json!({"tools": ["Bash"], "permissions": [{"allow": "Bash"}]}));
-        run.attachments = vec![AttachmentFile { filename: "a.txt".to_owned(), bytes: b"x".to_vec() }];
+        run.attachments = vec![AttachmentFile { filename: "a.txt".to_owned(), bytes: b"x".to_vec() }].into();
         let cancel = async {
             wait_until("the tool", || left_of(&run).iter().any(|line| line.contains("382"))).await;
             run.cancel.cancel();
@@ -294,7 +294,7 @@ async fn a_run_that_is_stopped_in_a_tool_leaves_nothing() {
             outcome = bench.run(&run, &record) => assert_eq!(outcome, Err(Stopped::Canceled)),
             () = cancel => {}
         }
-        assert!(!bench.root().join("runs").join(run.run.as_str()).exists());
+        assert!(!bench.root().join("runs").join(format!("{}-{}", run.run, run.fence)).exists());
     }
 }
 
@@ -387,24 +387,40 @@ async fn another_version_is_refused_unless_allowed() {
 }
 
 #[tokio::test]
-async fn a_run_that_was_given_back_is_taken_up_again() {
-    let call = Step::Tool("Bash", json!({"command": "sleep 383", "description": "wait"}));
-    let api = MessagesApi::start([call]).await;
-    let (bench, record) = (bench(&api, SandboxMode::Auto), Record::default());
-    let mut run = agent(json!({"tools": ["Bash"], "permissions": [{"allow": "Bash"}]}));
-    run.session = Some(session());
-    let cancel = async {
-        wait_until("the tool", || left_of(&run).iter().any(|line| line.contains("383"))).await;
-        run.cancel.cancel();
-        std::future::pending::<()>().await;
-    };
-    tokio::select! {
-        outcome = bench.run(&run, &record) => assert_eq!(outcome, Err(Stopped::Canceled)),
-        () = cancel => {}
+async fn a_run_that_is_given_back_again_and_again_is_taken_up_each_time() {
+    for (interrupted, asked) in [(true, 1), (false, 3)] {
+        let wait = || Step::Tool("Bash", json!({"command": "sleep 383", "description": "wait"}));
+        let api = MessagesApi::start([wait()]).await;
+        let (bench, record) = (bench(&api, SandboxMode::Auto), Record::default());
+        let mut run = agent(json!({"tools": ["Bash"], "permissions": [{"allow": "Bash"}]}));
+        run.session = Some(session());
+        run.prompt.blocks = vec!["Wait a while, please.".to_owned()];
+        for fence in 1..=2 {
+            // As the store counts: another claim, the same attempt.
+            run.fence = fence;
+            run.interrupted = interrupted && fence > 1;
+            run.cancel = tokio_util::sync::CancellationToken::new();
+            let cancel = async {
+                wait_until("the tool", || left_of(&run).iter().any(|line| line.contains("383"))).await;
+                run.cancel.cancel();
+                std::future::pending::<()>().await;
+            };
+            tokio::select! {
+                outcome = bench.run(&run, &record) => assert_eq!(outcome, Err(Stopped::Canceled), "{}", record.all()),
+                () = cancel => {}
+            }
+            api.then([if fence == 1 { wait() } else { Step::Text("went on") }]);
+        }
+        (run.fence, run.interrupted) = (3, interrupted);
+        run.cancel = tokio_util::sync::CancellationToken::new();
+        let outcome = bench.run(&run, &record).await;
+        assert_eq!(
+            outcome.as_ref().map(|result| result.text.as_str()),
+            Ok("went on"),
+            "{interrupted} {}",
+            record.all()
+        );
+        let last = api.asked().last().unwrap().body["messages"].to_string();
+        assert_eq!(last.matches("Wait a while, please.").count(), asked, "{last}");
     }
-    api.then([Step::Text("went on")]);
-    run.attempt = 2;
-    run.interrupted = true;
-    run.cancel = tokio_util::sync::CancellationToken::new();
-    assert_eq!(bench.run(&run, &record).await.unwrap().text, "went on");
 }

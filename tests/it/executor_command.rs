@@ -74,25 +74,21 @@ pub(crate) struct Bench {
 
 impl Bench {
     pub(crate) fn new(mode: SandboxMode) -> Self {
-        let claude = ClaudeSettings {
-            program: "/nonexistent".to_owned(),
-            version: "0".to_owned(),
-            allow_other_version: false,
-            api_key: None,
-            base_url: None,
-            model: "sonnet".to_owned(),
-            max_starting: 0,
-        };
-        Self::with(mode, claude, None)
+        Self::with(mode, no_claude(), None)
     }
 
     pub(crate) fn with(mode: SandboxMode, claude: ClaudeSettings, api_key: Option<Secret>) -> Self {
+        Self::on_path(mode, claude, api_key, "/usr/local/bin:/usr/bin:/bin")
+    }
+
+    /// One whose programs are looked up in `path`.
+    pub(crate) fn on_path(mode: SandboxMode, claude: ClaudeSettings, api_key: Option<Secret>, path: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let limits =
             LimitSettings { wall_clock: Span(60_000), idle: Span(60_000), output_bytes: 10_000_000, turns: 20 };
         let root = WorkRoot(dir.path().join("work"));
         let sandbox = SandboxSettings { mode };
-        let path = "/usr/local/bin:/usr/bin:/bin".into();
+        let path = path.into();
         let executors = Executors::new(ExecutorSetup { claude, api_key, sandbox, limits, root, path }).unwrap();
         Self { dir, executors }
     }
@@ -109,6 +105,18 @@ impl Bench {
     }
 }
 
+pub(crate) fn no_claude() -> ClaudeSettings {
+    ClaudeSettings {
+        program: "/nonexistent".to_owned(),
+        version: "0".to_owned(),
+        allow_other_version: false,
+        api_key: None,
+        base_url: None,
+        model: "sonnet".to_owned(),
+        max_starting: 0,
+    }
+}
+
 /// A run of an agent as its file would say it.
 pub(crate) fn spec(agent: Value) -> RunSpec {
     let at = Timestamp(1_795_000_000_000);
@@ -118,13 +126,14 @@ pub(crate) fn spec(agent: Value) -> RunSpec {
     RunSpec {
         run: RunId::new(at),
         attempt: 1,
+        fence: 1,
         interrupted: false,
         session: None,
         resume_id: None,
         agent: Arc::new(version),
         event: json!({"subject": "hello"}),
         prompt: Prompt { plain: "Do it.".to_owned(), blocks: vec!["Do it.".to_owned()] },
-        attachments: Vec::new(),
+        attachments: Arc::default(),
         env: BTreeMap::new(),
         cancel: CancellationToken::new(),
     }
@@ -335,7 +344,10 @@ async fn a_dropped_run_leaves_nothing() {
             () = record.wait_for("started") => {}
         }
         wait_until("the processes to go", || left_of(&run).is_empty()).await;
-        wait_until("the directory to go", || !bench.root().join("runs").join(run.run.as_str()).exists()).await;
+        wait_until("the directory to go", || {
+            !bench.root().join("runs").join(format!("{}-{}", run.run, run.fence)).exists()
+        })
+        .await;
     }
 }
 
@@ -374,7 +386,7 @@ async fn the_sandbox_shows_what_is_mounted_and_nothing_else() {
     agent["mounts"] =
         json!([format!("{}:/context:ro", host.path().display()), format!("{}:/data:rw", host.path().display())]);
     let mut run = with_skill(spec(agent), skill("tone", "SKILL.md", "Be kind."));
-    run.attachments = vec![AttachmentFile { filename: "a.pdf".to_owned(), bytes: b"x".to_vec() }];
+    run.attachments = vec![AttachmentFile { filename: "a.pdf".to_owned(), bytes: b"x".to_vec() }].into();
     let result = Bench::new(SandboxMode::Required).run(&run, &Record::default()).await.unwrap();
     assert_eq!(result.text, "read me ro\nrw\n0\n0\n1000\nsealed\nattachments:\na.pdf\n\nskills:\ntone");
     assert!(host.path().join("x").exists());
@@ -424,7 +436,7 @@ async fn a_session_keeps_its_files_and_no_link_in_it_is_followed() {
     bench.run(&first, &Record::default()).await.unwrap();
     let mut second = spec(sh("cat note ~/note; ls attachments"));
     second.session = first.session.clone();
-    second.attachments = vec![AttachmentFile { filename: "a.txt".to_owned(), bytes: b"x".to_vec() }];
+    second.attachments = vec![AttachmentFile { filename: "a.txt".to_owned(), bytes: b"x".to_vec() }].into();
     assert_eq!(bench.run(&second, &Record::default()).await.unwrap().text, "kept\nhome\na.txt");
     assert!(!planted.exists() && fs::read_dir(victim.path()).unwrap().next().is_none());
 }

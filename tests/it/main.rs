@@ -14,6 +14,7 @@ mod e2e;
 mod executor_claude;
 mod executor_command;
 mod executor_killed;
+mod executor_places;
 mod mail;
 mod outbound;
 mod queue;

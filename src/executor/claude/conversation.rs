@@ -27,6 +27,8 @@ use crate::{
 
 /// From the start until the first turn begins.
 const START_LIMIT: Duration = Duration::from_secs(60);
+/// How long the CLI may take to go on by itself; a request to the model comes after it.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// What waits to be written at most; beyond it the CLI is not read, so that it asks nothing more.
 const MAX_PENDING_BYTES: usize = 64 * 1024 * 1024;
 /// How long the CLI may take to end by itself.
@@ -44,12 +46,20 @@ pub(super) struct Conversation<'a> {
     pub(super) permissions: &'a Permissions,
     /// Where it must stop.
     pub(super) bounds: Bounds,
-    /// Written as soon as the CLI is ready; nothing when it goes on by itself.
-    pub(super) prompt: Vec<u8>,
+    /// What begins its turn.
+    pub(super) prompt: Opening,
     /// Given back once the CLI is up, so that the next may start.
     pub(super) starting: Option<tokio::sync::OwnedSemaphorePermit>,
     /// How far it is.
     pub(super) state: State<'a>,
+}
+
+/// What begins a turn.
+pub(super) enum Opening {
+    /// Written as soon as the CLI is ready.
+    Say(Vec<u8>),
+    /// The CLI goes on by itself; written when it does not (cut off twice in one turn, it sometimes waits).
+    Nudge(Vec<u8>),
 }
 
 /// How far it is.
@@ -61,6 +71,8 @@ pub(super) struct State<'a> {
     tail: Tail,
     /// A turn began.
     begun: bool,
+    /// The CLI is ready, and is spoken to then if it has not begun.
+    nudge_at: Option<Instant>,
     last: Option<TurnResult>,
     usage: Usage,
     retry_after_ms: Option<i64>,
@@ -77,6 +89,7 @@ impl<'a> State<'a> {
             meter: Meter::new(bounds.output_bytes),
             tail: Tail::default(),
             begun: false,
+            nudge_at: None,
             last: None,
             usage: Usage::default(),
             retry_after_ms: None,
@@ -147,6 +160,7 @@ impl Conversation<'_> {
         while !self.state.over && pipes.out_open {
             let idle_until = if self.state.begun { heard_at + self.bounds.idle } else { start_until };
             let writing = !self.state.pending.is_empty() && pipes.stdin.is_some();
+            let nudge_at = self.state.nudge_at.filter(|_| !self.state.begun);
             let reading = self.state.pending.len() < MAX_PENDING_BYTES;
             tokio::select! {
                 written = write(&mut pipes.stdin, &self.state.pending), if writing => match written {
@@ -165,6 +179,7 @@ impl Conversation<'_> {
                     self.heard_err(&err[..read]).await?;
                     heard_at = Instant::now();
                 }
+                () = sleep_until(nudge_at.unwrap_or(idle_until)), if nudge_at.is_some() => self.nudge(),
                 () = sleep_until(idle_until) => return Err(self.too_quiet().into()),
             }
         }
@@ -175,6 +190,13 @@ impl Conversation<'_> {
             self.read_reason(pipes, &mut err).await?;
         }
         self.finish()
+    }
+
+    fn nudge(&mut self) {
+        self.state.nudge_at = None;
+        if let Opening::Nudge(words) = &mut self.prompt {
+            self.state.pending.append(words);
+        }
     }
 
     async fn read_reason(&mut self, pipes: &mut Pipes, buffer: &mut [u8]) -> Result<(), Stopped> {
@@ -298,7 +320,10 @@ impl Conversation<'_> {
             let why = response.error.clone().unwrap_or_else(|| "it does not apply permission hooks".to_owned());
             return Err(Failure::new(FailureCode::Setup, format!("the CLI refused its setup: {why}")));
         }
-        self.state.pending.append(&mut self.prompt);
+        match &mut self.prompt {
+            Opening::Say(prompt) => self.state.pending.append(prompt),
+            Opening::Nudge(_) => self.state.nudge_at = Some(Instant::now() + PATIENCE),
+        }
         Ok(())
     }
 

@@ -25,7 +25,7 @@ use crate::{
     executor::{
         BoxFuture, Executor, RunSink, RunSpec, Stopped,
         claude::{
-            conversation::{Conversation, Pipes, State},
+            conversation::{Conversation, Opening, Pipes, State},
             permission::Permissions,
             process::{Begin, Cli},
             transcript::Progress,
@@ -34,9 +34,11 @@ use crate::{
         ground::{Ground, Place},
         mask::Mask,
         processes::Launch,
+        workdir,
     },
 };
 
+const NUDGE: &str = "Your work was cut off. Go on where you were.";
 const VERSION_LIMIT: Duration = Duration::from_secs(30);
 
 /// Runs agents with the `claude` CLI.
@@ -92,8 +94,11 @@ impl ClaudeExecutor {
                 let text = mask.text(&text);
                 return Ok(RunResult { text, resume_id: Some(id), ..RunResult::default() });
             }
-            Plan::Ask(begin, id) => (begin, protocol::prompt(&spec.prompt.blocks, &id)),
-            Plan::GoOn(begin) => (begin, Vec::new()),
+            Plan::Ask(begin, id) => (begin, Opening::Say(protocol::prompt(&spec.prompt.blocks, &id))),
+            Plan::GoOn(begin) => {
+                let id = stable_id(spec, &format!("nudge-{}", spec.fence));
+                (begin, Opening::Nudge(protocol::prompt(&[NUDGE.to_owned()], &id)))
+            }
         };
         let session = begin.id().to_owned();
         let permissions = Permissions::new(&spec.agent.spec, &place.workdir, place.walled());
@@ -188,20 +193,27 @@ async fn plan(spec: &RunSpec, place: &Place, sink: &mut dyn RunSink) -> Result<P
     let config = place.workdir.home().join(".claude");
     let own = stable_id(spec, "session").to_string();
     let prompt = stable_id(spec, "prompt");
-    let wanted = spec.resume_id.as_ref().filter(|id| transcript::find(&config, id).is_some());
+    let (config_dir, resumed, asked) = (config, spec.resume_id.clone(), prompt.to_string());
+    // Transcripts are long.
+    let (wanted, id, progress) = workdir::blocking(move || {
+        let wanted = resumed.filter(|id| transcript::find(&config_dir, id).is_some());
+        let id = wanted.clone().unwrap_or(own);
+        let progress = transcript::find(&config_dir, &id).map(|file| transcript::progress(&file, &asked));
+        Ok((wanted, id, progress))
+    })
+    .await?;
     if spec.resume_id.is_some() && wanted.is_none() {
         let text = "the earlier conversation is not on this machine; a new one was begun";
         sink.message(MessageKind::Status, json!({"text": text})).await?;
     }
-    let id = wanted.cloned().unwrap_or(own);
-    let Some(file) = transcript::find(&config, &id) else { return Ok(Plan::Ask(Begin::New(id), prompt)) };
-    Ok(match transcript::progress(&file, &prompt.to_string()) {
+    let Some(progress) = progress else { return Ok(Plan::Ask(Begin::New(id), prompt)) };
+    Ok(match progress {
         Progress::Untaken => Plan::Ask(Begin::Resume(id), prompt),
         Progress::Open if spec.interrupted => Plan::GoOn(Begin::Interrupted(id)),
         Progress::Answered(text) if spec.interrupted => Plan::Done(text, id),
         // The CLI drops a message whose id it knows, without a word: another try needs another.
         Progress::Open | Progress::Stopped | Progress::Answered(_) => {
-            Plan::Ask(Begin::Resume(id), stable_id(spec, &format!("prompt-{}", spec.attempt)))
+            Plan::Ask(Begin::Resume(id), stable_id(spec, &format!("prompt-{}", spec.fence)))
         }
     })
 }

@@ -1,13 +1,19 @@
 //! How the CLI is started: arguments, environment, files.
 
-use std::{ffi::OsString, path::PathBuf};
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     config::settings::ClaudeSettings,
     crypto::Secret,
-    domain::run::{Failure, FailureCode},
+    domain::{
+        agent::Skill,
+        run::{Failure, FailureCode},
+    },
     executor::{
         RunSpec,
         claude::permission::Permissions,
@@ -50,7 +56,9 @@ pub(super) async fn start(
     cli: &Cli<'_>,
     permissions: &Permissions,
 ) -> Result<(Process, Vec<u8>), Failure> {
-    let files = lay_out(place, spec, permissions)?;
+    let files = place.workdir.control().join("claude");
+    let (under, agent, settings) = (files.clone(), spec.agent.clone(), permissions.settings());
+    workdir::blocking(move || lay_out(&under, &agent.skills, &settings)).await?;
     let mut args = arguments(spec, cli, ground.turns(spec));
     args.extend([OsString::from("--settings"), files.join("settings.json").into()]);
     if !spec.agent.skills.is_empty() {
@@ -89,18 +97,16 @@ pub(super) struct Cli<'a> {
 }
 
 /// Settings and skills, outside of the agent's reach to write.
-fn lay_out(place: &Place, spec: &RunSpec, permissions: &Permissions) -> Result<PathBuf, Failure> {
-    let files = place.workdir.control().join("claude");
+fn lay_out(files: &Path, skills: &[Skill], permissions: &Value) -> Result<(), Failure> {
     let plugin = files.join("plugin");
     let fail = |error: std::io::Error| Failure::new(FailureCode::Setup, format!("files for the CLI: {error}"));
     std::fs::create_dir_all(plugin.join(".claude-plugin")).map_err(fail)?;
-    let settings = json!({"permissions": permissions.settings(), "skipWebFetchPreflight": true});
+    let settings = json!({"permissions": permissions, "skipWebFetchPreflight": true});
     let manifest = json!({"name": "agent", "version": "1.0.0", "description": "Skills of this agent"});
     for (name, content) in [("settings.json", settings), ("plugin/.claude-plugin/plugin.json", manifest)] {
         workdir::write_new(&files.join(name), content.to_string().as_bytes(), 0o600).map_err(fail)?;
     }
-    place.workdir.lay_out_skills(&spec.agent.skills, &plugin.join("skills"))?;
-    Ok(files)
+    workdir::lay_out_skills(skills, &plugin.join("skills"))
 }
 
 fn arguments(spec: &RunSpec, cli: &Cli<'_>, turns: u32) -> Vec<OsString> {

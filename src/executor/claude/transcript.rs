@@ -19,7 +19,7 @@ pub(super) enum Progress {
     Untaken,
     /// It was taken, and the turn is not over.
     Open,
-    /// It was taken, and the turn was stopped: the CLI does not go on with it by itself.
+    /// It was taken, and the turn was stopped or failed: the CLI does not go on with it by itself.
     Stopped,
     /// It was taken, and this is the model's last word.
     Answered(String),
@@ -73,7 +73,9 @@ fn after(progress: Progress, entry: &Value, message: &str) -> Progress {
             let last = part("content").and_then(Value::as_array).and_then(|blocks| blocks.last());
             let words = last.and_then(|block| block.get("text")).and_then(Value::as_str);
             match words {
-                Some(words) if over && model != Some("<synthetic>") => Progress::Answered(words.to_owned()),
+                // The CLI's own words when the API failed for good.
+                Some(_) if model == Some("<synthetic>") => Progress::Stopped,
+                Some(words) if over => Progress::Answered(words.to_owned()),
                 Some(_) | None => Progress::Open,
             }
         }
@@ -111,6 +113,9 @@ mod tests {
         assert_eq!(progress(&[prompt.clone(), tool.clone()]), Progress::Open);
         assert_eq!(progress(&[prompt.clone(), tool, result]), Progress::Open);
         assert_eq!(progress(&[prompt.clone(), stop]), Progress::Stopped);
+        let fault = json!({"type": "assistant", "message": {"model": "<synthetic>", "stop_reason": "stop_sequence",
+            "content": [{"type": "text", "text": "API Error: 529"}]}});
+        assert_eq!(progress(&[prompt.clone(), fault]), Progress::Stopped);
         assert_eq!(progress(&[prompt, word, note]), Progress::Answered("done".to_owned()));
     }
 }
