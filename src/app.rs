@@ -19,7 +19,7 @@ use crate::{
     live::Live,
     outbound::Channels,
     pipeline::{deliver::Deliver, execute::Execute, intake::Intake, sweep::Refusals},
-    queue::{self, Owner, QueueOptions, Wakes},
+    queue::{self, Clear, Owner, QueueOptions, Wakes},
     store::{ApplyMode, ConnectOptions, DELIVERY_QUEUE, RUN_QUEUE, SCHEMA_VERSION, Store},
 };
 
@@ -27,6 +27,10 @@ use crate::{
 pub const DEFAULT_TENANT: &str = "default";
 /// How often the gateway looks whether another process changed sources or agents.
 const REFRESH: Duration = Duration::from_secs(2);
+/// How often old work directories are looked for.
+const SWEEP: Duration = Duration::from_secs(3_600);
+/// How long a session's work directory is kept after its last use.
+const KEEP: Duration = Duration::from_secs(30 * 86_400);
 /// How long giving back what did not end in the grace time may take.
 const GIVE_BACK: Duration = Duration::from_secs(10);
 /// How long closing connections to the database may take.
@@ -236,7 +240,10 @@ impl App {
             lease: worker.lease.to_std(),
             poll: worker.poll.to_std(),
             grace: settings.server.shutdown_grace.to_std(),
+            clear: None,
         };
+        let runs = QueueOptions { clear: Some(clear(&executors)), ..options(RUN_QUEUE, slots) };
+        self.tasks.spawn(sweep(Arc::clone(&executors), self.stop.clone()));
         let execute = Execute {
             store: self.store.clone(),
             live: live.clone(),
@@ -248,7 +255,7 @@ impl App {
         let deliver = Deliver { store: self.store.clone(), channels, attempts: i64::from(worker.delivery_attempts) };
         self.tasks.spawn(queue::work(
             self.store.clone(),
-            options(RUN_QUEUE, slots),
+            runs,
             owner.clone(),
             Arc::clone(wakes),
             self.stop.clone(),
@@ -299,6 +306,34 @@ pub fn executors(
         path: environment.get("PATH").unwrap_or("/usr/local/bin:/usr/bin:/bin").into(),
     };
     Executors::new(setup).map_err(|fault| StartError::WorkDir(shown(root), fault))
+}
+
+/// Ends agents of a dead process before another process takes their runs up.
+fn clear(executors: &Arc<Executors>) -> Clear {
+    let executors = Arc::clone(executors);
+    Clear(Arc::new(move || {
+        let executors = Arc::clone(&executors);
+        Box::pin(async move {
+            let count = executors.reap_leftovers().await;
+            if count > 0 {
+                tracing::warn!(count, "ended processes that a dead worker left running");
+            }
+        })
+    }))
+}
+
+/// Removes work directories that nobody used for long.
+async fn sweep(executors: Arc<Executors>, stop: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(SWEEP) => {}
+            () = stop.cancelled() => return,
+        }
+        let count = executors.sweep(KEEP).await;
+        if count > 0 {
+            tracing::info!(count, "removed old work directories");
+        }
+    }
 }
 
 async fn refresh(gateway: Gateway, stop: CancellationToken) {

@@ -96,7 +96,7 @@ fn job(store: &Store, tenant: &TenantId) -> NewJob {
 
 fn options(queue: &'static str) -> QueueOptions {
     let seconds = Duration::from_secs;
-    QueueOptions { queue, slots: 100, batch: 100, lease: seconds(20), poll: seconds(1), grace: seconds(5) }
+    QueueOptions { queue, slots: 100, batch: 100, lease: seconds(20), poll: seconds(1), grace: seconds(5), clear: None }
 }
 
 async fn drain(store: &Store, count: usize) -> f64 {

@@ -1,6 +1,12 @@
 //! Any program as an agent: the event comes on standard input, the answer goes to standard output.
 
-use std::{ffi::OsString, path::Path, path::PathBuf, process::ExitStatus, sync::Arc, time::Duration};
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+    process::ExitStatus,
+    sync::Arc,
+    time::Duration,
+};
 
 use serde_json::{Value, json};
 use tokio::{
@@ -20,7 +26,7 @@ use crate::{
         mask::Mask,
         pipes::{Meter, READ_BYTES, Stream, Tail},
         processes::Process,
-        workdir,
+        workdir::{self, Workdir},
     },
 };
 
@@ -40,6 +46,18 @@ impl Executor for CommandExecutor {
     }
 }
 
+/// An argument as the agent finds it: one that names a place in a mount is that place's path, which without
+/// a sandbox lies in the work directory.
+fn placed(argument: &str, workdir: &Workdir) -> OsString {
+    let path = Path::new(argument);
+    let mount = workdir.mounts.iter().find(|mount| path.starts_with(&mount.container));
+    match mount.map(|mount| (workdir.seen(mount), path.strip_prefix(&mount.container))) {
+        Some((seen, Ok(rest))) if rest.as_os_str().is_empty() => seen.into_os_string(),
+        Some((seen, Ok(rest))) => seen.join(rest).into_os_string(),
+        Some((_, Err(_))) | None => argument.into(),
+    }
+}
+
 impl CommandExecutor {
     pub(super) const fn new(ground: Arc<Ground>) -> Self {
         Self { ground }
@@ -53,7 +71,7 @@ impl CommandExecutor {
         let (agent, skills) = (spec.agent.clone(), place.workdir.work().join("skills"));
         workdir::blocking(move || workdir::lay_out_skills(&agent.skills, &skills)).await?;
         let (program, readable) = self.program(spec, &place)?;
-        let args = spec.agent.spec.command.iter().skip(1).map(OsString::from).collect();
+        let args = spec.agent.spec.command.iter().skip(1).map(|argument| placed(argument, &place.workdir)).collect();
         let mut process = self.ground.start(&place, program, args, readable).await?;
         let mut talk = Talk::new(spec, sink, &mask, bounds);
         let outcome = tokio::select! {

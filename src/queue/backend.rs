@@ -199,7 +199,7 @@ async fn keep_alive(core: Arc<Core>) {
             );
             core.held.stop(&held, StopReason::LeaseLost);
         }
-        if tokio::time::timeout(lease / 5, take_back(&core)).await.is_err() {
+        if tokio::time::timeout(lease / 2, take_back(&core)).await.is_err() {
             tracing::warn!(queue = core.options.queue, "looking for lost jobs takes too long");
         }
     }
@@ -225,6 +225,9 @@ async fn take_back(core: &Core) {
     let queue = core.options.queue;
     let owners = core.store.lease_owners(&core.owner.machine_prefix()).await.unwrap_or_default();
     let dead: Vec<String> = owners.into_iter().filter(|owner| core.owner.is_dead(owner)).collect();
+    if let (false, Some(clear)) = (dead.is_empty(), &core.options.clear) {
+        (clear.0)().await;
+    }
     match core.store.reap(queue, &dead).await {
         Ok(0) => {}
         Ok(count) => {

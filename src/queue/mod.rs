@@ -37,6 +37,21 @@ pub struct QueueOptions {
     pub poll: Duration,
     /// How long jobs may go on after the stop, before they are asked to end.
     pub grace: Duration,
+    /// What is done before the jobs of a dead process of this machine are taken back.
+    pub clear: Option<Clear>,
+}
+
+/// Ends what a dead process of this machine left running, so that nothing runs beside its successor.
+#[derive(Clone)]
+pub struct Clear(
+    /// Called when such a process is found.
+    pub Arc<dyn Fn() -> BoxFuture<'static, ()> + Send + Sync>,
+);
+
+impl std::fmt::Debug for Clear {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Clear")
+    }
 }
 
 /// What a handler says of a job when it is through with it.

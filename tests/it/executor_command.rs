@@ -402,6 +402,9 @@ async fn without_a_sandbox_mounts_are_linked_and_the_open_network_is_said() {
     let text = bench.run(&run, &record).await.unwrap().text;
     assert!(text.starts_with("read me\n{\"/context/book\":\"") && text.ends_with("/work/context/book\"}"), "{text}");
     assert!(record.texts(MessageKind::Status)[0].contains("network"));
+    let mut agent = json!({"executor": "command", "command": ["/bin/cat", "/context/book/page", "/dev/null"]});
+    agent["mounts"] = json!([format!("{}:/context/book", host.path().display())]);
+    assert_eq!(bench.run(&spec(agent), &Record::default()).await.unwrap().text, "read me");
 }
 
 #[tokio::test]

@@ -43,6 +43,7 @@ fn options(queue: &'static str) -> QueueOptions {
         lease: Duration::from_secs(30),
         poll: Duration::from_secs(60),
         grace: Duration::from_secs(5),
+        clear: None,
     }
 }
 
