@@ -388,7 +388,7 @@ async fn another_version_is_refused_unless_allowed() {
 
 #[tokio::test]
 async fn a_run_that_is_given_back_again_and_again_is_taken_up_each_time() {
-    for (interrupted, asked) in [(true, 1), (false, 3)] {
+    for interrupted in [true, false] {
         let wait = || Step::Tool("Bash", json!({"command": "sleep 383", "description": "wait"}));
         let api = MessagesApi::start([wait()]).await;
         let (bench, record) = (bench(&api, SandboxMode::Auto), Record::default());
@@ -421,6 +421,8 @@ async fn a_run_that_is_given_back_again_and_again_is_taken_up_each_time() {
             record.all()
         );
         let last = api.asked().last().unwrap().body["messages"].to_string();
-        assert_eq!(last.matches("Wait a while, please.").count(), asked, "{last}");
+        let asked = last.matches("Wait a while, please.").count();
+        // How much of a turn that was cut off the CLI had written down is its own business.
+        assert!(if interrupted { asked == 1 } else { asked >= 2 }, "{interrupted}: asked {asked} times: {last}");
     }
 }
