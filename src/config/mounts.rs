@@ -2,26 +2,10 @@
 
 use std::path::{Component, Path};
 
-use crate::config::{agents::Checker, checks::Files};
-
-/// Where nothing may be mounted: the system's own places, and those that a run's files have.
-const CLOSED: [&str; 15] = [
-    "/usr",
-    "/bin",
-    "/sbin",
-    "/lib",
-    "/lib64",
-    "/etc",
-    "/proc",
-    "/dev",
-    "/sys",
-    "/run",
-    "/tmp",
-    "/home/agent",
-    "/workspace",
-    "/attachments",
-    "/skills",
-];
+use crate::{
+    config::{agents::Checker, checks::Files},
+    domain::agent::CLOSED_PLACES,
+};
 
 struct Mount<'a> {
     host: &'a str,
@@ -103,7 +87,7 @@ fn container_fault(container: &str) -> Option<&'static str> {
     {
         return Some("has `.` or `..` in it");
     }
-    CLOSED.iter().any(|closed| clash(closed, container)).then_some("belongs to the system")
+    CLOSED_PLACES.iter().any(|closed| clash(closed, container)).then_some("belongs to the system")
 }
 
 /// Whether one is the other or lies inside it.

@@ -8,6 +8,27 @@ use serde_json::Value;
 
 use crate::domain::{id::AgentId, source::SecretRef, time::Span, trigger::TriggerSpec};
 
+/// Where nothing may be mounted: the system's own places, and those that a run's files have.
+pub const CLOSED_PLACES: [&str; 17] = [
+    "/usr",
+    "/bin",
+    "/sbin",
+    "/lib",
+    "/lib64",
+    "/etc",
+    "/proc",
+    "/dev",
+    "/sys",
+    "/run",
+    "/tmp",
+    "/home/agent",
+    "/workspace",
+    "/attachments",
+    "/skills",
+    "/event.json",
+    "/prompt.txt",
+];
+
 /// An agent as its file says: the YAML frontmatter, then the system prompt.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

@@ -2,28 +2,10 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use crate::domain::run::{Failure, FailureCode};
-
-/// Places inside that are already taken.
-const TAKEN: &[&str] = &[
-    "/usr",
-    "/bin",
-    "/sbin",
-    "/lib",
-    "/lib64",
-    "/etc",
-    "/proc",
-    "/dev",
-    "/sys",
-    "/run",
-    "/tmp",
-    "/home/agent",
-    "/workspace",
-    "/attachments",
-    "/skills",
-    "/event.json",
-    "/prompt.txt",
-];
+use crate::domain::{
+    agent::CLOSED_PLACES,
+    run::{Failure, FailureCode},
+};
 
 /// One entry of `mounts:`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,7 +46,7 @@ fn parse_one(entry: &str) -> Result<Mount, &'static str> {
         return Err("the path inside may not hold `..`");
     }
     let container: PathBuf = container.components().collect();
-    if container == Path::new("/") || TAKEN.iter().any(|taken| overlap(Path::new(taken), &container)) {
+    if container == Path::new("/") || CLOSED_PLACES.iter().any(|taken| overlap(Path::new(taken), &container)) {
         return Err("that place inside is taken; use one such as /context/name");
     }
     if !host.is_absolute() {
