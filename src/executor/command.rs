@@ -80,7 +80,10 @@ impl CommandExecutor {
             () = tokio::time::sleep(bounds.wall_clock) => Err(timeout(bounds).into()),
             outcome = talk.listen(&mut process) => outcome,
         };
-        process.end().await;
+        match &outcome {
+            Ok(_) => process.settle().await,
+            Err(_) => process.end().await,
+        }
         let status = outcome?;
         talk.result(status).map_err(Stopped::from)
     }

@@ -147,6 +147,20 @@ impl Process {
         self.ended = true;
     }
 
+    /// After the process exited by itself: kills its group now, and has everything else that it left looked
+    /// for and killed without waiting for that.
+    pub(super) async fn settle(&mut self) {
+        if self.ended {
+            return;
+        }
+        self.kill_group();
+        if self.keeper.jobs.try_send(Job::End { mark: self.mark.clone(), done: None }).is_err() {
+            return self.end().await;
+        }
+        drop(tokio::time::timeout(REAP_LIMIT, self.child.wait()).await);
+        self.ended = true;
+    }
+
     /// Asks the process to end.
     pub(super) fn terminate(&self) {
         if let Some(pid) = self.pid() {
@@ -251,8 +265,10 @@ fn kill_where(wanted: impl Fn(&str) -> bool) -> Vec<String> {
         let Some(id) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
         let Some(parent) = stat_field(id, 4).and_then(|field| field.parse::<u32>().ok()) else { continue };
         parents.insert(id, parent);
-        // The descriptor comes first: it names this process even if the number is given anew.
-        if let Some(fd) = open(id)
+        // Few are ours, so the mark is read first; and once more under the descriptor, which names this
+        // process even if the number is given anew.
+        if mark_of(id).is_some_and(|mark| wanted(&mark))
+            && let Some(fd) = open(id)
             && let Some(mark) = mark_of(id)
             && wanted(&mark)
         {
