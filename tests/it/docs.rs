@@ -294,6 +294,30 @@ fn help(path: &[String]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
+/// The blocks of the README that are complete by themselves, run as they stand; the build is this one.
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a reader of the README starts a shell")]
+fn the_five_minutes_of_the_readme_run_as_they_stand() {
+    let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
+    let blocks = readme.split("```sh\n").skip(1).map(|rest| rest.split("```").next().unwrap());
+    let block = blocks.into_iter().find(|block| block.contains("postern init")).unwrap();
+    let lines: Vec<&str> =
+        block.lines().filter(|line| !line.starts_with("cargo ") && !line.starts_with("export ")).collect();
+    assert!(lines.len() >= 4 && lines.contains(&"postern validate"), "{lines:?}");
+    let program = Path::new(env!("CARGO_BIN_EXE_postern")).parent().unwrap();
+    let path = postern::config::environment::Environment::of_process().get("PATH").unwrap().to_owned();
+    let dir = TempDir::new().unwrap();
+    let done = std::process::Command::new("sh")
+        .args(["-eu", "-c", &lines.join("\n")])
+        .current_dir(dir.path())
+        .env_clear()
+        .env("PATH", format!("{}:{path}", program.display()))
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&done.stderr).into_owned() + &String::from_utf8_lossy(&done.stdout);
+    assert!(done.status.success(), "{said}");
+}
+
 /// `section.key` for every key of the default file, those that are commented out included.
 fn settings() -> BTreeSet<String> {
     let mut known = BTreeSet::new();
