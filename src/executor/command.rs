@@ -80,10 +80,7 @@ impl CommandExecutor {
             () = tokio::time::sleep(bounds.wall_clock) => Err(timeout(bounds).into()),
             outcome = talk.listen(&mut process) => outcome,
         };
-        match &outcome {
-            Ok(_) => process.settle().await,
-            Err(_) => process.end().await,
-        }
+        process.end().await;
         let status = outcome?;
         talk.result(status).map_err(Stopped::from)
     }
@@ -167,8 +164,8 @@ impl<'a> Talk<'a> {
                 () = tokio::time::sleep(self.bounds.idle) => return Err(self.idle().into()),
             }
         }
-        // What the program left behind may hold the pipes open.
-        process.end().await;
+        // What the program left behind may hold the pipes open; it is being killed while they are drained.
+        process.settle().await;
         let rest = self.drain((stdout, out_open), (stderr, err_open));
         match tokio::time::timeout(DRAIN_LIMIT, rest).await {
             Ok(read) => read?,
