@@ -11,6 +11,7 @@ use std::{
 
 use serde_json::Value;
 use tokio::sync::{Mutex as AsyncMutex, Notify};
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
     domain::{id::RunId, run::MessageKind},
@@ -57,7 +58,7 @@ struct Waiting {
 
 impl Recorder {
     /// A record that is written until [`Recorder::rest`].
-    pub(super) fn start(store: Store, live: Live, run: RunId, lease: Lease) -> (Self, tokio::task::JoinHandle<()>) {
+    pub(super) fn start(store: Store, live: Live, run: RunId, lease: Lease) -> (Self, AbortOnDropHandle<()>) {
         let shared = Arc::new(Shared {
             store,
             live,
@@ -69,12 +70,13 @@ impl Recorder {
             room: Notify::new(),
             lost: AtomicBool::new(false),
         });
-        let writer = tokio::spawn(write(Arc::clone(&shared)));
+        // It ends with the attempt, also when that breaks off in a panic.
+        let writer = AbortOnDropHandle::new(tokio::spawn(write(Arc::clone(&shared))));
         (Self { shared }, writer)
     }
 
     /// Ends the writing and hands over the lines that are not stored yet.
-    pub(super) async fn rest(&self, writer: tokio::task::JoinHandle<()>) -> Vec<NewMessage> {
+    pub(super) async fn rest(&self, writer: AbortOnDropHandle<()>) -> Vec<NewMessage> {
         let _writing = self.shared.writing.lock().await;
         writer.abort();
         std::mem::take(&mut *self.shared.lock()).lines

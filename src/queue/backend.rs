@@ -183,7 +183,7 @@ async fn keep_alive(core: Arc<Core>) {
             // The sender lives as long as the core.
             _ = asked.changed() => {}
         }
-        if compared.elapsed() >= COMPARE && tokio::time::timeout(lease / 5, core.store.compare_clocks()).await.is_ok() {
+        if compared.elapsed() >= COMPARE && tokio::time::timeout(TICK, core.store.compare_clocks()).await.is_ok() {
             compared = Instant::now();
         }
         let held = core.held.leases();
