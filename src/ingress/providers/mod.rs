@@ -1,13 +1,22 @@
 //! Who sends. Adding a provider is one file and one line in [`ALL`].
 
+pub mod aws_sns;
 pub mod bearer;
+pub mod cloudflare_email;
 pub mod github;
 pub mod hmac;
 pub mod mailgun;
+pub mod plivo;
+pub mod postmark;
+pub mod raw_mail;
+pub mod sendgrid;
 pub mod slack;
 pub mod standard;
 pub mod stripe;
+pub mod telnyx;
 pub mod twilio;
+pub mod vonage;
+pub mod vonage_sms;
 pub mod webhook;
 
 use crate::{
@@ -59,14 +68,24 @@ impl Provider {
 
 /// Every provider.
 pub static ALL: &[&Provider] = &[
+    &aws_sns::AWS_SNS,
     &bearer::BEARER,
+    &cloudflare_email::CLOUDFLARE_EMAIL,
     &github::GITHUB,
     &hmac::HMAC,
     &mailgun::MAILGUN,
+    &plivo::PLIVO,
+    &postmark::POSTMARK,
+    &raw_mail::RAW_MAIL,
+    &sendgrid::SENDGRID,
+    &sendgrid::SENDGRID_INBOUND,
     &slack::SLACK,
     &standard::STANDARD,
     &stripe::STRIPE,
+    &telnyx::TELNYX,
     &twilio::TWILIO,
+    &vonage::VONAGE,
+    &vonage_sms::VONAGE_SMS,
 ];
 
 /// The names of all providers.
@@ -102,7 +121,7 @@ mod tests {
             find("githup")
                 .err()
                 .unwrap()
-                .starts_with("there is no provider `githup`; did you mean `github`? there are bearer, github,")
+                .starts_with("there is no provider `githup`; did you mean `github`? there are aws_sns, bearer,")
         );
         assert!(!find("zzz").err().unwrap().contains("did you mean"));
     }

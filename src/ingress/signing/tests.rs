@@ -74,7 +74,7 @@ fn operators_own(signed: &str) -> SourceSpec {
 
 #[test]
 fn every_provider_believes_what_is_signed_for_it() {
-    for provider in providers::names() {
+    for provider in providers::names().into_iter().filter(|name| carries(name).is_some()) {
         let source = if provider == "hmac" { operators_own("{header:X-Time}.{body}") } else { spec(provider) };
         let secret = secret(provider);
         let request = sign(&source, &draft(provider), &stamp(&secret)).unwrap();
