@@ -69,6 +69,7 @@ pub enum SenderAuth {
 /// What an event says. Tagged by the channel it came through.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "channel", rename_all = "lowercase")]
+#[expect(clippy::large_enum_variant, reason = "mail is the common case, and an event is moved seldom")]
 pub enum Content {
     /// An email.
     Email(Email),
@@ -133,6 +134,10 @@ pub struct Email {
     pub references: Vec<String>,
     /// Every header in order, as text with control characters removed.
     pub headers: Vec<(String, String)>,
+    /// What the provider itself says of the mail, beside it and not in it, so that no sender can write it: `spf`,
+    /// `dkim`, `dmarc`, `spam`, `virus`, `spam_score`, `sender_ip`, `message_id` (the provider's own). Empty when
+    /// it says nothing; it differs from provider to provider.
+    pub provider: BTreeMap<String, String>,
 }
 
 /// One text message.
@@ -222,6 +227,45 @@ impl Body {
             }
         }
     }
+}
+
+/// A mail that its provider keeps for a while (Mailgun: three days; S3: until somebody deletes it) and that did not
+/// come along, or not whole.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct StoredMail {
+    /// Where Mailgun has the whole message, for a request with the API key. Always on Mailgun's own hosts.
+    pub message_url: Option<String>,
+    /// The files that Mailgun has, in order.
+    pub files: Vec<StoredFile>,
+    /// The S3 object that holds the raw mail.
+    pub object: Option<StoredObject>,
+}
+
+/// A file that the provider keeps.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct StoredFile {
+    /// A safe base name.
+    pub filename: String,
+    /// The declared media type in lower case, without parameters.
+    pub content_type: String,
+    /// Bytes, as the provider says.
+    pub size: u64,
+    /// Where it is. Always on the provider's own hosts.
+    pub url: String,
+}
+
+/// An object in S3, as a signed notification names it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct StoredObject {
+    /// The bucket's name.
+    pub bucket: String,
+    /// The object's key, to the letter.
+    pub key: String,
+    /// The region of the topic that told of it; the bucket's is commonly the same.
+    pub region: String,
 }
 
 /// A file that came with an event.
@@ -329,7 +373,8 @@ impl Email {
             "date": self.date,
             "headers": headers,
             "mail": { "from": self.from, "to": self.to, "cc": self.cc, "reply_to": self.reply_to,
-                      "envelope_from": self.envelope_from, "envelope_to": self.envelope_to },
+                      "envelope_from": self.envelope_from, "envelope_to": self.envelope_to,
+                      "provider": self.provider },
         })
     }
 }

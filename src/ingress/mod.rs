@@ -13,7 +13,7 @@ pub mod signing;
 use crate::{
     crypto::Secret,
     domain::{
-        event::{Attachment, Content, Sender},
+        event::{Attachment, Content, Sender, StoredMail},
         id::{EventId, RunId},
     },
 };
@@ -73,29 +73,6 @@ pub struct Parsed {
     pub attachments: Vec<(Attachment, Vec<u8>)>,
     /// What stayed at the provider instead of coming along.
     pub stored: Option<StoredMail>,
-}
-
-/// A mail that the provider keeps for a while (Mailgun: three days) and whose files were not sent.
-/// Every URL is on the provider's own hosts; anything else was dropped.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct StoredMail {
-    /// Where the whole message is, for a request with the provider's API key.
-    pub message_url: Option<String>,
-    /// The files, in order.
-    pub files: Vec<StoredFile>,
-}
-
-/// A file that the provider keeps.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct StoredFile {
-    /// A safe base name.
-    pub filename: String,
-    /// The declared media type in lower case, without parameters.
-    pub content_type: String,
-    /// Bytes, as the provider says.
-    pub size: u64,
-    /// Where it is.
-    pub url: String,
 }
 
 /// Why a believed request makes no event. It is kept as `rejected`.

@@ -5,6 +5,7 @@
 
 mod abuse;
 mod architecture;
+mod carriers;
 mod cli;
 mod config;
 mod crash;

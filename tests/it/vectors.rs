@@ -250,7 +250,7 @@ fn request_field(request: &Request, name: &str) -> String {
 
 fn attachments(parsed: &Parsed) -> Value {
     if let Some(stored) = &parsed.stored {
-        let file = |f: &postern::ingress::StoredFile| json!({ "name": f.filename, "content_type": f.content_type, "size": f.size, "url": f.url });
+        let file = |f: &postern::domain::event::StoredFile| json!({ "name": f.filename, "content_type": f.content_type, "size": f.size, "url": f.url });
         return stored.files.iter().map(file).collect();
     }
     let file = |(attachment, bytes): &(postern::domain::event::Attachment, Vec<u8>)| {

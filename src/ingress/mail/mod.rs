@@ -8,6 +8,7 @@ mod body;
 mod check;
 mod clean;
 mod decode;
+mod envelope;
 mod head;
 mod html;
 mod json;
@@ -89,20 +90,31 @@ pub fn read_mime(raw: &[u8], limits: &MailLimits) -> Result<ReadMail, MailFault>
     })
 }
 
+/// Base64 from a provider; what is not of the alphabet is skipped (RFC 2045 §6.8).
+#[must_use]
+pub fn decode_base64(text: &str) -> Vec<u8> {
+    decode::transfer("base64", text.as_bytes()).into_owned()
+}
+
+/// Bytes in a character set that a provider names, NUL as U+FFFD; see `decode::charset` for what is not believed.
+#[must_use]
+pub fn decode_text(charset: Option<&str>, bytes: &[u8]) -> String {
+    decode::charset(charset, bytes).replace('\0', "\u{fffd}")
+}
+
+/// Text on one line, free of characters that people do not see and machines obey.
+#[must_use]
+pub fn one_line(raw: &str) -> String {
+    clean::line(raw)
+}
+
 /// Reads a mail that a provider has parsed.
 pub fn from_fields(fields: MailFields) -> ReadMail {
     let headers = fields.headers.into_iter().map(|(name, value)| (name, value.into_bytes())).collect();
     let text = [fields.text, fields.stripped_text.filter(|_| fields.html.is_none())];
     let text = text.into_iter().flatten().find(|text| !text.trim().is_empty());
     let bodies = Bodies { text: text.unwrap_or_default(), html: fields.html, files: fields.files };
-    let mut mail = assemble(&Head::read(headers), bodies);
-    let envelope_from = fields.envelope_from.map(|address| head::bare_address(&address));
-    if envelope_from.as_deref() == Some("") && mail.automatic.is_none() {
-        mail.automatic = Some(automatic::NULL_SENDER.to_owned());
-    }
-    mail.email.envelope_from = envelope_from.or(mail.email.envelope_from);
-    mail.email.envelope_to = fields.envelope_to.iter().map(|address| head::bare_address(address)).collect();
-    mail
+    assemble(&Head::read(headers), bodies).with_envelope(fields.envelope_from.as_deref(), &fields.envelope_to)
 }
 
 fn read_checked(raw: &[u8], limits: &MailLimits) -> Result<ReadMail, MailFault> {

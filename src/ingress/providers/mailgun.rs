@@ -4,25 +4,22 @@
 //! are what protects the rest. Of repeated fields the last is Mailgun's, since the mail's own headers are
 //! posted before it (documentation.mailgun.com, securing webhooks).
 
-use std::{
-    borrow::Cow,
-    collections::{HashMap, HashSet},
-};
+use std::{borrow::Cow, collections::HashMap};
+
+use serde_json::Value;
 
 use crate::{
-    crypto,
     domain::{
-        event::{Attachment, Content, Email, Sender, SenderAuth},
-        id::AttachmentId,
+        event::{StoredFile, StoredMail},
         time::Timestamp,
     },
     ingress::{
-        ParseFault, Parsed, StoredFile, StoredMail,
+        ParseFault, Parsed,
         answer::Replies,
         body::{self, Form, Part},
         gate::Verified,
-        mail::{self, MailFields, MailLimits, RawFile, ReadMail},
-        providers::{Provider, webhook},
+        mail::{MailFields, RawFile, ReadMail, from_fields, safe_filename},
+        providers::{Provider, mail},
         reading::Reading,
         signature::scheme::{Condition, Scheme, TimeRule, TimeUnit},
     },
@@ -65,29 +62,33 @@ pub static MAILGUN: Provider = Provider {
 fn parse(verified: &Verified<'_>, at: Timestamp) -> Result<Parsed, ParseFault> {
     let reading = verified.reading();
     if !reading.is_form() {
-        let event = verified.event().unwrap_or("unknown");
-        let content = Content::Webhook(webhook::request(verified)?);
-        let mut parsed = webhook::parsed(verified, format!("email.{event}"), content);
-        parsed.quiet = Some(format!("a delivery report: {event}"));
-        return Ok(parsed);
+        return match (verified.event(), reading.json()) {
+            (Some("stored"), Ok(event)) => Ok(stored_event(verified, event, at)),
+            (event, _) => mail::report(verified, event.unwrap_or("unknown")),
+        };
     }
     let posted = Posted::new(reading)?;
-    let read = read_mail(&posted)?;
-    let recipient = posted.first("recipient").unwrap_or_default();
-    let email = &read.email;
-    let mut parsed = webhook::parsed(verified, "email".to_owned(), Content::Email(Email::default()));
-    parsed.content_key = email.message_id.as_ref().map(|id| format!("<{id}>|{recipient}"));
-    parsed.thread_key = email.references.first().or(email.in_reply_to.first()).or(email.message_id.as_ref()).cloned();
-    parsed.sender = sender(email);
-    parsed.automatic = read.automatic;
-    let mut names = Names::default();
-    for mut file in read.attachments {
-        file.filename = names.unique(file.filename);
-        parsed.attachments.push(attachment(file, at));
-    }
+    let mut parsed = mail::event(verified, read_mail(&posted)?, at);
     parsed.stored = stored(&posted);
-    parsed.content = Content::Email(read.email);
     Ok(parsed)
+}
+
+/// A `stored` event: the mail's main headers, and where the mail is.
+fn stored_event(verified: &Verified<'_>, event: &Value, at: Timestamp) -> Parsed {
+    let field = |pointer: &str| mail::text(event, pointer).map(str::to_owned);
+    let header = |name: &str, key: &str| Some((name.to_owned(), field(&format!("/event-data/message/headers/{key}"))?));
+    let mut headers: Vec<(String, String)> =
+        ["From", "To", "Subject"].iter().filter_map(|name| header(name, &name.to_ascii_lowercase())).collect();
+    // It comes without its brackets.
+    headers.extend(header("Message-ID", "message-id"));
+    let mut envelope_to = mail::texts(event, "/event-data/message/recipients");
+    envelope_to.extend(field("/event-data/recipient").filter(|one| !envelope_to.contains(one)));
+    let envelope_from = field("/event-data/envelope/sender");
+    let read = from_fields(MailFields { headers, envelope_from, envelope_to, ..MailFields::default() });
+    let mut parsed = mail::event(verified, read, at);
+    let url = field("/event-data/storage/url").filter(|url| is_mailguns(url));
+    parsed.stored = url.map(|url| StoredMail { message_url: Some(url), ..StoredMail::default() });
+    parsed
 }
 
 /// A route's form. Every header of the mail is posted as a field too, so a mail can name its headers like
@@ -103,7 +104,7 @@ impl<'r> Posted<'r> {
         let form = reading.form()?;
         let listed = form.last("message-headers");
         let headers = match listed.and_then(|text| body::read_json(text).ok()) {
-            Some(serde_json::Value::Array(pairs)) => pairs.iter().filter_map(header).collect(),
+            Some(Value::Array(pairs)) => pairs.iter().filter_map(header).collect(),
             Some(_) | None => Vec::new(),
         };
         Ok(Self { form, headers, is_parsed: listed.is_some() })
@@ -125,7 +126,7 @@ impl<'r> Posted<'r> {
         self.own(name).and_then(|all| all.last().copied()).map(body::text)
     }
 
-    fn json(&self, name: &str) -> Option<serde_json::Value> {
+    fn json(&self, name: &str) -> Option<Value> {
         self.last(name).and_then(|text| body::read_json(text.as_bytes()).ok())
     }
 
@@ -138,30 +139,25 @@ impl<'r> Posted<'r> {
 }
 
 /// One `[name, value]` of `message-headers`; a value that is no text counts as empty.
-fn header(pair: &serde_json::Value) -> Option<(String, String)> {
-    let text = |at: usize| pair.get(at).and_then(serde_json::Value::as_str).map(str::to_owned);
+fn header(pair: &Value) -> Option<(String, String)> {
+    let text = |at: usize| pair.get(at).and_then(Value::as_str).map(str::to_owned);
     Some((text(0)?, text(1).unwrap_or_default()))
 }
 
 fn read_mail(posted: &Posted<'_>) -> Result<ReadMail, ParseFault> {
     let text = |name: &str| posted.last(name).map(Cow::into_owned);
-    let envelope_from = posted.first("sender").map(Cow::into_owned);
-    let recipients = posted.first("recipient").unwrap_or_default();
-    let envelope_to = recipients.split(',').map(|one| one.trim().to_owned()).filter(|one| !one.is_empty()).collect();
+    let envelope_from = posted.first("sender");
+    let envelope_to = mail::address_list(&posted.first("recipient").unwrap_or_default());
     if let Some(raw) = posted.raw_mime() {
-        let mut read = mail::read_mime(raw, &MailLimits::default())
-            .map_err(|fault| ParseFault { code: "malformed_mail", detail: fault.to_string() })?;
-        read.email.envelope_from = envelope_from;
-        read.email.envelope_to = envelope_to;
-        return Ok(read);
+        return Ok(mail::read_raw(raw)?.with_envelope(envelope_from.as_deref(), &envelope_to));
     }
     if posted.headers.is_empty() {
         let detail = "neither `message-headers` nor `body-mime` can be read; is this a Mailgun route?";
         return Err(ParseFault { code: "malformed_mail", detail: detail.to_owned() });
     }
-    Ok(mail::from_fields(MailFields {
+    Ok(from_fields(MailFields {
         headers: posted.headers.clone(),
-        envelope_from,
+        envelope_from: envelope_from.map(Cow::into_owned),
         envelope_to,
         text: text("body-plain"),
         html: text("body-html"),
@@ -175,15 +171,15 @@ fn files(posted: &Posted<'_>) -> Vec<RawFile> {
     let map = posted.json("content-id-map");
     let ids: HashMap<&str, &str> = map
         .iter()
-        .filter_map(serde_json::Value::as_object)
+        .filter_map(Value::as_object)
         .flatten()
         .filter_map(|(id, field)| Some((field.as_str()?, id.trim_matches(['<', '>', ' ']))))
         .filter(|(_, id)| !id.is_empty())
         .collect();
     let file = |part: &Part<'_>| {
         Some(RawFile {
-            filename: mail::safe_filename(part.filename.as_deref()?),
-            content_type: media_type(part.content_type.as_deref().unwrap_or_default()),
+            filename: safe_filename(part.filename.as_deref()?),
+            content_type: mail::media_type(part.content_type.as_deref().unwrap_or_default()),
             bytes: part.value.to_vec(),
             content_id: ids.get(&*body::text(&part.name)).map(|id| (*id).to_owned()),
         })
@@ -191,104 +187,34 @@ fn files(posted: &Posted<'_>) -> Vec<RawFile> {
     posted.form.parts.iter().filter_map(file).collect()
 }
 
-fn media_type(written: &str) -> String {
-    let bare = written.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    if bare.is_empty() { "application/octet-stream".to_owned() } else { bare }
-}
-
-fn attachment(file: RawFile, at: Timestamp) -> (Attachment, Vec<u8>) {
-    let attachment = Attachment {
-        id: AttachmentId::new(at),
-        filename: file.filename,
-        content_type: file.content_type,
-        size: file.bytes.len() as u64,
-        sha256: crypto::sha256_hex(&file.bytes),
-        content_id: file.content_id,
-    };
-    (attachment, file.bytes)
-}
-
-/// File names of one mail. A mail may carry thousands of files of one name, so none is counted up twice.
-#[derive(Default)]
-struct Names {
-    taken: HashSet<String>,
-    next: HashMap<String, usize>,
-}
-
-/// Together with a number they stay below the 255 bytes of a file name.
-const LONGEST_STEM: usize = 200;
-const LONGEST_EXTENSION: usize = 40;
-
-impl Names {
-    /// The name, with a number before its extension where it is taken.
-    fn unique(&mut self, name: String) -> String {
-        if self.taken.insert(name.clone()) {
-            return name;
-        }
-        let dot = name.rfind('.').filter(|at| *at > 0 && name.len() - at <= LONGEST_EXTENSION);
-        let (stem, extension) = dot.map_or((&*name, ""), |at| name.split_at(at));
-        let stem = &stem[..stem.floor_char_boundary(LONGEST_STEM)];
-        let next = self.next.entry(name.clone()).or_insert(2);
-        loop {
-            let numbered = format!("{stem}-{next}{extension}");
-            *next += 1;
-            if self.taken.insert(numbered.clone()) {
-                return numbered;
-            }
-        }
-    }
-}
-
 /// What a `store(notify=…)` route left at Mailgun. URLs on other hosts are dropped: fetching one would hand
-/// them the API key.
+/// them the API key. A mail that came raw, or with its files, came whole.
 fn stored(posted: &Posted<'_>) -> Option<StoredMail> {
+    if posted.raw_mime().is_some() || posted.form.parts.iter().any(|part| part.filename.is_some()) {
+        return None;
+    }
     let message_url = posted.last("message-url").filter(|url| is_mailguns(url)).map(Cow::into_owned);
     let listed = posted.json("attachments");
-    let file = |value: &serde_json::Value| {
-        let text = |key: &str| value.get(key).and_then(serde_json::Value::as_str);
+    let file = |value: &Value| {
+        let text = |key: &str| value.get(key).and_then(Value::as_str);
         Some(StoredFile {
-            filename: mail::safe_filename(text("name").unwrap_or_default()),
-            content_type: media_type(text("content-type").unwrap_or_default()),
-            size: value.get("size").and_then(serde_json::Value::as_u64).unwrap_or(0),
+            filename: safe_filename(text("name").unwrap_or_default()),
+            content_type: mail::media_type(text("content-type").unwrap_or_default()),
+            size: value.get("size").and_then(Value::as_u64).unwrap_or(0),
             url: text("url").filter(|url| is_mailguns(url))?.to_owned(),
         })
     };
-    let files: Vec<StoredFile> = listed
-        .as_ref()
-        .and_then(serde_json::Value::as_array)
-        .map(|all| all.iter().filter_map(file).collect())
-        .unwrap_or_default();
-    (message_url.is_some() || !files.is_empty()).then_some(StoredMail { message_url, files })
+    let files: Vec<StoredFile> =
+        listed.as_ref().and_then(Value::as_array).map(|all| all.iter().filter_map(file).collect()).unwrap_or_default();
+    (message_url.is_some() || !files.is_empty()).then_some(StoredMail { message_url, files, object: None })
 }
 
-fn is_mailguns(text: &str) -> bool {
+/// Whether a URL is on Mailgun's own hosts (`storage-<region>.api.mailgun.net` and kin).
+pub(in crate::ingress) fn is_mailguns(text: &str) -> bool {
     url::Url::parse(text).is_ok_and(|url| {
         url.scheme() == "https"
             && url.port().is_none()
             && url.username().is_empty()
             && url.host_str().is_some_and(|host| host.ends_with(".mailgun.net"))
     })
-}
-
-/// `X-Mailgun-Spf` and kin are not believed: unless the domain's spam filter writes them, the sender can.
-fn sender(email: &Email) -> Option<Sender> {
-    let first = email.from.first()?;
-    let (auth, auth_reason) = match email.from.len() {
-        1 => (SenderAuth::Unknown, "Mailgun does not say whether the sender owns the address"),
-        _ => (SenderAuth::Failed, "several senders"),
-    };
-    Some(Sender { address: first.address.clone(), name: first.name.clone(), auth, auth_reason: auth_reason.to_owned() })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::Names;
-
-    #[test]
-    fn files_of_one_name_get_numbers() {
-        let mut names = Names::default();
-        let given = ["a.txt", "a-2.txt", "a.txt", "a.txt", ".rc", ".rc", "x", "x"];
-        let unique: Vec<String> = given.into_iter().map(|name| names.unique(name.to_owned())).collect();
-        assert_eq!(unique, ["a.txt", "a-2.txt", "a-3.txt", "a-4.txt", ".rc", ".rc-2", "x", "x-2"]);
-    }
 }

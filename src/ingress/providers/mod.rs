@@ -5,6 +5,7 @@ pub mod bearer;
 pub mod cloudflare_email;
 pub mod github;
 pub mod hmac;
+pub(in crate::ingress) mod mail;
 pub mod mailgun;
 pub mod plivo;
 pub mod postmark;

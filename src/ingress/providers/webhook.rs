@@ -27,8 +27,13 @@ pub fn parse(verified: &Verified<'_>, _at: Timestamp) -> Result<Parsed, ParseFau
 /// What a request said, with nothing known but its name.
 #[must_use]
 pub fn parsed(verified: &Verified<'_>, kind: String, content: Content) -> Parsed {
+    bare(dedupe_key(verified), kind, content)
+}
+
+/// What is known by no more than a key and a name.
+pub(in crate::ingress) const fn bare(dedupe_key: String, kind: String, content: Content) -> Parsed {
     Parsed {
-        dedupe_key: dedupe_key(verified),
+        dedupe_key,
         content_key: None,
         kind,
         thread_key: None,

@@ -2,9 +2,9 @@
 
 use crate::{
     domain::time::Timestamp,
-    ingress::{ParseFault, Parsed, gate::Verified, providers::webhook},
+    ingress::{ParseFault, Parsed, gate::Verified, providers::mail},
 };
 
 pub(super) fn parse(verified: &Verified<'_>, at: Timestamp) -> Result<Parsed, ParseFault> {
-    webhook::parse(verified, at)
+    mail::raw(verified, at)
 }
