@@ -13,6 +13,7 @@ mod init;
 mod keys;
 mod migrate;
 mod output;
+mod parse;
 mod record;
 mod runs;
 mod schema;
@@ -22,6 +23,7 @@ mod sessions;
 mod sources;
 mod table;
 mod validate;
+mod verify;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -81,6 +83,10 @@ enum Command {
     Keys(keys::Keys),
     /// Say whether the project can run on this machine, and what is missing.
     Doctor,
+    /// Say whether recorded requests would be believed, and why not; needs no server.
+    Verify(verify::Verify),
+    /// Print what Postern reads in a mail; needs no server.
+    Parse(parse::Parse),
     /// Print a JSON Schema for editors.
     Schema {
         /// Of what.
@@ -135,6 +141,8 @@ async fn run(context: &Context, command: Command) -> anyhow::Result<ExitCode> {
         Command::Deliveries(arguments) => deliveries::deliveries(context, &arguments).await,
         Command::Keys(arguments) => keys::keys(context, &arguments).await,
         Command::Doctor => Ok(doctor::doctor(context).await),
+        Command::Verify(arguments) => verify::verify(context, &arguments),
+        Command::Parse(arguments) => parse::parse(context, &arguments),
         Command::Schema { of } => {
             schema::schema(of);
             Ok(ExitCode::SUCCESS)

@@ -9,6 +9,7 @@ pub mod providers;
 pub mod reading;
 pub mod signature;
 pub mod signing;
+pub mod vectors;
 
 use crate::{
     crypto::Secret,

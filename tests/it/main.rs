@@ -21,4 +21,5 @@ mod outbound;
 mod queue;
 mod store;
 mod support;
+mod tools;
 mod vectors;

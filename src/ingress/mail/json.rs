@@ -2,7 +2,14 @@
 
 use serde_json::{Value, json};
 
-use crate::{crypto, domain::event::Mailbox, ingress::mail::ReadMail};
+use crate::{
+    crypto,
+    domain::event::{Mailbox, SenderAuth},
+    ingress::mail::{ReadMail, segments},
+};
+
+/// Bytes of a text whose segments are shown at most: a JSON of a mail must not be many times the mail.
+const SEGMENTED_BYTES: usize = 256 * 1024;
 
 /// The mail with its files' sizes and hashes in place of their bytes.
 pub fn to_json(mail: &ReadMail) -> Value {
@@ -37,5 +44,7 @@ pub fn to_json(mail: &ReadMail) -> Value {
         "references": email.references,
         "auto_submitted": mail.automatic.is_some(),
         "automatic": mail.automatic,
+        "sender_auth": { "result": SenderAuth::Unknown, "reason": "a file does not prove who sent it" },
+        "segments": (email.text.len() <= SEGMENTED_BYTES).then(|| segments(&email.text)),
     })
 }

@@ -16,7 +16,8 @@ use line::Line;
 const SEEN_BYTES: usize = 1024 * 1024;
 
 /// What a stretch of a mail is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum SegmentKind {
     /// Written now.
     New,
@@ -31,7 +32,7 @@ pub enum SegmentKind {
 }
 
 /// Consecutive lines of one kind.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Segment {
     /// What they are.
     pub kind: SegmentKind,

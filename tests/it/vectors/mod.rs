@@ -1,0 +1,69 @@
+//! Recorded requests of every provider: verdicts, ids, fields, handshakes, replays, and what a forger tries.
+
+mod agreement;
+mod answers;
+mod forgery;
+mod garbage;
+mod sources;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use postern::{
+    crypto::Secret,
+    domain::source::SignatureSpec,
+    ingress::{
+        LabelledSecret, Parsed, Rejection,
+        gate::Gate,
+        vectors::{Request, Vector},
+    },
+};
+use serde_json::Value;
+
+/// Whether a request is believed, asked as the server asks.
+fn verdict(request: &Request, gate: &Gate) -> Result<(), Rejection> {
+    gate.early(&request.headers)?;
+    gate.verify(&request.inbound(), request.now).map(drop)
+}
+
+fn signature(value: Value) -> SignatureSpec {
+    serde_json::from_value(value).unwrap()
+}
+
+fn secret(label: &str, text: &str) -> LabelledSecret {
+    LabelledSecret { label: label.to_owned(), secret: Secret::new(text.as_bytes()) }
+}
+
+fn folder(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/vectors").join(name)
+}
+
+fn vectors(name: &str) -> Vec<Vector> {
+    let mut all = Vec::new();
+    for entry in fs::read_dir(folder(name)).unwrap() {
+        let path = entry.unwrap().path();
+        if !path.ends_with("_sequences.json") {
+            let text = fs::read_to_string(&path).unwrap();
+            all.extend(serde_json::from_str::<Vec<Vector>>(&text).unwrap());
+        }
+    }
+    assert!(!all.is_empty());
+    all.sort_by(|a, b| a.name.cmp(&b.name));
+    all
+}
+
+fn accepted() -> Vec<Vector> {
+    vectors("http").into_iter().filter(Vector::is_accepted).collect()
+}
+
+fn named(name: &str) -> Vector {
+    accepted().into_iter().find(|vector| vector.name == name).unwrap()
+}
+
+fn parse(vector: &Vector) -> Parsed {
+    let (gate, request) = (vector.gate().unwrap(), vector.request().unwrap());
+    let verified = gate.verify(&request.inbound(), request.now).unwrap();
+    gate.parse(&verified, request.now).unwrap_or_else(|fault| panic!("{}: {fault}", vector.name))
+}
