@@ -18,7 +18,7 @@ use crate::{
     http::{self, Gateway, GatewayOptions, accept::Limits},
     live::Live,
     outbound::Channels,
-    pipeline::{deliver::Deliver, execute::Execute, intake::Intake, sweep::Refusals},
+    pipeline::{deliver::Deliver, execute::Execute, intake::Intake, join::Joiner, sweep::Refusals},
     queue::{self, Clear, Owner, QueueOptions, Wakes},
     store::{ApplyMode, ConnectOptions, DELIVERY_QUEUE, RUN_QUEUE, SCHEMA_VERSION, Store},
 };
@@ -212,6 +212,14 @@ impl App {
         self.tasks.spawn(http::accept::serve(listener, router, limits, self.stop.clone()));
         self.tasks.spawn(refusals.keep(self.store.clone(), self.tenant.clone(), self.stop.clone()));
         self.tasks.spawn(refresh(gateway.clone(), self.stop.clone()));
+        let joiner = Joiner {
+            store: self.store.clone(),
+            intake: gateway.intake().clone(),
+            tenant: self.tenant.clone(),
+            wakes: Arc::clone(wakes),
+        };
+        let of_gateway = gateway.clone();
+        self.tasks.spawn(joiner.keep(move || of_gateway.routes(), self.stop.clone()));
         self.address = Some(address);
         self.gateway = Some(gateway);
         Ok(())

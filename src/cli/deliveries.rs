@@ -44,6 +44,11 @@ enum Action {
     Cancel(Id),
     /// Try again what failed or was canceled.
     Retry(Id),
+    /// List who takes no text messages from us, the newest first: they said STOP, and not START since.
+    OptOuts {
+        #[command(flatten)]
+        page: PageArguments,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -60,6 +65,9 @@ pub(super) async fn deliveries(context: &Context, arguments: &Deliveries) -> any
             query.extend(state.clone().map(|state| ("state", state)));
             query.extend(run.clone().map(|run| ("run", run)));
             output::report(context, &client.get(&["deliveries"], &query).await?, list);
+        }
+        Action::OptOuts { page } => {
+            output::report(context, &client.get(&["opt-outs"], &page.query()).await?, opt_outs);
         }
         Action::Show(Id { id }) => output::report(context, &client.get(&["deliveries", id], &[]).await?, show),
         Action::Cancel(Id { id }) => change(context, &client, &["deliveries", id, "cancel"]).await?,
@@ -95,6 +103,16 @@ pub(super) fn list(page: &Value) {
     more(page);
 }
 
+fn opt_outs(page: &Value) {
+    let row = |opt_out: &Value| {
+        let [theirs, ours, event] = ["theirs", "ours", "event"].map(|column| word(&opt_out[column]));
+        [when(&opt_out["at"]), theirs, ours, event]
+    };
+    let rows: Vec<[String; 4]> = items(page).iter().map(row).collect();
+    table(["SINCE", "NUMBER", "OURS", "EVENT"], &rows);
+    more(page);
+}
+
 fn message(delivery: &Value) -> Option<Message> {
     serde_json::from_value(delivery["message"].clone()).ok()
 }
@@ -127,6 +145,13 @@ fn show(delivery: &Value) {
     };
     let rows: Vec<[String; 5]> = delivery["attempts"].as_array().into_iter().flatten().map(row).collect();
     table(["NUMBER", "AT", "TOOK", "OUTCOME", "DETAIL"], &rows);
+    let report =
+        |report: &Value| [when(&report["at"]), word(&report["status"]), word(&report["code"]), word(&report["detail"])];
+    let rows: Vec<[String; 4]> = delivery["reports"].as_array().into_iter().flatten().map(report).collect();
+    if !rows.is_empty() {
+        output::line("\nreports of the provider");
+        table(["AT", "STATUS", "CODE", "DETAIL"], &rows);
+    }
 }
 
 fn show_message(message: &Message) {

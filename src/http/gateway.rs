@@ -116,6 +116,12 @@ impl Gateway {
         Arc::clone(&self.0.routes.read().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// The way in for events.
+    #[must_use]
+    pub fn intake(&self) -> &Intake {
+        &self.intake
+    }
+
     /// Does work with a large event on a thread beside those that serve requests. `None`: it panicked.
     pub(super) async fn beside<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
         let _place = Arc::clone(&self.readers).acquire_owned().await.ok()?;

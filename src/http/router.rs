@@ -41,6 +41,7 @@ pub fn router(gateway: Gateway) -> Router {
         .route("/deliveries/{id}", get(deliveries::show))
         .route("/deliveries/{id}/cancel", post(deliveries::cancel))
         .route("/deliveries/{id}/retry", post(deliveries::retry))
+        .route("/opt-outs", get(deliveries::opt_outs))
         .route("/apply", post(apply::apply))
         .layer(DefaultBodyLimit::max(MAX_API_BODY));
     Router::new()

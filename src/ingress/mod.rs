@@ -9,6 +9,7 @@ pub mod providers;
 pub mod reading;
 pub mod signature;
 pub mod signing;
+pub mod sms;
 pub mod vectors;
 
 use crate::{
@@ -16,6 +17,7 @@ use crate::{
     domain::{
         event::{Attachment, Content, Sender, StoredMail},
         id::{EventId, RunId},
+        texting::Effects,
     },
 };
 
@@ -74,6 +76,8 @@ pub struct Parsed {
     pub attachments: Vec<(Attachment, Vec<u8>)>,
     /// What stayed at the provider instead of coming along.
     pub stored: Option<StoredMail>,
+    /// What else it changes.
+    pub effects: Effects,
 }
 
 /// Why a believed request makes no event. It is kept as `rejected`.

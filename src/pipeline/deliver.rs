@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::{
-    domain::delivery::{Attempt, AttemptRecord, Delivery, Outgoing},
+    domain::delivery::{Attempt, AttemptRecord, Delivery, Message, Outgoing},
     outbound::Channels,
     pipeline::execute::spread,
     queue::{Job, JobEnd, StopReason},
@@ -17,6 +17,8 @@ const WAITS_S: [i64; 9] = [5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000,
 const MAX_WAIT_MS: i64 = 24 * 3_600 * 1_000;
 /// The longest that an attempt may take, whatever its channel says.
 const MAX_ATTEMPT: Duration = Duration::from_secs(60);
+/// Why nothing is sent to somebody who said STOP.
+const OPTED_OUT: &str = "they opted out of messages from this number, and have not said START since";
 /// Bytes of what the other side said that are kept.
 const MAX_DETAIL: usize = 2_000;
 
@@ -44,6 +46,13 @@ impl Deliver {
             }
         };
         let channel = self.channels.of(&delivery.message);
+        let opted_out = match self.has_opted_out(&delivery).await {
+            Ok(opted_out) => opted_out,
+            Err(fault) => {
+                tracing::error!(delivery = %delivery.id, error = ?fault, "the list of opt-outs could not be read");
+                return JobEnd::Abandoned;
+            }
+        };
         let outgoing = Outgoing {
             id: delivery.id.clone(),
             created_at: delivery.created_at,
@@ -52,7 +61,9 @@ impl Deliver {
         };
         let began = self.store.clock().now();
         let attempt = tokio::select! {
-            attempt = tokio::time::timeout(MAX_ATTEMPT, channel.send(&outgoing)) => attempt.unwrap_or_else(|_| {
+            // Sent by no channel, not even by one that keeps messages.
+            () = std::future::ready(()), if opted_out => Attempt::Refused { detail: OPTED_OUT.to_owned() },
+            attempt = tokio::time::timeout(MAX_ATTEMPT, channel.send(&outgoing)), if !opted_out => attempt.unwrap_or_else(|_| {
                 Attempt::Later { after_ms: None, detail: "no answer within 60 s".to_owned() }
             }),
             // What was sent under a lost lease is sent again by its new holder, under the same key.
@@ -67,6 +78,13 @@ impl Deliver {
         };
         let next = self.next(&delivery, attempt, channel.captures());
         self.record(&job, &delivery, &record, &next).await
+    }
+
+    async fn has_opted_out(&self, delivery: &Delivery) -> Result<bool, StoreError> {
+        match &delivery.message {
+            Message::Sms(sms) => self.store.has_opted_out(&delivery.tenant, &sms.from, &sms.to).await,
+            Message::Email(_) | Message::Webhook(_) => Ok(false),
+        }
     }
 
     /// Gives up a delivery that this program cannot read: trying again would not change it.

@@ -11,6 +11,7 @@ use crate::{
         event::{AgentEvent, Content},
         id::{EventId, TenantId},
         source::Source,
+        texting::Effects,
     },
     ingress::{ParseFault, Parsed},
     pipeline::routes::Routes,
@@ -117,6 +118,7 @@ fn size_of(acceptance: &Acceptance) -> usize {
 async fn commit(store: &Store, wakes: &Wakes, batch: Vec<Waiting>) {
     let (acceptances, answers): (Vec<Acceptance>, Vec<Answer>) =
         batch.into_iter().map(|waiting| (waiting.acceptance, waiting.answer)).unzip();
+    let parts = acceptances.iter().any(|acceptance| acceptance.effects.part.is_some());
     let runs = match accept(store, &acceptances).await {
         Ok(accepted) => answer_all(accepted, answers),
         Err(fault) if acceptances.len() > 1 && fault.is_about_a_row() => {
@@ -140,6 +142,9 @@ async fn commit(store: &Store, wakes: &Wakes, batch: Vec<Waiting>) {
     };
     if runs {
         wakes.runs();
+    }
+    if parts {
+        wakes.parts();
     }
 }
 
@@ -221,6 +226,7 @@ pub fn acceptance(origin: Origin<'_>, parsed: Parsed, routes: &Routes, clock: &C
         request: origin.request,
         files,
         runs,
+        effects: parsed.effects,
         event,
     }
 }
@@ -250,5 +256,6 @@ pub fn rejection(origin: Origin<'_>, dedupe_key: String, fault: &ParseFault, clo
         request: origin.request,
         files: Vec::new(),
         runs: Vec::new(),
+        effects: Effects::NONE,
     }
 }

@@ -3,6 +3,7 @@
 pub mod deliver;
 pub mod execute;
 pub mod intake;
+pub mod join;
 mod prompt;
 mod record;
 pub mod routes;

@@ -10,7 +10,7 @@ use crate::{
         catalog::Catalog,
         event::{AgentEvent, Content, SenderAuth},
         filter::{Filter, Prepared},
-        id::RunId,
+        id::{RunId, SourceId},
         pattern,
         session::SessionRule,
         source::{Source, SourceSpec},
@@ -96,6 +96,12 @@ impl Routes {
     #[must_use]
     pub fn source(&self, name: &str) -> Option<&SourceRoute> {
         self.sources.get(name)
+    }
+
+    /// The source of that id.
+    #[must_use]
+    pub fn source_with_id(&self, id: &SourceId) -> Option<&SourceRoute> {
+        self.sources.values().find(|route| route.source.id == *id)
     }
 
     /// The sources that cannot verify, with the reason.

@@ -15,6 +15,7 @@ const QUIET: Duration = Duration::from_millis(20);
 pub struct Wakes {
     runs: Notify,
     deliveries: Notify,
+    parts: Notify,
     others: Notify,
     /// A value, not a notice: whoever is busy renewing when it changes still sees that it did.
     renewals: watch::Sender<()>,
@@ -31,6 +32,16 @@ impl Wakes {
     pub fn deliveries(&self) {
         self.deliveries.notify_one();
         self.others.notify_one();
+    }
+
+    /// A part of a long message came.
+    pub fn parts(&self) {
+        self.parts.notify_one();
+    }
+
+    /// Waits until one has come since this was last asked.
+    pub async fn parts_came(&self) {
+        self.parts.notified().await;
     }
 
     /// Somebody wants a run stopped: whoever holds it here is to hear of it at once.

@@ -8,6 +8,7 @@ use crate::{
     store::{
         StoreError, clean,
         connect::{Postgres, Sqlite},
+        effects,
         intake::{Fresh, NewRun, Prepared, SessionOf, session_keys, sessions_of},
     },
 };
@@ -59,7 +60,8 @@ macro_rules! column {
 pub(super) async fn accept_postgres(db: &Postgres, batch: &[Prepared<'_>]) -> Result<Fresh, StoreError> {
     let keys = session_keys(batch);
     let has_files = batch.iter().any(|prepared| !prepared.acceptance.files.is_empty());
-    if keys.is_empty() && !has_files {
+    let has_effects = batch.iter().any(|prepared| !prepared.acceptance.effects.is_empty());
+    if keys.is_empty() && !has_files && !has_effects {
         let mut connection = db.intake().acquire().await?;
         return insert_postgres(&mut connection, batch, &SessionOf::new()).await;
     }
@@ -78,6 +80,7 @@ pub(super) async fn accept_postgres(db: &Postgres, batch: &[Prepared<'_>]) -> Re
     }
     let fresh = insert_postgres(&mut tx, batch, &sessions).await?;
     insert_files_postgres(&mut tx, batch, &fresh).await?;
+    effects::write!(&mut tx, batch, &fresh);
     if !sessions.is_empty() {
         let lanes: Vec<String> = sessions.values().map(SessionId::to_string).collect();
         sqlx::query(db.sql(super::jobs::PROMOTE)).bind(db.list(&lanes)).execute(&mut *tx).await?;
@@ -205,6 +208,7 @@ pub(super) async fn accept_sqlite(db: &Sqlite, batch: &[Prepared<'_>]) -> Result
         insert_events_sqlite(&mut tx, chunk, &mut fresh).await?;
         insert_runs_sqlite(&mut tx, chunk, &sessions, &fresh).await?;
         insert_files!(&mut tx, chunk, fresh);
+        effects::write!(&mut tx, chunk, &fresh);
     }
     if !sessions.is_empty() {
         let lanes: Vec<String> = sessions.values().map(SessionId::to_string).collect();

@@ -12,6 +12,7 @@ use crate::{
     domain::{
         event::{AgentEvent, Body, Content},
         id::{AgentId, EventId, RequestId, RunId, SessionId, TriggerId},
+        texting::Effects,
         trigger::Routing,
     },
     store::{Engine, EventStatus, Store, StoreError, on_engine, rows},
@@ -49,6 +50,8 @@ pub struct Acceptance {
     pub files: Vec<Vec<u8>>,
     /// The runs that it starts.
     pub runs: Vec<NewRun>,
+    /// What else it changes, when it is new.
+    pub effects: Effects,
 }
 
 /// A run to be made.

@@ -15,7 +15,7 @@ use crate::{
         extract::{Path, Query},
         gateway::Gateway,
     },
-    store::PageOf,
+    store::{OptOut, PageOf},
 };
 
 pub(in crate::http) async fn list(
@@ -36,9 +36,20 @@ pub(in crate::http) async fn show(
     let id: DeliveryId = id.parse()?;
     let found = gateway.store.delivery(&tenant, &id).await?;
     let (delivery, attempts) = found.ok_or_else(|| ApiError::not_found("delivery"))?;
+    let reports = gateway.store.reports(&tenant, &id).await?;
     let mut view = json!(delivery);
     view["attempts"] = json!(attempts);
+    view["reports"] = json!(reports);
     Ok(Json(view))
+}
+
+/// Who takes no text messages from us.
+pub(in crate::http) async fn opt_outs(
+    State(gateway): State<Gateway>,
+    Caller(tenant): Caller,
+    Query(query): Query<ListQuery>,
+) -> Result<Json<PageOf<OptOut>>, ApiError> {
+    Ok(Json(gateway.store.opt_outs(&tenant, &query.page()?).await?))
 }
 
 pub(in crate::http) async fn cancel(

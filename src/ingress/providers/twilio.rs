@@ -6,7 +6,8 @@ use std::borrow::Cow;
 
 use crate::{
     domain::{
-        event::{Content, Media, Sender, SenderAuth, Sms},
+        event::{Content, Media, Sms},
+        report::NewReport,
         time::Timestamp,
     },
     ingress::{
@@ -16,6 +17,7 @@ use crate::{
         gate::Verified,
         providers::{Provider, webhook},
         signature::scheme::{Algorithm, Condition, Encoding, Hash, Scheme, UrlForm},
+        sms::{self, Arrived, MOST_MEDIA},
     },
 };
 
@@ -65,9 +67,6 @@ pub static TWILIO: Provider = Provider {
     ..Provider::WEBHOOK
 };
 
-/// The most media of one message (Twilio sends ten at most).
-const MOST_MEDIA: usize = 10;
-
 fn parse(verified: &Verified<'_>, _at: Timestamp) -> Result<Parsed, ParseFault> {
     let reading = verified.reading();
     let is_get = verified.request().method == "GET";
@@ -78,64 +77,49 @@ fn parse(verified: &Verified<'_>, _at: Timestamp) -> Result<Parsed, ParseFault> 
         if is_get { reading.query_value(name).map(body::text) } else { reading.form_text(name) }
     };
     let owned = |name: &str| field(name).unwrap_or_default().into_owned();
-    let status = field("MessageStatus").filter(|status| status != "received");
-    let is_message = status.is_none() && field("From").is_some() && field("Body").is_some();
-    if !is_message {
-        let kind = status.as_ref().map_or_else(|| "twilio".to_owned(), |status| format!("sms.{status}"));
-        let mut parsed = webhook::parsed(verified, kind, Content::Webhook(webhook::request(verified)?));
-        parsed.quiet = status.map(|status| format!("a status callback: {status}"));
-        return Ok(parsed);
+    if let Some(status) = field("MessageStatus").filter(|status| status != "received") {
+        return sms::status(verified, &status, vec![report(&status, &owned)]);
     }
-    let text = owned("Body");
-    let sms = Sms {
+    if field("From").is_none() || field("Body").is_none() {
+        return Ok(webhook::parsed(verified, "twilio".to_owned(), Content::Webhook(webhook::request(verified)?)));
+    }
+    let message = Sms {
         message_id: owned("MessageSid"),
         from: owned("From"),
         to: owned("To"),
+        text: owned("Body"),
         media: media(&owned),
-        opt_out: opt_out(field("OptOutType").as_deref(), &text).map(str::to_owned),
+        opt_out: None,
         profile_name: field("ProfileName").map(Cow::into_owned),
-        text,
     };
-    let kind = if sms.from.starts_with("whatsapp:") { "whatsapp" } else { "sms" };
-    let mut parsed = webhook::parsed(verified, kind.to_owned(), Content::Sms(Sms::default()));
-    parsed.thread_key = Some(format!("{}|{}", sms.from, sms.to));
-    parsed.sender = Some(Sender {
-        address: sms.from.clone(),
-        name: sms.profile_name.clone(),
-        auth: SenderAuth::Unknown,
-        auth_reason: "Twilio signed the request, but the number a message comes from can be forged".to_owned(),
-    });
-    parsed.quiet = sms.opt_out.as_ref().map(|word| format!("the opt-out word {word}, which Twilio answers"));
-    parsed.content = Content::Sms(sms);
-    Ok(parsed)
+    let kind = channel(&message.from);
+    let intent = field("OptOutType").map(Cow::into_owned);
+    Ok(sms::message(verified, Arrived { kind, sms: message, intent, part: None }))
+}
+
+/// The channel stands in front of addresses that are no numbers (twilio.com/docs/messaging/channels).
+fn channel(from: &str) -> &'static str {
+    match from.split_once(':').map(|(channel, _)| channel) {
+        Some("whatsapp") => "whatsapp",
+        Some("messenger") => "messenger",
+        Some("rcs") => "rcs",
+        Some(_) | None => "sms",
+    }
+}
+
+/// Codes: twilio.com/docs/api/errors. Some callbacks of channels bring words as well.
+fn report(status: &str, field: &dyn Fn(&str) -> String) -> NewReport {
+    let some = |name: &str| Some(field(name)).filter(|text| !text.is_empty());
+    NewReport {
+        about: some("MessageSid").unwrap_or_else(|| field("SmsSid")),
+        status: sms::progress(status),
+        code: some("ErrorCode").filter(|code| code != "0"),
+        detail: some("ErrorMessage").or_else(|| some("ChannelStatusMessage")).unwrap_or_default(),
+    }
 }
 
 fn media(field: &dyn Fn(&str) -> String) -> Vec<Media> {
     let count = field("NumMedia").parse::<usize>().unwrap_or(0).min(MOST_MEDIA);
     let one = |n| Media { url: field(&format!("MediaUrl{n}")), content_type: field(&format!("MediaContentType{n}")) };
     (0..count).map(one).filter(|media| !media.url.is_empty()).collect()
-}
-
-/// What the sender asks for about getting messages at all: Twilio's word for it, or the text's.
-fn opt_out(said: Option<&str>, text: &str) -> Option<&'static str> {
-    let of = |word: &str| match word.trim().to_ascii_uppercase().as_str() {
-        "STOP" | "STOPALL" | "UNSUBSCRIBE" | "END" | "QUIT" | "CANCEL" | "REVOKE" | "OPTOUT" => Some("STOP"),
-        "START" | "UNSTOP" => Some("START"),
-        "HELP" | "INFO" => Some("HELP"),
-        _ => None,
-    };
-    said.and_then(of).or_else(|| of(text))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::opt_out;
-
-    #[test]
-    fn opt_out_is_the_whole_text_or_twilios_word() {
-        assert_eq!(opt_out(None, " stop\r\n"), Some("STOP"));
-        assert_eq!(opt_out(None, "please stop"), None);
-        assert_eq!(opt_out(Some("START"), "ja"), Some("START"));
-        assert_eq!(opt_out(Some(""), "Info"), Some("HELP"));
-    }
 }

@@ -6,6 +6,7 @@ use crate::{
     crypto,
     domain::{
         event::{Body, Content, Webhook},
+        texting::Effects,
         time::Timestamp,
     },
     ingress::{ParseFault, Parsed, body::BodyFault, gate::Verified},
@@ -43,6 +44,7 @@ pub(in crate::ingress) const fn bare(dedupe_key: String, kind: String, content: 
         content,
         attachments: Vec::new(),
         stored: None,
+        effects: Effects::NONE,
     }
 }
 

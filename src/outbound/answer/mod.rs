@@ -12,6 +12,7 @@ use crate::{
         event::{AgentEvent, Content, Sms},
         id::RunId,
         run::{Failure, RunResult},
+        texting::on_channel,
         trigger::{Reply, ReplyWord, WebhookReply},
     },
     outbound::markdown,
@@ -75,7 +76,7 @@ fn for_people(event: &AgentEvent, reply: Option<&Reply>, finished: &Finished<'_>
         (Some(Reply::Sms(reply)), content) => text_to(&reply.sms, content, text),
         (Some(Reply::Email(reply)), _) => mail::to_third(event, &reply.email, finished.agent, text),
         (_, Content::Email(email)) => mail::same_thread(event, email, text),
-        (_, Content::Sms(sms)) => text_back(sms, text),
+        (_, Content::Sms(sms)) => text_back(&event.kind, sms, text),
         (_, Content::Webhook(_)) => Answered::nothing("webhooks are not answered unless the trigger names a `reply`"),
     }
 }
@@ -94,14 +95,15 @@ fn words(finished: &Finished<'_>) -> Option<String> {
     }
 }
 
-fn text_back(sms: &Sms, text: String) -> Answered {
+fn text_back(kind: &str, sms: &Sms, text: String) -> Answered {
     if sms.opt_out.is_some() {
         return Answered::nothing("the provider answers STOP, START and HELP itself");
     }
     if sms.from == sms.to {
         return Answered::nothing("the message came from our own number");
     }
-    Answered::send(Message::Sms(SmsMessage { from: sms.to.clone(), to: sms.from.clone(), text }))
+    let (from, to) = (on_channel(kind, &sms.to), on_channel(kind, &sms.from));
+    Answered::send(Message::Sms(SmsMessage { from, to, text }))
 }
 
 fn text_to(number: &str, content: &Content, text: String) -> Answered {

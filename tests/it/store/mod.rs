@@ -12,6 +12,7 @@ mod races;
 mod reading;
 mod runs;
 mod schema;
+mod texting;
 
 use std::{fs, path::Path};
 

@@ -111,6 +111,7 @@ impl World {
             },
             files: Vec::new(),
             runs: Vec::new(),
+            effects: Default::default(),
         }
     }
 

@@ -21,7 +21,7 @@ fn people_delivery_reports_and_opt_outs_are_told_apart() {
             "twilio/opt-out",
             "sms",
             Some("+14155550132|+14155550199"),
-            Some("the opt-out word STOP, which Twilio answers"),
+            Some("the opt-out word STOP: they get no more messages from this number"),
         ),
         ("twilio/status-callback-undelivered", "sms.undelivered", None, Some("a status callback: undelivered")),
         ("mailgun/route-parsed-reply", "email", Some("CAF7kTz0aa=1@mail.northwind.example"), None),
