@@ -15,6 +15,7 @@ use crate::{
         environment::{Environment, Override, lay_over},
         locate,
         problem::Problem,
+        schemas,
         settings::Settings,
         strict::{self, Fault, Step},
         validate,
@@ -62,7 +63,8 @@ impl Project {
         let text = read_settings_file(&dir)?;
         let mut settings = read_settings(&text, environment)?;
         make_absolute(&mut settings, &dir);
-        let mut problems = validate::check(&settings, &text);
+        let mut problems = schemas::read(&mut settings, &dir, &text);
+        problems.extend(validate::check(&settings, &text));
         if problems.iter().any(Problem::is_error) {
             return Err(problems);
         }

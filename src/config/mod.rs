@@ -10,6 +10,7 @@ mod locate;
 mod mounts;
 pub mod problem;
 pub mod schema;
+mod schemas;
 pub mod secrets;
 pub mod settings;
 pub mod skills;

@@ -13,6 +13,7 @@ use crate::{
     },
     domain::{
         catalog::Bundle,
+        schema::BodyCheck,
         source::{SourceSpec, is_valid_name},
         time::Span,
     },
@@ -221,6 +222,9 @@ impl Checker<'_> {
                 &table,
                 "needs `signature` with provider = \"hmac\", and only there; see [sources.<name>.signature]",
             );
+        }
+        if let Some(Err(fault)) = source.schema.as_ref().map(BodyCheck::compile) {
+            self.error(&["sources", name, "schema"], &fault);
         }
         self.http_url(&["sources", name, "public_url"], source.public_url.as_deref());
     }

@@ -190,6 +190,8 @@ pub enum Body {
     Empty,
     /// JSON.
     Json(Value),
+    /// JSON that is put together from the body and what stands beside it, so that it is not in the raw request.
+    Assembled(Value),
     /// A form, in order, repeats kept.
     Form(Vec<(String, String)>),
     /// Any other text.
@@ -208,7 +210,7 @@ impl Body {
     pub fn view(&self) -> Value {
         match self {
             Self::Empty => Value::Null,
-            Self::Json(value) => value.clone(),
+            Self::Json(value) | Self::Assembled(value) => value.clone(),
             Self::Text(text) => Value::String(text.clone()),
             Self::Binary { size } => json!({ "size": size }),
             Self::Form(fields) => {

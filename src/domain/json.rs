@@ -8,6 +8,9 @@ use serde_json::Value;
 /// the parser goes to 128.
 pub const MAX_DEPTH: usize = 100;
 
+/// More digits than this no 64-bit float has: with 17 each is told from its neighbours.
+const FLOAT_DIGITS: usize = 17;
+
 /// Why bytes are not JSON.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum JsonFault {
@@ -27,8 +30,8 @@ pub enum JsonFault {
     },
 }
 
-/// Reads JSON. NUL becomes U+FFFD. A number that no 64-bit number holds stays as its text, in a string, rather than
-/// becoming another number.
+/// Reads JSON. NUL becomes U+FFFD. A number that no 64-bit number holds (an integer beyond them, a decimal with more
+/// than 17 digits or beyond the range) stays as its text, in a string, rather than becoming another number.
 ///
 /// # Errors
 /// It is no JSON or nested deeper than [`MAX_DEPTH`].
@@ -166,10 +169,30 @@ fn is_too_wide(number: &[u8]) -> bool {
         return false;
     }
     if is_integer {
-        text.parse::<i64>().is_err() && text.parse::<u64>().is_err()
-    } else {
-        text.parse::<f64>().is_ok_and(f64::is_infinite)
+        return text.parse::<i64>().is_err() && text.parse::<u64>().is_err();
     }
+    match text.parse::<f64>() {
+        Ok(number) if number.is_infinite() => true,
+        // Nobody who has a 64-bit number writes more digits of it: these are somebody's exact ones.
+        Ok(number) if text.len() > FLOAT_DIGITS || number == 0.0 => {
+            let exact = digits(text);
+            exact.0.len() > if number == 0.0 { 0 } else { FLOAT_DIGITS } && exact != digits(&format!("{number:e}"))
+        }
+        Ok(_) => false,
+        Err(_) => false,
+    }
+}
+
+/// The digits that count of a number in JSON, and the power of ten behind the last one.
+fn digits(number: &str) -> (String, i64) {
+    let (mantissa, exponent) = number.split_once(['e', 'E']).unwrap_or((number, "0"));
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let all = format!("{}{fraction}", whole.trim_start_matches('-'));
+    let counting = all.trim_end_matches('0');
+    let behind = (all.len() - counting.len()) as i64 - fraction.len() as i64;
+    let exponent = exponent.parse::<i64>().unwrap_or(0).saturating_add(behind);
+    let counting = counting.trim_start_matches('0');
+    (counting.to_owned(), if counting.is_empty() { 0 } else { exponent })
 }
 
 #[cfg(test)]
@@ -191,6 +214,11 @@ mod tests {
         assert_eq!(
             value.to_string(),
             r#"{"id":"123456789012345678901234567890","n":[18446744073709551615,-9223372036854775808,"1e400",1.5],"s":"12345678901234567890123 \" 1e999"}"#
+        );
+        let value = read(b"[0.1,1e5,1.10,100.0,0.30000000000000004,0.10000000000000001,-0.0,0e9,12345678901234567.25,1e-400,3.14159265358979323846,0.10000000000000000000000]").unwrap();
+        assert_eq!(
+            value.to_string(),
+            r#"[0.1,100000.0,1.1,100.0,0.30000000000000004,0.1,-0.0,0.0,"12345678901234567.25","1e-400","3.14159265358979323846",0.1]"#
         );
         for bad in ["{\"a\":0123456789012345678901234}", "[1e400.5]", "{", "\"\\", "[--1234567890123456789012]"] {
             assert!(read(bad.as_bytes()).is_err(), "{bad}");

@@ -12,6 +12,7 @@ pub mod json;
 pub mod pattern;
 pub mod report;
 pub mod run;
+pub mod schema;
 pub mod session;
 pub mod source;
 pub mod template;

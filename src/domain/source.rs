@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::{
     id::{SourceId, TenantId},
+    schema::BodySchema,
     time::Span,
 };
 
@@ -79,6 +80,9 @@ pub struct SourceSpec {
     pub insecure: bool,
     /// How the sender signs, for `provider = "hmac"`.
     pub signature: Option<SignatureSpec>,
+    /// What the body of a webhook must look like (JSON Schema): a file, or the schema itself. What does not fit is
+    /// kept as rejected.
+    pub schema: Option<BodySchema>,
     /// Values that a scheme reads as `config:NAME`. `allow_short_secret = "true"` admits a secret of fewer
     /// than 8 bytes, where the provider hands out such.
     pub options: BTreeMap<String, String>,

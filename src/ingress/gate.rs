@@ -5,6 +5,8 @@ use std::{fmt, sync::Arc};
 use crate::{
     crypto,
     domain::{
+        event::{Body, Content},
+        schema::BodyCheck,
         source::SourceSpec,
         time::{Span, Timestamp},
     },
@@ -25,6 +27,7 @@ pub struct Gate {
     engine: Engine,
     public_url: String,
     hidden_headers: Arc<[String]>,
+    schema: Option<BodyCheck>,
 }
 
 /// The widest time window that an operator may ask for: ids that stop replays are kept longer.
@@ -85,9 +88,10 @@ impl Gate {
             Some(own) => own(spec, &build)?,
             None => build(provider.schemes)?,
         };
+        let schema = spec.schema.as_ref().map(BodyCheck::compile).transpose()?;
         let public_url = public_url.split('#').next().unwrap_or_default().to_owned();
         let hidden_headers = engine.signature_headers().map(str::to_ascii_lowercase).collect();
-        Ok(Self { provider, engine, public_url, hidden_headers })
+        Ok(Self { provider, engine, public_url, hidden_headers, schema })
     }
 
     /// The public URL with the query of a request, to the letter: what [`Inbound::url`] wants. A query in the
@@ -149,6 +153,7 @@ impl Gate {
     /// It is not what the provider sends.
     pub fn parse(&self, verified: &Verified<'_>, at: Timestamp) -> Result<Parsed, ParseFault> {
         let mut parsed = (self.provider.parse)(verified, at)?;
+        self.check_body(&parsed)?;
         parsed.dedupe_key = bounded(parsed.dedupe_key);
         parsed.content_key = parsed.content_key.map(bounded);
         parsed.thread_key = parsed.thread_key.map(bounded);
@@ -156,6 +161,18 @@ impl Gate {
             parsed.kind.truncate(end);
         }
         Ok(parsed)
+    }
+
+    /// What starts nothing anyway, such as a ping, need not fit.
+    fn check_body(&self, parsed: &Parsed) -> Result<(), ParseFault> {
+        let (Some(schema), Content::Webhook(hook), None) = (&self.schema, &parsed.content, &parsed.quiet) else {
+            return Ok(());
+        };
+        let misfit = match &hook.body {
+            Body::Json(value) | Body::Assembled(value) => schema.misfit(value),
+            other @ (Body::Empty | Body::Form(_) | Body::Text(_) | Body::Binary { .. }) => schema.misfit(&other.view()),
+        };
+        misfit.map_or(Ok(()), |detail| Err(ParseFault { code: "schema_mismatch", detail }))
     }
 
     /// The answer that this provider expects.

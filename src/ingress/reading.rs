@@ -43,6 +43,12 @@ impl<'a> Reading<'a> {
         media_type(self.content_type())
     }
 
+    /// The character set that the body's media type names.
+    #[must_use]
+    pub fn charset(&self) -> Option<String> {
+        crate::ingress::multipart::parameter(self.content_type(), "charset")
+    }
+
     fn content_type(&self) -> &'a str {
         let line = self.request.headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("content-type"));
         line.and_then(|(_, value)| std::str::from_utf8(value).ok()).unwrap_or_default()

@@ -5,6 +5,7 @@
 
 mod abuse;
 mod architecture;
+mod bodies;
 mod carriers;
 mod cli;
 mod config;

@@ -9,8 +9,11 @@ use crate::{
         texting::Effects,
         time::Timestamp,
     },
-    ingress::{ParseFault, Parsed, body::BodyFault, gate::Verified},
+    ingress::{ParseFault, Parsed, body::BodyFault, gate::Verified, mail, reading::Reading},
 };
+
+/// Bytes at the beginning of XML that may say its encoding.
+const XML_HEAD: usize = 200;
 
 /// What stands in the name of a header that may carry a credential.
 const CREDENTIAL_PARTS: &[&str] =
@@ -108,10 +111,31 @@ fn body(verified: &Verified<'_>) -> Result<Body, ParseFault> {
     if let (true, Ok(value)) = (reading.media_type().is_empty(), reading.json()) {
         return Ok(Body::Json(value.clone()));
     }
-    Ok(match std::str::from_utf8(bytes) {
-        Ok(text) if !text.contains('\0') => Body::Text(text.to_owned()),
-        Ok(_) | Err(_) => Body::Binary { size: bytes.len() as u64 },
+    let other_charset = other_charset(reading);
+    Ok(match (std::str::from_utf8(bytes), other_charset) {
+        (_, Some(charset)) => Body::Text(mail::decode_text(Some(&charset), bytes)),
+        (Ok(text), None) if !text.contains('\0') => Body::Text(text.to_owned()),
+        (Ok(_) | Err(_), None) => Body::Binary { size: bytes.len() as u64 },
     })
+}
+
+/// The character set of a text or of XML that is not UTF-8, as its media type says or as XML itself does.
+fn other_charset(reading: &Reading<'_>) -> Option<String> {
+    let media_type = reading.media_type().to_ascii_lowercase();
+    let is_xml = media_type.ends_with("/xml") || media_type.ends_with("+xml");
+    if !is_xml && !media_type.starts_with("text/") {
+        return None;
+    }
+    let declared = || {
+        let head = String::from_utf8_lossy(reading.request().body.get(..XML_HEAD).unwrap_or(reading.request().body));
+        let (head, _) = head.strip_prefix("<?xml")?.split_once("?>")?;
+        let (_, value) = head.split_once("encoding")?;
+        let value = value.trim_start().strip_prefix('=')?.trim_start();
+        let quote = value.chars().next().filter(|quote| matches!(quote, '"' | '\''))?;
+        value.get(1..)?.split_once(quote).map(|(name, _)| name.to_owned())
+    };
+    let charset = reading.charset().or_else(|| is_xml.then(declared).flatten());
+    charset.filter(|name| !["utf-8", "utf8", "us-ascii", ""].contains(&name.trim().to_ascii_lowercase().as_str()))
 }
 
 impl From<&BodyFault> for ParseFault {

@@ -48,7 +48,7 @@ pub(super) fn parse(verified: &Verified<'_>, at: Timestamp) -> Result<Parsed, Pa
 /// The request as a webhook with that body, whatever its media type says: SNS sends JSON as text/plain.
 fn plain(verified: &Verified<'_>, body: Value, kind: String) -> Result<Parsed, ParseFault> {
     let hook = webhook::request(verified)?;
-    let content = Content::Webhook(crate::domain::event::Webhook { body: Body::Json(body), ..hook });
+    let content = Content::Webhook(crate::domain::event::Webhook { body: Body::Assembled(body), ..hook });
     Ok(webhook::parsed(verified, kind, content))
 }
 
