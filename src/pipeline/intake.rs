@@ -16,7 +16,7 @@ use crate::{
     ingress::{ParseFault, Parsed},
     pipeline::routes::Routes,
     queue::Wakes,
-    store::{Acceptance, Accepted, EventStatus, RawRequest, Store, StoreError},
+    store::{Acceptance, Accepted, EventStatus, Prepared, RawRequest, Store, StoreError},
 };
 
 /// Why an event is ignored whose source no trigger names.
@@ -51,7 +51,7 @@ pub struct Intake {
 }
 
 struct Waiting {
-    acceptance: Acceptance,
+    prepared: Prepared,
     answer: Answer,
 }
 
@@ -76,7 +76,8 @@ impl Intake {
     /// should it have been committed after all.
     pub async fn accept(&self, acceptance: Acceptance) -> Result<Accepted, IntakeError> {
         let (answer, answered) = oneshot::channel();
-        self.sender.try_send(Waiting { acceptance, answer }).map_err(|_| IntakeError::Full)?;
+        let prepared = Prepared::from(acceptance);
+        self.sender.try_send(Waiting { prepared, answer }).map_err(|_| IntakeError::Full)?;
         match tokio::time::timeout(self.patience, answered).await {
             Ok(Ok(result)) => result,
             Ok(Err(_)) => Err(IntakeError::Failed),
@@ -100,35 +101,31 @@ async fn write(store: Store, wakes: Arc<Wakes>, receiver: Arc<Mutex<mpsc::Receiv
 
 async fn gather(receiver: &mut mpsc::Receiver<Waiting>) -> Option<Vec<Waiting>> {
     let mut batch = vec![receiver.recv().await?];
-    let mut bytes = size_of(&batch[0].acceptance);
+    let mut bytes = batch[0].prepared.size();
     while batch.len() < MAX_BATCH
         && bytes < MAX_BATCH_BYTES
         && let Ok(next) = receiver.try_recv()
     {
-        bytes += size_of(&next.acceptance);
+        bytes += next.prepared.size();
         batch.push(next);
     }
     Some(batch)
 }
 
-fn size_of(acceptance: &Acceptance) -> usize {
-    acceptance.request.body.len() + acceptance.files.iter().map(Vec::len).sum::<usize>()
-}
-
 async fn commit(store: &Store, wakes: &Wakes, batch: Vec<Waiting>) {
-    let (acceptances, answers): (Vec<Acceptance>, Vec<Answer>) =
-        batch.into_iter().map(|waiting| (waiting.acceptance, waiting.answer)).unzip();
-    let parts = acceptances.iter().any(|acceptance| acceptance.effects.part.is_some());
-    let runs = match accept(store, &acceptances).await {
+    let (events, answers): (Vec<Prepared>, Vec<Answer>) =
+        batch.into_iter().map(|waiting| (waiting.prepared, waiting.answer)).unzip();
+    let parts = events.iter().any(Prepared::is_part);
+    let runs = match accept(store, &events).await {
         Ok(accepted) => answer_all(accepted, answers),
-        Err(fault) if acceptances.len() > 1 && fault.is_about_a_row() => {
+        Err(fault) if events.len() > 1 && fault.is_about_a_row() => {
             // One of them is at fault: the others must not suffer for it.
             let mut runs = false;
-            for (acceptance, answer) in acceptances.into_iter().zip(answers) {
+            for (event, answer) in events.into_iter().zip(answers) {
                 if answer.is_closed() {
                     continue;
                 }
-                match accept(store, std::slice::from_ref(&acceptance)).await {
+                match accept(store, std::slice::from_ref(&event)).await {
                     Ok(accepted) => runs |= answer_all(accepted, vec![answer]),
                     Err(fault) => refuse(&fault, vec![answer]),
                 }
@@ -149,7 +146,7 @@ async fn commit(store: &Store, wakes: &Wakes, batch: Vec<Waiting>) {
 }
 
 /// A commit that takes longer than anybody waits for it goes over a connection that is given up.
-async fn accept(store: &Store, batch: &[Acceptance]) -> Result<Vec<Option<Accepted>>, StoreError> {
+async fn accept(store: &Store, batch: &[Prepared]) -> Result<Vec<Option<Accepted>>, StoreError> {
     match tokio::time::timeout(COMMIT_PATIENCE, store.accept(batch)).await {
         Ok(accepted) => accepted,
         Err(_) => {

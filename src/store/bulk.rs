@@ -57,7 +57,7 @@ macro_rules! column {
     };
 }
 
-pub(super) async fn accept_postgres(db: &Postgres, batch: &[Prepared<'_>]) -> Result<Fresh, StoreError> {
+pub(super) async fn accept_postgres(db: &Postgres, batch: &[&Prepared]) -> Result<Fresh, StoreError> {
     let keys = session_keys(batch);
     let has_files = batch.iter().any(|prepared| !prepared.acceptance.files.is_empty());
     let has_effects = batch.iter().any(|prepared| !prepared.acceptance.effects.is_empty());
@@ -91,30 +91,33 @@ pub(super) async fn accept_postgres(db: &Postgres, batch: &[Prepared<'_>]) -> Re
 
 async fn insert_postgres(
     connection: &mut sqlx::PgConnection,
-    batch: &[Prepared<'_>],
+    batch: &[&Prepared],
     sessions: &SessionOf,
 ) -> Result<Fresh, StoreError> {
-    let runs: Vec<(&Prepared<'_>, &NewRun)> =
-        batch.iter().flat_map(|prepared| prepared.acceptance.runs.iter().map(move |run| (prepared, run))).collect();
+    let runs: Vec<(&Prepared, &NewRun)> = batch
+        .iter()
+        .copied()
+        .flat_map(|prepared| prepared.acceptance.runs.iter().map(move |run| (prepared, run)))
+        .collect();
     let found: Vec<(String,)> = sqlx::query_as(ACCEPT)
         .bind(column!(batch, |p| p.acceptance.event.id.as_str()))
         .bind(column!(batch, |p| p.acceptance.event.tenant.as_str()))
         .bind(column!(batch, |p| p.acceptance.event.source.as_str()))
         .bind(column!(batch, |p| p.acceptance.event.source_name.as_str()))
         .bind(column!(batch, |p| p.request_id.as_str()))
-        .bind(column!(batch, |p| clean(&p.acceptance.event.dedupe_key).into_owned()))
-        .bind(column!(batch, |p| optional(p.acceptance.content_key.as_deref())))
-        .bind(column!(batch, |p| clean(&p.acceptance.event.kind).into_owned()))
-        .bind(column!(batch, |p| optional(p.acceptance.event.thread_key.as_deref())))
+        .bind(column!(batch, |p| p.dedupe_key.as_str()))
+        .bind(column!(batch, |p| p.content_key.as_deref()))
+        .bind(column!(batch, |p| p.kind.as_str()))
+        .bind(column!(batch, |p| p.thread_key.as_deref()))
         .bind(column!(batch, |p| p.sender.as_deref()))
-        .bind(column!(batch, |p| optional(p.acceptance.event.automatic.as_deref())))
+        .bind(column!(batch, |p| p.automatic.as_deref()))
         .bind(column!(batch, |p| p.acceptance.status.as_str()))
-        .bind(column!(batch, |p| optional(p.acceptance.reason.as_deref())))
+        .bind(column!(batch, |p| p.reason.as_deref()))
         .bind(column!(batch, |p| p.routing.as_str()))
         .bind(column!(batch, |p| p.content.as_str()))
         .bind(column!(batch, |p| p.acceptance.event.received_at.0))
-        .bind(column!(batch, |p| clean(&p.acceptance.request.method).into_owned()))
-        .bind(column!(batch, |p| clean(&p.acceptance.request.url).into_owned()))
+        .bind(column!(batch, |p| p.method.as_str()))
+        .bind(column!(batch, |p| p.url.as_str()))
         .bind(column!(batch, |p| p.headers.as_str()))
         .bind(column!(batch, |p| &p.acceptance.request.body[..]))
         .bind(column!(runs, |(_, run)| run.id.as_str()))
@@ -169,22 +172,27 @@ macro_rules! insert_files {
 
 async fn insert_files_postgres(
     tx: &mut Transaction<'static, PostgresDatabase>,
-    batch: &[Prepared<'_>],
+    batch: &[&Prepared],
     fresh: &Fresh,
 ) -> Result<(), StoreError> {
     insert_files!(tx, batch, fresh);
     Ok(())
 }
 
-/// Rows in one statement on SQLite; 17 columns each stay far below its limit of 32,766 values.
-const CHUNK: usize = 100;
+/// Rows in one statement on SQLite at most; 18 columns each stay far below its limit of 32,766 values.
+const LARGEST_PIECE: usize = 64;
 
-/// Whether a statement over so many rows is worth keeping prepared: others would push it out.
-const fn is_common(rows: usize) -> bool {
-    rows == 1 || rows == CHUNK
+/// Cuts rows into pieces whose lengths are powers of two: few different statements, each of which stays prepared.
+fn pieces<T>(mut rows: &[T]) -> impl Iterator<Item = &[T]> {
+    std::iter::from_fn(move || {
+        let length = 1 << rows.len().min(LARGEST_PIECE).checked_ilog2()?;
+        let (piece, rest) = rows.split_at(length);
+        rows = rest;
+        Some(piece)
+    })
 }
 
-pub(super) async fn accept_sqlite(db: &Sqlite, batch: &[Prepared<'_>]) -> Result<Fresh, StoreError> {
+pub(super) async fn accept_sqlite(db: &Sqlite, batch: &[&Prepared]) -> Result<Fresh, StoreError> {
     let mut tx = db.begin().await?;
     let mut found = Vec::new();
     for (agent, key, event) in session_keys(batch) {
@@ -204,12 +212,21 @@ pub(super) async fn accept_sqlite(db: &Sqlite, batch: &[Prepared<'_>]) -> Result
     }
     let sessions = sessions_of(batch, &found)?;
     let mut fresh = Fresh::new();
-    for chunk in batch.chunks(CHUNK) {
-        insert_events_sqlite(&mut tx, chunk, &mut fresh).await?;
-        insert_runs_sqlite(&mut tx, chunk, &sessions, &fresh).await?;
-        insert_files!(&mut tx, chunk, fresh);
-        effects::write!(&mut tx, chunk, &fresh);
+    for piece in pieces(batch) {
+        insert_events_sqlite(&mut tx, piece, &mut fresh).await?;
     }
+    let new: Vec<&Prepared> =
+        batch.iter().copied().filter(|p| fresh.contains(p.acceptance.event.id.as_str())).collect();
+    for piece in pieces(&new) {
+        insert_requests_sqlite(&mut tx, piece).await?;
+    }
+    let runs: Vec<(&Prepared, &NewRun)> =
+        new.iter().copied().flat_map(|p| p.acceptance.runs.iter().map(move |run| (p, run))).collect();
+    for piece in pieces(&runs) {
+        insert_runs_sqlite(&mut tx, piece, &sessions).await?;
+    }
+    insert_files!(&mut tx, &new, fresh);
+    effects::write!(&mut tx, &new, &fresh);
     if !sessions.is_empty() {
         let lanes: Vec<String> = sessions.values().map(SessionId::to_string).collect();
         sqlx::query(db.sql(super::jobs::PROMOTE)).bind(db.list(&lanes)).execute(&mut *tx).await?;
@@ -220,82 +237,73 @@ pub(super) async fn accept_sqlite(db: &Sqlite, batch: &[Prepared<'_>]) -> Result
 
 async fn insert_events_sqlite(
     tx: &mut Transaction<'static, SqliteDatabase>,
-    chunk: &[Prepared<'_>],
+    piece: &[&Prepared],
     fresh: &mut Fresh,
 ) -> Result<(), StoreError> {
     let mut events = QueryBuilder::<SqliteDatabase>::new(
         "INSERT INTO events (id, tenant_id, source_id, source_name, request_id, dedupe_key, content_key, kind, thread_key, \
          sender, automatic, status, reason, routing, content, summary, body_in_request, received_at) ",
     );
-    events.push_values(chunk, |mut row, p| {
-        let (acceptance, event) = (p.acceptance, &p.acceptance.event);
+    events.push_values(piece, |mut row, p| {
+        let (acceptance, event) = (&p.acceptance, &p.acceptance.event);
         row.push_bind(event.id.as_str()).push_bind(event.tenant.as_str()).push_bind(event.source.as_str());
-        row.push_bind(&event.source_name).push_bind(&p.request_id).push_bind(clean(&event.dedupe_key).into_owned());
-        row.push_bind(optional(acceptance.content_key.as_deref())).push_bind(clean(&event.kind).into_owned());
-        row.push_bind(optional(event.thread_key.as_deref())).push_bind(&p.sender);
-        row.push_bind(optional(event.automatic.as_deref())).push_bind(acceptance.status.as_str());
-        row.push_bind(optional(acceptance.reason.as_deref())).push_bind(&p.routing).push_bind(&p.content);
+        row.push_bind(&event.source_name).push_bind(&p.request_id).push_bind(&p.dedupe_key);
+        row.push_bind(&p.content_key).push_bind(&p.kind);
+        row.push_bind(&p.thread_key).push_bind(&p.sender);
+        row.push_bind(&p.automatic).push_bind(acceptance.status.as_str());
+        row.push_bind(&p.reason).push_bind(&p.routing).push_bind(&p.content);
         row.push_bind(&p.summary);
         row.push_bind(p.body_in_request).push_bind(event.received_at.0);
     });
     events.push(" ON CONFLICT DO NOTHING RETURNING id");
-    let found: Vec<(String,)> = events.build_query_as().persistent(is_common(chunk.len())).fetch_all(&mut **tx).await?;
+    let found: Vec<(String,)> = events.build_query_as().fetch_all(&mut **tx).await?;
     fresh.extend(found.into_iter().map(|(id,)| id));
-    let new: Vec<&Prepared<'_>> = chunk.iter().filter(|p| fresh.contains(p.acceptance.event.id.as_str())).collect();
-    if new.is_empty() {
-        return Ok(());
-    }
+    Ok(())
+}
+
+async fn insert_requests_sqlite(
+    tx: &mut Transaction<'static, SqliteDatabase>,
+    piece: &[&Prepared],
+) -> Result<(), StoreError> {
     let mut requests = QueryBuilder::<SqliteDatabase>::new(
         "INSERT INTO raw_requests (id, tenant_id, method, url, headers, body, received_at) ",
     );
-    let common = is_common(new.len());
-    requests.push_values(new, |mut row, p| {
+    requests.push_values(piece, |mut row, p| {
         let request = &p.acceptance.request;
-        row.push_bind(&p.request_id)
-            .push_bind(p.acceptance.event.tenant.as_str())
-            .push_bind(clean(&request.method).into_owned());
-        row.push_bind(clean(&request.url).into_owned()).push_bind(&p.headers).push_bind(&request.body[..]);
+        row.push_bind(&p.request_id).push_bind(p.acceptance.event.tenant.as_str()).push_bind(&p.method);
+        row.push_bind(&p.url).push_bind(&p.headers).push_bind(&request.body[..]);
         row.push_bind(p.acceptance.event.received_at.0);
     });
-    requests.build().persistent(common).execute(&mut **tx).await?;
+    requests.build().execute(&mut **tx).await?;
     Ok(())
 }
 
 async fn insert_runs_sqlite(
     tx: &mut Transaction<'static, SqliteDatabase>,
-    chunk: &[Prepared<'_>],
+    piece: &[(&Prepared, &NewRun)],
     sessions: &SessionOf,
-    fresh: &Fresh,
 ) -> Result<(), StoreError> {
-    let runs: Vec<(&Prepared<'_>, &NewRun)> = chunk
-        .iter()
-        .filter(|p| fresh.contains(p.acceptance.event.id.as_str()))
-        .flat_map(|p| p.acceptance.runs.iter().map(move |run| (p, run)))
-        .collect();
-    for some in runs.chunks(CHUNK) {
-        let mut rows = QueryBuilder::<SqliteDatabase>::new(
-            "INSERT INTO runs (id, tenant_id, event_id, trigger_id, trigger_position, agent_id, agent_name, agent_version, \
-             session_id, created_at) ",
-        );
-        rows.push_values(some, |mut row, (p, run)| {
-            let event = &p.acceptance.event;
-            row.push_bind(run.id.as_str()).push_bind(event.tenant.as_str()).push_bind(event.id.as_str());
-            row.push_bind(run.trigger.as_str()).push_bind(run.position).push_bind(run.agent.as_str());
-            row.push_bind(&run.agent_name).push_bind(run.agent_version);
-            row.push_bind(sessions.get(&run.id).map(SessionId::as_str)).push_bind(event.received_at.0);
-        });
-        rows.build().persistent(is_common(some.len())).execute(&mut **tx).await?;
-        let mut jobs = QueryBuilder::<SqliteDatabase>::new(
-            "INSERT INTO jobs (id, tenant_id, queue, lane, agent_id, state, run_at) ",
-        );
-        jobs.push_values(some, |mut row, (p, run)| {
-            let event = &p.acceptance.event;
-            let lane = sessions.get(&run.id).map(SessionId::as_str);
-            row.push_bind(run.id.as_str()).push_bind(event.tenant.as_str()).push_bind(super::jobs::RUN_QUEUE);
-            row.push_bind(lane).push_bind(run.agent.as_str());
-            row.push_bind(if lane.is_some() { "blocked" } else { "ready" }).push_bind(event.received_at.0);
-        });
-        jobs.build().persistent(is_common(some.len())).execute(&mut **tx).await?;
-    }
+    let mut rows = QueryBuilder::<SqliteDatabase>::new(
+        "INSERT INTO runs (id, tenant_id, event_id, trigger_id, trigger_position, agent_id, agent_name, agent_version, \
+         session_id, created_at) ",
+    );
+    rows.push_values(piece, |mut row, (p, run)| {
+        let event = &p.acceptance.event;
+        row.push_bind(run.id.as_str()).push_bind(event.tenant.as_str()).push_bind(event.id.as_str());
+        row.push_bind(run.trigger.as_str()).push_bind(run.position).push_bind(run.agent.as_str());
+        row.push_bind(&run.agent_name).push_bind(run.agent_version);
+        row.push_bind(sessions.get(&run.id).map(SessionId::as_str)).push_bind(event.received_at.0);
+    });
+    rows.build().execute(&mut **tx).await?;
+    let mut jobs =
+        QueryBuilder::<SqliteDatabase>::new("INSERT INTO jobs (id, tenant_id, queue, lane, agent_id, state, run_at) ");
+    jobs.push_values(piece, |mut row, (p, run)| {
+        let event = &p.acceptance.event;
+        let lane = sessions.get(&run.id).map(SessionId::as_str);
+        row.push_bind(run.id.as_str()).push_bind(event.tenant.as_str()).push_bind(super::jobs::RUN_QUEUE);
+        row.push_bind(lane).push_bind(run.agent.as_str());
+        row.push_bind(if lane.is_some() { "blocked" } else { "ready" }).push_bind(event.received_at.0);
+    });
+    jobs.build().execute(&mut **tx).await?;
     Ok(())
 }

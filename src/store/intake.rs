@@ -88,16 +88,67 @@ pub struct Accepted {
     pub reason: Option<String>,
 }
 
-/// Columns of an acceptance as text, made once for either engine.
-pub(super) struct Prepared<'a> {
-    pub(super) acceptance: &'a Acceptance,
+/// An acceptance with its columns as text, made once for either engine and outside the writer, who would
+/// hold up everybody's commit with it.
+#[derive(Clone, Debug)]
+pub struct Prepared {
+    pub(super) acceptance: Acceptance,
     pub(super) request_id: String,
+    pub(super) dedupe_key: String,
+    pub(super) content_key: Option<String>,
+    pub(super) kind: String,
+    pub(super) thread_key: Option<String>,
     pub(super) sender: Option<String>,
+    pub(super) automatic: Option<String>,
+    pub(super) reason: Option<String>,
     pub(super) routing: String,
     pub(super) content: String,
     pub(super) summary: String,
     pub(super) body_in_request: bool,
+    pub(super) method: String,
+    pub(super) url: String,
     pub(super) headers: String,
+}
+
+impl From<Acceptance> for Prepared {
+    fn from(acceptance: Acceptance) -> Self {
+        let event = &acceptance.event;
+        let text = |text: &str| super::clean(text).into_owned();
+        let optional = |value: &Option<String>| value.as_deref().map(text);
+        let (content, body_in_request) = content_column(&event.content, &acceptance.request);
+        Self {
+            request_id: RequestId::new(event.received_at).to_string(),
+            dedupe_key: text(&event.dedupe_key),
+            content_key: optional(&acceptance.content_key),
+            kind: text(&event.kind),
+            thread_key: optional(&event.thread_key),
+            sender: event.sender.as_ref().map(super::to_json),
+            automatic: optional(&event.automatic),
+            reason: optional(&acceptance.reason),
+            routing: super::to_json(&acceptance.routing),
+            content,
+            summary: super::to_json(&event.summary()),
+            body_in_request,
+            method: text(&acceptance.request.method),
+            url: text(&acceptance.request.url),
+            headers: super::to_json(&acceptance.request.headers),
+            acceptance,
+        }
+    }
+}
+
+impl Prepared {
+    /// Whether it is one part of a message that comes in several.
+    #[must_use]
+    pub const fn is_part(&self) -> bool {
+        self.acceptance.effects.part.is_some()
+    }
+
+    /// Bytes of the body and the files.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.acceptance.request.body.len() + self.acceptance.files.iter().map(Vec::len).sum::<usize>()
+    }
 }
 
 /// The session of each run of the batch, by run.
@@ -109,8 +160,8 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails; nothing is kept then.
-    pub async fn accept(&self, batch: &[Acceptance]) -> Result<Vec<Option<Accepted>>, StoreError> {
-        let mut prepared: Vec<Prepared<'_>> = batch.iter().map(prepare).collect();
+    pub async fn accept(&self, batch: &[Prepared]) -> Result<Vec<Option<Accepted>>, StoreError> {
+        let mut prepared: Vec<&Prepared> = batch.iter().collect();
         // Two writers that insert the same keys in another order would wait for each other.
         prepared.sort_by(|a, b| {
             let (a, b) = (&a.acceptance.event, &b.acceptance.event);
@@ -121,7 +172,7 @@ impl Store {
             Engine::Sqlite(db) => super::bulk::accept_sqlite(db, &prepared).await?,
         };
         let mut answers = Vec::with_capacity(batch.len());
-        for acceptance in batch {
+        for Prepared { acceptance, .. } in batch {
             answers.push(if fresh.contains(acceptance.event.id.as_str()) {
                 Some(Accepted {
                     event: acceptance.event.id.clone(),
@@ -166,21 +217,6 @@ impl Store {
     }
 }
 
-fn prepare(acceptance: &Acceptance) -> Prepared<'_> {
-    let event = &acceptance.event;
-    let (content, body_in_request) = content_column(&event.content, &acceptance.request);
-    Prepared {
-        acceptance,
-        request_id: RequestId::new(event.received_at).to_string(),
-        sender: event.sender.as_ref().map(super::to_json),
-        routing: super::to_json(&acceptance.routing),
-        content,
-        summary: super::to_json(&event.summary()),
-        body_in_request,
-        headers: super::to_json(&acceptance.request.headers),
-    }
-}
-
 /// The content as JSON, and whether a webhook's body was left out since the raw request's body is it.
 fn content_column(content: &Content, request: &RawRequest) -> (String, bool) {
     if let Content::Webhook(hook) = content
@@ -200,7 +236,7 @@ fn is_json(headers: &[(String, String)]) -> bool {
 }
 
 /// The distinct (agent, key) pairs of a batch in a fixed order, so that two writers lock sessions alike.
-pub(super) fn session_keys<'a>(batch: &'a [Prepared<'a>]) -> Vec<(&'a AgentId, Cow<'a, str>, &'a AgentEvent)> {
+pub(super) fn session_keys<'a>(batch: &[&'a Prepared]) -> Vec<(&'a AgentId, Cow<'a, str>, &'a AgentEvent)> {
     let mut keys = BTreeMap::new();
     for prepared in batch {
         for run in &prepared.acceptance.runs {
@@ -213,7 +249,7 @@ pub(super) fn session_keys<'a>(batch: &'a [Prepared<'a>]) -> Vec<(&'a AgentId, C
 }
 
 /// Maps every run of the batch to its session, given the sessions' rows.
-pub(super) fn sessions_of(batch: &[Prepared<'_>], found: &[(String, String, String)]) -> Result<SessionOf, StoreError> {
+pub(super) fn sessions_of(batch: &[&Prepared], found: &[(String, String, String)]) -> Result<SessionOf, StoreError> {
     let by_key: BTreeMap<(&str, &str), &str> =
         found.iter().map(|(id, agent, key)| ((agent.as_str(), key.as_str()), id.as_str())).collect();
     let mut sessions = SessionOf::new();

@@ -28,7 +28,7 @@ pub use connect::{ConnectOptions, Notices};
 pub use deliveries::Next;
 pub use effects::OptOut;
 pub use events::{EventRecord, EventStatus, EventSummary};
-pub use intake::{Acceptance, Accepted, NewRun, RawRequest};
+pub use intake::{Acceptance, Accepted, NewRun, Prepared, RawRequest};
 pub use jobs::{Claimed, DELIVERY_QUEUE, Finish, Lease, NewJob, Outcome, RUN_QUEUE};
 pub use keys::KeyRecord;
 pub use migrate::SCHEMA_VERSION;

@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::support::{
     database::{Database, each_engine_in_real_time, on_postgres},
-    records::{World, all, success},
+    records::{World, all, prepared, success},
 };
 
 const OTHER_QUEUE: &str = "test";
@@ -113,7 +113,7 @@ async fn sessions_run_one_at_a_time_in_order_over_three_workers() {
     each_engine_in_real_time(async |db| {
         let world = World::new(&db.store).await;
         let batch: Vec<_> = (0..60).map(|n| world.work(&format!("{n}"), Some(&format!("s{}", n % 5)))).collect();
-        let answers = db.store.accept(&batch).await.map(all).unwrap();
+        let answers = db.store.accept(&prepared(&batch)).await.map(all).unwrap();
         let wanted: Vec<String> = answers.iter().map(|answer| answer.runs[0].to_string()).collect();
         let (sender, mut receiver) = mpsc::unbounded_channel();
         let active: Arc<Mutex<HashMap<String, usize>>> = Arc::default();

@@ -15,7 +15,7 @@ use serde_json::json;
 
 use crate::support::{
     database::each_engine,
-    records::{World, all},
+    records::{World, all, prepared},
 };
 
 #[tokio::test]
@@ -86,7 +86,7 @@ async fn keys_that_differ_only_in_what_is_cleaned_share_a_session() {
     each_engine(async |db| {
         let world = World::new(&db.store).await;
         let batch = [world.work("a", Some("k\0")), world.work("b", Some("k\u{fffd}"))];
-        let answers = db.store.accept(&batch).await.map(all).unwrap();
+        let answers = db.store.accept(&prepared(&batch)).await.map(all).unwrap();
         assert_eq!(world.session_of(&answers[0].runs[0]).await, world.session_of(&answers[1].runs[0]).await);
     })
     .await;
@@ -143,7 +143,7 @@ async fn a_batch_of_300_is_answered_in_order() {
             }
             batch.push(acceptance);
         }
-        let answers = db.store.accept(&batch).await.map(all).unwrap();
+        let answers = db.store.accept(&prepared(&batch)).await.map(all).unwrap();
         for (number, (answer, wanted)) in answers.iter().zip(&batch).enumerate() {
             assert_eq!(answer.duplicate, number >= 250, "number {number}");
             let first = if number < 250 { wanted } else { &batch[number - 250] };
@@ -157,7 +157,7 @@ async fn a_batch_of_300_is_answered_in_order() {
         assert_eq!(db.number("SELECT COUNT(*) FROM runs").await, 300);
         assert_eq!(db.number("SELECT COUNT(*) FROM jobs").await, 300);
         assert_eq!(db.number("SELECT COUNT(*) FROM attachments").await, 5);
-        let again = db.store.accept(&batch).await.map(all).unwrap();
+        let again = db.store.accept(&prepared(&batch)).await.map(all).unwrap();
         assert!(again.iter().all(|answer| answer.duplicate));
         assert_eq!(db.number("SELECT COUNT(*) FROM jobs").await, 300);
     })
@@ -172,7 +172,7 @@ async fn the_same_content_under_another_id_is_a_duplicate() {
         first.content_key = Some("content".to_owned());
         let mut second = world.work("two", None);
         second.content_key = Some("content".to_owned());
-        let answers = db.store.accept(&[first.clone(), second.clone()]).await.map(all).unwrap();
+        let answers = db.store.accept(&prepared(&[first.clone(), second.clone()])).await.map(all).unwrap();
         assert_eq!(answers.iter().map(|a| a.duplicate).collect::<Vec<_>>(), [false, true]);
         assert_eq!(answers[1].event, first.event.id);
         second.event.dedupe_key = "three".to_owned();
@@ -197,7 +197,7 @@ async fn ignored_and_rejected_events_are_kept_with_their_reason() {
         }
         let mut wrong = world.webhook("w");
         wrong.status = EventStatus::Ignored;
-        let fault = db.store.accept(&[world.work("fine", None), wrong]).await.unwrap_err();
+        let fault = db.store.accept(&prepared(&[world.work("fine", None), wrong])).await.unwrap_err();
         assert!(fault.is_about_a_row());
         assert_eq!(db.number("SELECT COUNT(*) FROM jobs").await, 0, "a batch is kept whole or not at all");
     })
@@ -225,7 +225,7 @@ async fn eight_writers_with_overlapping_duplicates_lose_nothing() {
                         })
                         .collect();
                     batch.push(world.work(&format!("own {writer} {round}"), Some("all")));
-                    seen.extend(world.store.accept(&batch).await.map(all).unwrap());
+                    seen.extend(world.store.accept(&prepared(&batch)).await.map(all).unwrap());
                 }
                 seen
             }));

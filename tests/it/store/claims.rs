@@ -6,7 +6,7 @@ use postern::store::{DELIVERY_QUEUE, Finish, NewJob, Outcome, RUN_QUEUE};
 
 use crate::support::{
     database::each_engine,
-    records::{LEASE_MS, World, success},
+    records::{LEASE_MS, World, prepared, success},
 };
 
 const OTHER_QUEUE: &str = "test";
@@ -59,7 +59,7 @@ async fn an_agents_limit_is_exact_under_concurrent_claims() {
             acceptance.runs.push(world.new_run("helper", None));
             batch.push(acceptance);
         }
-        db.store.accept(&batch).await.unwrap();
+        db.store.accept(&prepared(&batch)).await.unwrap();
         let narrow = world.trigger("narrow").agent.clone();
         let count = format!("SELECT COUNT(*) FROM jobs WHERE state = 'running' AND agent_id = '{narrow}'");
         let mut left = 30;

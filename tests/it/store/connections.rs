@@ -10,7 +10,7 @@ use postern::{
 
 use crate::support::{
     database::{each_engine, on_postgres},
-    records::World,
+    records::{World, prepared},
 };
 
 #[tokio::test]
@@ -38,7 +38,7 @@ async fn connections_of_writers_are_exchanged_and_clocks_compared() {
     each_engine(async |db| {
         let world = World::new(&db.store).await;
         db.store.renew_intake();
-        db.store.accept(&[world.work("after", None)]).await.unwrap();
+        db.store.accept(&prepared(&[world.work("after", None)])).await.unwrap();
         db.store.compare_clocks().await.unwrap();
         assert_eq!(db.number("SELECT COUNT(*) FROM jobs").await, 1);
     })
@@ -77,7 +77,7 @@ async fn the_store_recovers_when_its_connections_break() {
             .await
             .unwrap();
             let mut faults = 0;
-            while let Err(fault) = db.store.accept(&[world.work(&format!("{round}"), Some("s"))]).await {
+            while let Err(fault) = db.store.accept(&prepared(&[world.work(&format!("{round}"), Some("s"))])).await {
                 faults += 1;
                 assert!(faults < 20, "{fault:?}");
             }

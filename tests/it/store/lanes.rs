@@ -10,12 +10,20 @@ use postern::{
 
 use crate::support::{
     database::each_engine,
-    records::{LEASE_MS, World, all, failure, success},
+    records::{LEASE_MS, World, all, failure, prepared, success},
 };
 
 async fn three(world: &World) -> Vec<RunId> {
     let batch = [world.work("1", Some("s")), world.work("2", Some("s")), world.work("3", Some("s"))];
-    world.store.accept(&batch).await.map(all).unwrap().into_iter().map(|mut answer| answer.runs.remove(0)).collect()
+    world
+        .store
+        .accept(&prepared(&batch))
+        .await
+        .map(all)
+        .unwrap()
+        .into_iter()
+        .map(|mut answer| answer.runs.remove(0))
+        .collect()
 }
 
 fn ids(claimed: &[Claimed]) -> Vec<&str> {

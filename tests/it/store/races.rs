@@ -6,7 +6,7 @@ use postern::store::{DELIVERY_QUEUE, Next, RUN_QUEUE, StoreError};
 
 use crate::support::{
     database::each_engine_in_real_time,
-    records::{World, all, success},
+    records::{World, all, prepared, success},
 };
 
 fn unless_conflict<T>(result: Result<T, StoreError>) {
@@ -36,7 +36,7 @@ async fn workers_operators_and_senders_never_wait_for_each_other_in_a_circle() {
                     let batch: Vec<_> = (0..3)
                         .map(|n| world.work(&format!("{sender} {round} {n}"), Some(&format!("s{}", (round + n) % 4))))
                         .collect();
-                    let answers = world.store.accept(&batch).await.map(all).unwrap();
+                    let answers = world.store.accept(&prepared(&batch)).await.map(all).unwrap();
                     let event = world.store.event(&world.tenant, &answers[0].event).await.unwrap().unwrap().event;
                     let replay = [world.new_run("helper", Some("s3")), world.new_run("helper", Some("s1"))];
                     world.store.add_replays(&event, &replay).await.unwrap();

@@ -12,8 +12,8 @@ use postern::{
         trigger::Trigger,
     },
     store::{
-        Acceptance, Accepted, ApplyMode, Claimed, EventStatus, NewDelivery, NewMessage, NewRun, Page, RUN_QUEUE,
-        RawRequest, RunEnd, RunWork, Store,
+        Acceptance, Accepted, ApplyMode, Claimed, EventStatus, NewDelivery, NewMessage, NewRun, Page, Prepared,
+        RUN_QUEUE, RawRequest, RunEnd, RunWork, Store,
     },
 };
 use serde_json::{Value, json};
@@ -123,7 +123,7 @@ impl World {
     }
 
     pub(crate) async fn accept(&self, acceptance: Acceptance) -> Accepted {
-        self.store.accept(&[acceptance]).await.map(all).unwrap().remove(0)
+        self.store.accept(&[acceptance.into()]).await.map(all).unwrap().remove(0)
     }
 
     /// Accepts a webhook that starts `helper`; its run.
@@ -201,6 +201,11 @@ impl World {
 /// A page of `limit` after `before`.
 pub(crate) fn page(before: Option<String>, limit: i64) -> Page {
     Page { before, limit }
+}
+
+/// A batch as the store takes it.
+pub(crate) fn prepared(batch: &[Acceptance]) -> Vec<Prepared> {
+    batch.iter().cloned().map(Prepared::from).collect()
 }
 
 /// Every answer of a batch; none of a repeated delivery's may be missing.
