@@ -30,7 +30,11 @@ const MARK: &str = "POSTERN_MARK";
 const END_LIMIT: Duration = Duration::from_secs(10);
 /// How long a process that was killed may take until its status is there.
 const REAP_LIMIT: Duration = Duration::from_secs(1);
+/// Between two looks through `/proc` while somebody waits for them.
 const SCAN_PAUSE: Duration = Duration::from_millis(4);
+/// Between two looks that nobody waits for. One look serves all runs that ended since the last, so that a
+/// burst of short runs does not spend its time in `/proc`.
+const IDLE_SCAN_PAUSE: Duration = Duration::from_millis(100);
 /// Jobs waiting for the thread.
 const MAX_JOBS: usize = 1024;
 
@@ -213,11 +217,12 @@ pub fn reap_leftovers(root: &Path) -> usize {
 
 fn keep(queue: &Receiver<Job>) {
     let mut endings: Vec<Ending> = Vec::new();
+    let mut last_scan = Instant::now();
     loop {
-        let job = if endings.is_empty() {
-            queue.recv().map_err(|_| RecvTimeoutError::Disconnected)
-        } else {
-            queue.recv_timeout(SCAN_PAUSE)
+        let next_scan = next_scan(&endings, last_scan);
+        let job = match next_scan {
+            None => queue.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            Some(at) => queue.recv_timeout(at.saturating_duration_since(Instant::now())),
         };
         match job {
             Ok(Job::Spawn { mut command, runtime, mark, reply }) => {
@@ -231,14 +236,21 @@ fn keep(queue: &Receiver<Job>) {
             Err(RecvTimeoutError::Disconnected) if endings.is_empty() => return,
             Err(RecvTimeoutError::Disconnected) => thread::sleep(SCAN_PAUSE),
         }
-        finish(&mut endings);
+        if self::next_scan(&endings, last_scan).is_some_and(|at| at <= Instant::now()) {
+            finish(&mut endings);
+            last_scan = Instant::now();
+        }
     }
 }
 
+/// When `/proc` is to be looked through; `None` while there is nothing to look for.
+fn next_scan(endings: &[Ending], last_scan: Instant) -> Option<Instant> {
+    let is_awaited = endings.iter().any(|ending| ending.done.is_some());
+    let pause = if is_awaited { SCAN_PAUSE } else { IDLE_SCAN_PAUSE };
+    (!endings.is_empty()).then(|| last_scan + pause)
+}
+
 fn finish(endings: &mut Vec<Ending>) {
-    if endings.is_empty() {
-        return;
-    }
     let marks: Vec<&str> = endings.iter().map(|ending| ending.mark.as_str()).collect();
     let left = kill_marked(&marks);
     let now = Instant::now();
