@@ -13,12 +13,12 @@ use crate::{
         catalog::{ApplyReport, Bundle},
         id::TenantId,
     },
-    egress::{Egress, EgressLimits},
+    egress::{Egress, EgressLimits, dns::Dns},
     executor::{ExecutorSetup, Executors, WorkRoot, processes},
     http::{self, Gateway, GatewayOptions, accept::Limits},
     live::Live,
     outbound::Channels,
-    pipeline::{deliver::Deliver, execute::Execute, intake::Intake, join::Joiner, sweep::Refusals},
+    pipeline::{deliver::Deliver, execute::Execute, intake::Intake, join::Joiner, senders::Senders, sweep::Refusals},
     queue::{self, Clear, Owner, QueueOptions, Wakes},
     store::{ApplyMode, ConnectOptions, DELIVERY_QUEUE, RUN_QUEUE, SCHEMA_VERSION, Store},
 };
@@ -192,6 +192,7 @@ impl App {
             live: live.clone(),
             wakes: Arc::clone(wakes),
             secrets: Arc::clone(secrets),
+            senders: senders(settings),
             public_url: server.public_url.clone().unwrap_or_else(|| format!("http://{address}")),
             settings: Arc::new(settings.clone()),
             max_body_bytes: server.max_body_bytes,
@@ -279,6 +280,12 @@ impl App {
         ));
         Ok(())
     }
+}
+
+/// Who checks the senders of mail. Without name servers they stay unchecked, which stops nothing else.
+fn senders(settings: &Settings) -> Senders {
+    let dns = Dns::new(settings.egress.name_server);
+    Senders::new(dns.map(Arc::new).inspect_err(|fault| tracing::warn!(%fault, "senders of mail are not checked")).ok())
 }
 
 /// Opens the database of the settings.

@@ -100,6 +100,10 @@ fn show(answer: &Value) {
         let [address, auth, reason] = ["address", "auth", "auth_reason"].map(|key| word(&sender[key]));
         field_text("sender", &format!("{address} ({auth}: {reason})"));
     }
+    let flags: Vec<String> = event["flags"].as_array().into_iter().flatten().map(word).collect();
+    if !flags.is_empty() {
+        field_text("flags", &flags.join(", "));
+    }
     for key in ["from", "to", "subject", "message_id", "opt_out"] {
         field(key, &event[key]);
     }

@@ -238,6 +238,9 @@ pub struct EgressSettings {
     /// Private networks that callbacks may reach all the same, as CIDR.
     #[schemars(with = "Vec<String>")]
     pub allow_networks: Vec<ipnet::IpNet>,
+    /// The name server that is asked about mail's senders; default: the machine's.
+    #[schemars(with = "Option<String>")]
+    pub name_server: Option<SocketAddr>,
     /// Time of one request.
     pub timeout: Span,
     /// Bytes of an answer that are read.

@@ -52,6 +52,25 @@ pub struct Sender {
     pub auth: SenderAuth,
     /// Why `auth` is what it is, in words.
     pub auth_reason: String,
+    /// What makes it look like somebody else. Shown, and decides nothing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub flags: Vec<SenderFlag>,
+}
+
+/// What makes a mail's sender look like somebody else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SenderFlag {
+    /// More than one `From`.
+    SeveralFrom,
+    /// The display name holds another address than the sender's.
+    AddressInName,
+    /// `Reply-To` is of another organisation than `From`.
+    ReplyToElsewhere,
+    /// One name of the domain mixes scripts whose letters look alike.
+    MixedScripts,
+    /// The domain is nearly one that a trigger's `from` allows.
+    LookalikeDomain,
 }
 
 /// How strongly a sender's address was authenticated, beyond the provider's own signature.
@@ -301,6 +320,7 @@ impl AgentEvent {
             "dedupe_key": self.dedupe_key,
             "thread": self.thread_key,
             "sender": self.sender,
+            "flags": self.sender.as_ref().map_or(&[][..], |sender| &sender.flags),
             "automatic": self.automatic,
             "attachments": self.attachments,
         });

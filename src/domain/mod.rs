@@ -9,6 +9,7 @@ pub mod event;
 pub mod filter;
 pub mod id;
 pub mod json;
+pub mod organisation;
 pub mod pattern;
 pub mod report;
 pub mod run;

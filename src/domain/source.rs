@@ -78,6 +78,13 @@ pub struct SourceSpec {
     pub tolerance: Option<Span>,
     /// Accept unsigned requests. Only while the server listens on loopback.
     pub insecure: bool,
+    /// Who says whether a mail's sender owns its address.
+    pub sender_check: SenderCheck,
+    /// The name under which the receiving mail server writes `Authentication-Results`. Only the topmost one counts, and
+    /// only where that server always writes one: else senders can.
+    pub authserv_id: Option<String>,
+    /// Domains of forwarders and mailing lists whose ARC seals are believed (RFC 8617), where the raw mail is there.
+    pub trusted_sealers: Vec<String>,
     /// How the sender signs, for `provider = "hmac"`.
     pub signature: Option<SignatureSpec>,
     /// What the body of a webhook must look like (JSON Schema): a file, or the schema itself. What does not fit is
@@ -93,6 +100,20 @@ impl SourceSpec {
     pub fn all_secrets(&self) -> impl Iterator<Item = &SourceSecret> {
         self.secret.iter().chain(&self.secrets)
     }
+}
+
+/// Who says whether a mail's sender owns its address.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum SenderCheck {
+    /// What the provider says in fields that no sender can write; our own check where the raw mail is there.
+    #[default]
+    Auto,
+    /// Besides, what the provider says in headers of the mail. Senders can write such headers, too, unless the provider
+    /// is set to write them always (Mailgun: the domain's spam filter marks mail with MIME headers).
+    Provider,
+    /// Nobody: no sender counts as verified.
+    Off,
 }
 
 /// A signature of an operator's own: HMAC over a template of the request.

@@ -24,6 +24,9 @@ pub struct TriggerSpec {
     #[serde(default, with = "one_or_many")]
     #[schemars(with = "OneOrMany")]
     pub from: Vec<String>,
+    /// Whether `from` counts only senders of mail that are verified to own their address, or any that nobody refuted.
+    #[serde(default)]
+    pub sender_auth: SenderRule,
     /// A CEL expression over the event that must be true.
     #[serde(default, rename = "where")]
     pub filter: Option<String>,
@@ -39,6 +42,17 @@ pub struct TriggerSpec {
     /// How the answer goes out. Default: the way the event came; webhooks are not answered.
     #[serde(default)]
     pub reply: Option<Reply>,
+}
+
+/// Which senders of mail count for `from`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum SenderRule {
+    /// Those who are verified to own their address.
+    #[default]
+    Verified,
+    /// Those whose address nobody refuted, too: anybody can write any address there.
+    Any,
 }
 
 /// What happens to an event while a run of the same session is active.

@@ -1,10 +1,11 @@
-//! Connections outward by HTTP: the only module that opens them.
+//! Connections outward by HTTP, and questions to the DNS: the only module that opens them.
 //!
 //! No redirect is followed, no proxy is taken from the environment, every request has a time and
 //! every answer a size.
 
 pub mod address;
 pub mod answer;
+pub mod dns;
 pub mod resolver;
 
 use std::{error::Error as _, sync::Arc, time::Duration};

@@ -11,7 +11,7 @@ use crate::{
     domain::id::TenantId,
     http::memory::BodyMemory,
     live::Live,
-    pipeline::{intake::Intake, routes::Routes, sweep::Refusals},
+    pipeline::{intake::Intake, routes::Routes, senders::Senders, sweep::Refusals},
     queue::Wakes,
     store::{Store, StoreError},
 };
@@ -32,6 +32,8 @@ pub struct GatewayOptions {
     pub wakes: Arc<Wakes>,
     /// Where secrets are looked up.
     pub secrets: Arc<dyn SecretSource>,
+    /// Who checks the senders of mail.
+    pub senders: Senders,
     /// How the outside reaches this server.
     pub public_url: String,
     /// What `postern.toml` says, for what is applied by the API.
@@ -56,6 +58,7 @@ pub struct Shared {
     pub(super) wakes: Arc<Wakes>,
     pub(super) settings: Arc<Settings>,
     pub(super) max_body_bytes: usize,
+    pub(super) senders: Senders,
     /// Where bodies of requests from outside are kept.
     pub(super) bodies: BodyMemory,
     /// How many large bodies may be read at once, beside the threads that serve requests.
@@ -86,6 +89,7 @@ impl Gateway {
             wakes: options.wakes,
             settings: options.settings,
             max_body_bytes: options.max_body_bytes,
+            senders: options.senders,
             bodies: BodyMemory::new(options.max_body_memory_bytes),
             readers: Arc::new(Semaphore::new(2 * cores)),
             secrets: options.secrets,

@@ -13,7 +13,7 @@ use crate::{
     clock::Clock,
     domain::{id::TenantId, time::Timestamp},
     http::{error::ApiError, extract::Path, gateway::Gateway, memory::Unread},
-    ingress::{Answer, Inbound, Outcome, ParseFault, Rejection, gate::Gate},
+    ingress::{Answer, Inbound, Outcome, ParseFault, Parsed, Rejection, gate::Gate},
     pipeline::{
         intake::{self, IntakeError, Origin},
         routes::{Routes, SourceRoute},
@@ -109,26 +109,49 @@ pub(super) async fn receive(
     accept(&gateway, &route, &gate, read).await
 }
 
-/// Verifies, parses and matches. A large body is read on a thread beside those that serve requests.
+/// Verifies, parses, checks who sent it, and matches. A large body is read on a thread beside those that serve requests.
 async fn read(gateway: &Gateway, request: Request, at: Timestamp) -> Result<Read, Rejection> {
+    let failed = || Rejection { code: "parser_failed", detail: "a body could not be parsed".to_owned() };
     if request.raw.body.len() <= PARSE_INLINE {
-        return request.read(&gateway.tenant, gateway.clock(), at);
+        let (request, mut opened) = request.open(at)?;
+        request.check_sender(gateway, &mut opened).await;
+        return Ok(request.matched(&gateway.tenant, gateway.clock(), opened));
     }
+    let opened = gateway.beside(move || request.open(at)).await;
+    let (request, mut opened) = opened.unwrap_or_else(|| Err(failed()))?;
+    request.check_sender(gateway, &mut opened).await;
     let shared = gateway.clone();
-    let read = gateway.beside(move || request.read(&shared.tenant, shared.clock(), at)).await;
-    read.unwrap_or_else(|| Err(Rejection { code: "parser_failed", detail: "a body could not be parsed".to_owned() }))
+    let matched = gateway.beside(move || request.matched(&shared.tenant, shared.clock(), opened)).await;
+    matched.ok_or_else(failed)
+}
+
+/// A request that was believed, with what it says; or the key of what cannot be read, and why not.
+struct Opened {
+    handshake: Option<Answer>,
+    parsed: Result<Parsed, (String, ParseFault)>,
 }
 
 impl Request {
-    fn read(self, tenant: &TenantId, clock: &Clock, at: Timestamp) -> Result<Read, Rejection> {
+    fn open(self, at: Timestamp) -> Result<(Self, Opened), Rejection> {
         let body = self.raw.body.clone();
         let inbound = Inbound { method: &self.raw.method, url: &self.url, headers: &self.lines, body: &body };
         let verified = self.gate.verify(&inbound, at)?;
         let handshake = self.gate.handshake(&verified);
         let parsed = self.gate.parse(&verified, at).map_err(|fault| (verified.dedupe_key(), fault));
         drop(verified);
+        Ok((self, Opened { handshake, parsed }))
+    }
+
+    async fn check_sender(&self, gateway: &Gateway, opened: &mut Opened) {
+        if let Ok(parsed) = &mut opened.parsed {
+            gateway.senders.settle(&self.route.source.spec, parsed).await;
+        }
+    }
+
+    fn matched(self, tenant: &TenantId, clock: &Clock, opened: Opened) -> Read {
+        let Opened { handshake, parsed } = opened;
         let origin = Origin { tenant, source: &self.route.source, request: self.raw };
-        Ok(match parsed {
+        match parsed {
             Ok(parsed) => {
                 let acceptance = intake::acceptance(origin, parsed, &self.routes, clock);
                 Read { acceptance, fault: None, handshake }
@@ -137,7 +160,7 @@ impl Request {
                 let acceptance = intake::rejection(origin, key, &fault, clock);
                 Read { acceptance, fault: Some(fault), handshake }
             }
-        })
+        }
     }
 }
 

@@ -12,6 +12,7 @@ use crate::{
     },
     ingress::{
         Answer, Inbound, LabelledSecret, Outcome, ParseFault, Parsed, Rejection,
+        mail::identity,
         providers::{self, Provider},
         reading::Reading,
         signature::{
@@ -24,6 +25,7 @@ use crate::{
 /// Verifies and parses the requests of one source.
 pub struct Gate {
     provider: &'static Provider,
+    spec: SourceSpec,
     engine: Engine,
     public_url: String,
     hidden_headers: Arc<[String]>,
@@ -91,7 +93,7 @@ impl Gate {
         let schema = spec.schema.as_ref().map(BodyCheck::compile).transpose()?;
         let public_url = public_url.split('#').next().unwrap_or_default().to_owned();
         let hidden_headers = engine.signature_headers().map(str::to_ascii_lowercase).collect();
-        Ok(Self { provider, engine, public_url, hidden_headers, schema })
+        Ok(Self { provider, spec: spec.clone(), engine, public_url, hidden_headers, schema })
     }
 
     /// The public URL with the query of a request, to the letter: what [`Inbound::url`] wants. A query in the
@@ -157,6 +159,9 @@ impl Gate {
         parsed.dedupe_key = bounded(parsed.dedupe_key);
         parsed.content_key = parsed.content_key.map(bounded);
         parsed.thread_key = parsed.thread_key.map(bounded);
+        if let Content::Email(email) = &parsed.content {
+            parsed.sender = identity::sender(email, &parsed.evidence, &self.spec);
+        }
         if let Some((end, _)) = parsed.kind.char_indices().nth(LONGEST_KIND) {
             parsed.kind.truncate(end);
         }

@@ -19,6 +19,7 @@ use crate::{
         id::{EventId, RunId},
         texting::Effects,
     },
+    ingress::mail::identity::Evidence,
 };
 
 /// A request as it came, before anyone believes it.
@@ -78,6 +79,8 @@ pub struct Parsed {
     pub stored: Option<StoredMail>,
     /// What else it changes.
     pub effects: Effects,
+    /// What is known of a mail's origin; [`mail::identity`] makes `sender` of it.
+    pub evidence: Evidence,
 }
 
 /// Why a believed request makes no event. It is kept as `rejected`.

@@ -8,12 +8,12 @@ use tokio::sync::{Mutex, mpsc, oneshot};
 use crate::{
     clock::Clock,
     domain::{
-        event::{AgentEvent, Content},
+        event::{AgentEvent, Content, SenderFlag},
         id::{EventId, TenantId},
         source::Source,
         texting::Effects,
     },
-    ingress::{ParseFault, Parsed},
+    ingress::{ParseFault, Parsed, mail::identity::flags},
     pipeline::routes::Routes,
     queue::Wakes,
     store::{Acceptance, Accepted, EventStatus, Prepared, RawRequest, Store, StoreError},
@@ -187,7 +187,7 @@ pub struct Origin<'a> {
 #[must_use]
 pub fn acceptance(origin: Origin<'_>, parsed: Parsed, routes: &Routes, clock: &Clock) -> Acceptance {
     let (attachments, files) = parsed.attachments.into_iter().unzip();
-    let event = AgentEvent {
+    let mut event = AgentEvent {
         id: EventId::new(clock.now()),
         tenant: origin.tenant.clone(),
         source: origin.source.id.clone(),
@@ -201,6 +201,11 @@ pub fn acceptance(origin: Origin<'_>, parsed: Parsed, routes: &Routes, clock: &C
         content: parsed.content,
         attachments,
     };
+    if let (Content::Email(_), Some(sender)) = (&event.content, &mut event.sender)
+        && flags::looks_like(&sender.address, routes.allowed(&event.source_name))
+    {
+        sender.flags.push(SenderFlag::LookalikeDomain);
+    }
     let silent = parsed.quiet.or_else(|| event.automatic.as_ref().map(|why| format!("sent by a machine: {why}")));
     let (runs, routing) = match &silent {
         Some(_) => (Vec::new(), Vec::new()),

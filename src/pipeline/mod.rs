@@ -7,4 +7,5 @@ pub mod join;
 mod prompt;
 mod record;
 pub mod routes;
+pub mod senders;
 pub mod sweep;

@@ -15,7 +15,7 @@ use crate::{
         session::SessionRule,
         source::{Source, SourceSpec},
         template::Template,
-        trigger::{Routing, Trigger},
+        trigger::{Routing, SenderRule, Trigger},
     },
     ingress::{LabelledSecret, gate::Gate},
     store::NewRun,
@@ -107,6 +107,12 @@ impl Routes {
     /// The sources that cannot verify, with the reason.
     pub fn broken_sources(&self) -> impl Iterator<Item = (&str, &str)> {
         self.sources.iter().filter_map(|(name, route)| Some((name.as_str(), route.gate.as_ref().err()?.as_str())))
+    }
+
+    /// The patterns of senders that triggers of a source allow.
+    pub fn allowed<'a>(&'a self, source: &'a str) -> impl Iterator<Item = &'a str> {
+        let triggers = self.triggers.iter().map(|route| &route.trigger.spec).filter(move |spec| spec.source == source);
+        triggers.flat_map(|spec| &spec.from).map(String::as_str)
     }
 
     /// Matches an event against every trigger of its source.
@@ -203,9 +209,21 @@ impl TriggerRoute {
             Some(sender) if sender.auth == SenderAuth::Failed => {
                 Err(format!("the sender is not believed: {}", sender.auth_reason))
             }
-            Some(sender) if fits(allowed, &sender.address) => Ok(()),
-            Some(_) => Err("its `from` does not allow the sender".to_owned()),
+            Some(sender) if !fits(allowed, &sender.address) => Err("its `from` does not allow the sender".to_owned()),
+            Some(sender) if !self.believes(event, sender.auth) => Err(format!(
+                "its `from` counts verified senders, and this one is not: {}; `sender_auth: any` in the trigger lets in \
+                 whoever writes an allowed address",
+                sender.auth_reason
+            )),
+            Some(_) => Ok(()),
         }
+    }
+
+    /// Only mail's senders can be verified; who may text a number is said by the number alone.
+    fn believes(&self, event: &AgentEvent, auth: SenderAuth) -> bool {
+        !matches!(event.content, Content::Email(_))
+            || auth == SenderAuth::Verified
+            || self.trigger.spec.sender_auth == SenderRule::Any
     }
 
     fn run(&self, views: &Views<'_>) -> NewRun {

@@ -4,6 +4,7 @@ mod agents;
 mod answers;
 mod api;
 mod claude;
+mod identity;
 mod operators;
 mod senders;
 mod up;

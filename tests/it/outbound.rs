@@ -44,6 +44,7 @@ fn env(name: &str) -> SecretRef {
 
 fn egress_limits(networks: &[&str]) -> EgressLimits {
     let settings = EgressSettings {
+        name_server: None,
         allow_networks: networks.iter().map(|network| network.parse().unwrap()).collect(),
         timeout: Span(2_000),
         max_answer_bytes: 65_536,

@@ -11,6 +11,7 @@ mod decode;
 mod envelope;
 mod head;
 mod html;
+pub mod identity;
 mod json;
 mod name;
 mod params;
@@ -41,6 +42,8 @@ pub struct ReadMail {
     pub attachments: Vec<RawFile>,
     /// Why it was made by a machine, in words; `None` for people.
     pub automatic: Option<String>,
+    /// What a check of its signatures needs; `None` unless the raw mail was read.
+    pub signed: Option<identity::SignedHead>,
 }
 
 /// A file of a mail.
@@ -127,7 +130,7 @@ fn read_checked(raw: &[u8], limits: &MailLimits) -> Result<ReadMail, MailFault> 
     if head.is_empty() && message.parts.iter().all(|part| part.is_empty()) {
         return Err(MailFault::Unreadable);
     }
-    Ok(assemble(&head, body::read(raw, &message)))
+    Ok(ReadMail { signed: identity::SignedHead::read(raw), ..assemble(&head, body::read(raw, &message)) })
 }
 
 /// A parser for structure alone. It must not see transfer encodings: it would look into encoded mails too, where the
@@ -149,5 +152,10 @@ fn assemble(head: &Head, bodies: Bodies) -> ReadMail {
     };
     email.new_text = reply::new_text(&email.text);
     email.html = html;
-    ReadMail { automatic: automatic::reason(head, &email), email, attachments: name::unique(bodies.files) }
+    ReadMail {
+        automatic: automatic::reason(head, &email),
+        email,
+        attachments: name::unique(bodies.files),
+        signed: None,
+    }
 }

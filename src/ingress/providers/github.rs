@@ -48,6 +48,7 @@ fn parse(verified: &Verified<'_>, _at: Timestamp) -> Result<Parsed, ParseFault> 
         name: None,
         auth: SenderAuth::Verified,
         auth_reason: "GitHub names the account that acted, and signed the request".to_owned(),
+        flags: Vec::new(),
     });
     parsed.quiet = (event == "ping").then(|| "a ping".to_owned());
     Ok(parsed)

@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::{
     crypto,
     domain::{
-        event::{Attachment, Content, Email, Sender, SenderAuth},
+        event::{Attachment, Content, Email},
         id::AttachmentId,
         time::Timestamp,
     },
@@ -63,7 +63,7 @@ pub(in crate::ingress) fn of_mail(dedupe_key: String, read: ReadMail, at: Timest
     let mut parsed = webhook::bare(dedupe_key, "email".to_owned(), Content::Email(Email::default()));
     parsed.content_key = email.message_id.as_ref().map(|id| format!("<{id}>|{}", email.envelope_to.join(",")));
     parsed.thread_key = email.references.first().or(email.in_reply_to.first()).or(email.message_id.as_ref()).cloned();
-    parsed.sender = sender(&email);
+    parsed.evidence.signed = read.signed;
     parsed.automatic = read.automatic;
     parsed.attachments = read.attachments.into_iter().map(|file| attachment(file, at)).collect();
     parsed.content = Content::Email(email);
@@ -145,14 +145,4 @@ fn attachment(file: RawFile, at: Timestamp) -> (Attachment, Vec<u8>) {
         content_id: file.content_id,
     };
     (attachment, file.bytes)
-}
-
-/// Headers that tell of checks are not believed here: unless the provider writes them, the sender can.
-fn sender(email: &Email) -> Option<Sender> {
-    let first = email.from.first()?;
-    let (auth, auth_reason) = match email.from.len() {
-        1 => (SenderAuth::Unknown, "nobody whom we trust says whether the sender owns the address"),
-        _ => (SenderAuth::Failed, "several senders"),
-    };
-    Some(Sender { address: first.address.clone(), name: first.name.clone(), auth, auth_reason: auth_reason.to_owned() })
 }

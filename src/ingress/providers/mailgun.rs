@@ -18,7 +18,7 @@ use crate::{
         answer::Replies,
         body::{self, Form, Part},
         gate::Verified,
-        mail::{MailFields, RawFile, ReadMail, from_fields, safe_filename},
+        mail::{MailFields, RawFile, ReadMail, from_fields, identity::results, safe_filename},
         providers::{Provider, mail},
         reading::Reading,
         signature::scheme::{Condition, Scheme, TimeRule, TimeUnit},
@@ -68,7 +68,10 @@ fn parse(verified: &Verified<'_>, at: Timestamp) -> Result<Parsed, ParseFault> {
         };
     }
     let posted = Posted::new(reading)?;
-    let mut parsed = mail::event(verified, read_mail(&posted)?, at);
+    let read = read_mail(&posted)?;
+    let untrusted = results::mailgun(&read.email);
+    let mut parsed = mail::event(verified, read, at);
+    parsed.evidence.untrusted.extend(untrusted);
     parsed.stored = stored(&posted);
     Ok(parsed)
 }

@@ -72,6 +72,7 @@ fn parse(verified: &Verified<'_>, _at: Timestamp) -> Result<Parsed, ParseFault> 
             .map(std::borrow::Cow::into_owned),
         auth: SenderAuth::Verified,
         auth_reason: "Slack names the user, and signed the request".to_owned(),
+        flags: Vec::new(),
     });
     parsed.automatic = first(&["/event/bot_id", "/event/bot_profile/id"]).map(|_| "written by a Slack bot".to_owned());
     parsed.quiet = is_challenge(verified).then(|| "a handshake".to_owned());

@@ -9,7 +9,13 @@ use crate::{
         texting::Effects,
         time::Timestamp,
     },
-    ingress::{ParseFault, Parsed, body::BodyFault, gate::Verified, mail, reading::Reading},
+    ingress::{
+        ParseFault, Parsed,
+        body::BodyFault,
+        gate::Verified,
+        mail::{self, identity::Evidence},
+        reading::Reading,
+    },
 };
 
 /// Bytes at the beginning of XML that may say its encoding.
@@ -35,7 +41,7 @@ pub fn parsed(verified: &Verified<'_>, kind: String, content: Content) -> Parsed
 }
 
 /// What is known by no more than a key and a name.
-pub(in crate::ingress) const fn bare(dedupe_key: String, kind: String, content: Content) -> Parsed {
+pub(in crate::ingress) fn bare(dedupe_key: String, kind: String, content: Content) -> Parsed {
     Parsed {
         dedupe_key,
         content_key: None,
@@ -48,6 +54,7 @@ pub(in crate::ingress) const fn bare(dedupe_key: String, kind: String, content: 
         attachments: Vec::new(),
         stored: None,
         effects: Effects::NONE,
+        evidence: Evidence::default(),
     }
 }
 

@@ -44,6 +44,10 @@ fn headers(draft: &MailDraft, stamp: &Stamp<'_>) -> Vec<(String, String)> {
     let domain = bare(&draft.from).rsplit_once('@').map_or("localhost", |(_, domain)| domain);
     let id: String = stamp.unique.chars().take(24).collect();
     let mut headers = vec![
+        ("X-Envelope-From", format!("<{}>", bare(&draft.from))),
+        // What a domain whose spam filter marks mail with MIME headers gets for a sender whose SPF passes.
+        ("X-Mailgun-Incoming", "Yes".to_owned()),
+        ("X-Mailgun-Spf", "Pass".to_owned()),
         ("From", draft.from.clone()),
         ("To", draft.to.clone()),
         ("Subject", draft.subject.clone()),

@@ -63,6 +63,7 @@ fn plain(kind: &str, sms: &Sms, dedupe_key: String) -> Parsed {
         name: sms.profile_name.clone(),
         auth: SenderAuth::Unknown,
         auth_reason: "the provider signed the request, but the number a message comes from can be forged".to_owned(),
+        flags: Vec::new(),
     });
     parsed
 }

@@ -3,7 +3,8 @@
 use crate::{
     domain::{
         delivery::{EmailMessage, Message, Quote},
-        event::{AgentEvent, Content, Email, Mailbox},
+        event::{AgentEvent, Content, Email, Mailbox, SenderAuth},
+        organisation::{Alignment, is_aligned},
     },
     outbound::answer::Answered,
 };
@@ -13,10 +14,10 @@ const MAX_REFERENCES: usize = 50;
 
 /// To the sender, from the address that was written to, in the same thread.
 pub(super) fn same_thread(event: &AgentEvent, email: &Email, text: String) -> Answered {
-    if let Some(reason) = not_to_answer(email) {
+    if let Some(reason) = not_to_answer(event, email) {
         return Answered::nothing(reason);
     }
-    let (Some(sender), Some(ours)) = (recipient(email), own_address(email)) else {
+    let (Some(sender), Some(ours)) = (recipient(event, email), own_address(email)) else {
         return Answered::nothing("the mail does not say who wrote it, or to which address of ours");
     };
     let mut references = match email.references.as_slice() {
@@ -64,7 +65,7 @@ pub(super) fn to_third(event: &AgentEvent, to: &str, agent: &str, text: String) 
 }
 
 /// Why this mail gets no answer (RFC 3834 §2, and a guard against loops).
-fn not_to_answer(email: &Email) -> Option<&'static str> {
+fn not_to_answer(event: &AgentEvent, email: &Email) -> Option<&'static str> {
     let [from] = email.from.as_slice() else {
         return Some("the mail has no sender or several, so it is not known whom to answer");
     };
@@ -72,7 +73,7 @@ fn not_to_answer(email: &Email) -> Option<&'static str> {
         return Some("the envelope sender is empty: bounces and notices are not answered");
     }
     let envelope = email.envelope_from.as_deref().unwrap_or_default();
-    let target = recipient(email).map(|mailbox| mailbox.address.as_str()).unwrap_or_default();
+    let target = recipient(event, email).map(|mailbox| mailbox.address.as_str()).unwrap_or_default();
     if is_machine(&from.address) || is_machine(target) || local_part(envelope) == "mailer-daemon" {
         return Some("the sender's address is a machine's, which reads no answers");
     }
@@ -88,11 +89,13 @@ fn not_to_answer(email: &Email) -> Option<&'static str> {
     (email.references.len() > MAX_REFERENCES).then_some("the thread is too long to be anything but a loop")
 }
 
-/// `From`, or the one `Reply-To` of the same domain: another domain there is how answers are stolen.
-fn recipient(email: &Email) -> Option<&Mailbox> {
+/// `From`, or the one `Reply-To` of a verified sender's own organisation: elsewhere it is how answers are stolen, and of
+/// a sender that nobody verified it may be the thief's.
+fn recipient<'e>(event: &AgentEvent, email: &'e Email) -> Option<&'e Mailbox> {
     let from = email.from.first().filter(|mailbox| mailbox.address.contains('@'))?;
+    let verified = event.sender.as_ref().is_some_and(|sender| sender.auth == SenderAuth::Verified);
     match email.reply_to.as_slice() {
-        [reply_to] if domain(&reply_to.address) == domain(&from.address) => Some(reply_to),
+        [reply_to] if verified && is_one_organisation(&reply_to.address, &from.address) => Some(reply_to),
         _ => Some(from),
     }
 }
@@ -125,8 +128,9 @@ fn local_part(address: &str) -> String {
     address.rsplit_once('@').map_or(address, |(local, _)| local).to_ascii_lowercase()
 }
 
-fn domain(address: &str) -> Option<String> {
-    address.rsplit_once('@').map(|(_, domain)| domain.to_ascii_lowercase())
+fn is_one_organisation(a: &str, b: &str) -> bool {
+    let domain = |address: &'_ str| address.rsplit_once('@').map(|(_, domain)| domain.to_owned()).unwrap_or_default();
+    is_aligned(&domain(a), &domain(b), Alignment::Relaxed)
 }
 
 /// One `Re: `, whatever number of them, or of their kin in other languages, was there.

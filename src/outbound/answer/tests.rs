@@ -3,7 +3,7 @@ use serde_json::json;
 use super::{Answered, Finished, answer};
 use crate::domain::{
     delivery::{EmailMessage, Message, SmsMessage},
-    event::{AgentEvent, Content, Email, Mailbox, Sms, Webhook},
+    event::{AgentEvent, Content, Email, Mailbox, Sender, SenderAuth, Sms, Webhook},
     id::{EventId, RunId, SourceId, TenantId},
     run::{Failure, FailureCode, RunResult},
     time::Timestamp,
@@ -30,6 +30,11 @@ fn email() -> Email {
     }
 }
 
+fn sender(auth: SenderAuth) -> Sender {
+    let address = "dana@northwind.example".to_owned();
+    Sender { address, name: None, auth, auth_reason: String::new(), flags: Vec::new() }
+}
+
 fn event(content: Content) -> AgentEvent {
     AgentEvent {
         id: EventId::new(AT),
@@ -39,7 +44,7 @@ fn event(content: Content) -> AgentEvent {
         dedupe_key: "k".to_owned(),
         kind: "issues.opened".to_owned(),
         thread_key: Some("t".to_owned()),
-        sender: None,
+        sender: Some(sender(SenderAuth::Verified)),
         automatic: None,
         received_at: AT,
         content,
@@ -90,10 +95,19 @@ fn subjects_have_one_re() {
 }
 
 #[test]
-fn reply_to_counts_only_within_the_senders_domain() {
+fn reply_to_counts_only_within_a_verified_senders_organisation() {
     let with = |address: &str| Email { reply_to: vec![mailbox(address)], ..email() };
     assert_eq!(sent_email(with("team@northwind.example")).unwrap().to, "team@northwind.example");
     assert_eq!(sent_email(with("thief@evil.example")).unwrap().to, "dana@northwind.example");
+    assert_eq!(sent_email(with("team@mail.northwind.example")).unwrap().to, "team@mail.northwind.example");
+    let unverified = AgentEvent {
+        sender: Some(sender(SenderAuth::Unknown)),
+        ..event(Content::Email(with("team@northwind.example")))
+    };
+    let (run, result) = (RunId::new(AT), result("It left."));
+    let sent = answer(&unverified, None, &Finished { run: &run, agent: "support", outcome: Ok(&result) });
+    let Answered::Send(message) = sent else { panic!("{sent:?}") };
+    assert_eq!(message.recipient(), "dana@northwind.example");
 }
 
 #[test]

@@ -34,6 +34,7 @@ async fn an_event_comes_back_as_it_was_accepted() {
             name: Some(odd.to_owned()),
             auth: SenderAuth::Verified,
             auth_reason: odd.to_owned(),
+            flags: Vec::new(),
         });
         event.content = Content::Webhook(Webhook { body: Body::Text(odd.to_owned()), ..Webhook::default() });
         let (one, two) = (vec![0_u8, 255, 1, 0], odd.as_bytes().to_vec());

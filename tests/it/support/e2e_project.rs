@@ -35,6 +35,7 @@ const SOURCES: &str = r#"
 [sources.mail]
 provider = "mailgun"
 secret = { env = "MAIL_KEY" }
+sender_check = "provider"
 [sources.sms]
 provider = "twilio"
 secret = { env = "SMS_TOKEN" }

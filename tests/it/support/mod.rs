@@ -1,6 +1,7 @@
 //! What suites share: projects on disk, the app and the real process, senders that sign, receivers.
 
 pub(crate) mod database;
+pub(crate) mod dns;
 pub(crate) mod e2e_app;
 pub(crate) mod e2e_client;
 pub(crate) mod e2e_process;

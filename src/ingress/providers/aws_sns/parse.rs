@@ -13,7 +13,7 @@ use crate::{
     ingress::{
         ParseFault, Parsed, body,
         gate::Verified,
-        mail::{self as mails, MailFields, ReadMail},
+        mail::{self as mails, MailFields, ReadMail, identity::results},
         providers::{mail, webhook},
     },
 };
@@ -61,7 +61,10 @@ fn received(verified: &Verified<'_>, envelope: &Value, message: &Value, at: Time
     };
     let read = with_sayings(read, message);
     let is_infected = read.email.provider.get("virus").is_some_and(|verdict| verdict == "fail");
+    let said = |name: &str| read.email.provider.get(name).map(String::as_str);
+    let claims = results::ses(&read.email, said("spf"), said("dkim"), said("dmarc"));
     let mut parsed = mail::event(verified, read, at);
+    parsed.evidence.trusted.push(claims);
     if content.is_none() {
         match stored {
             Some(stored) => parsed.stored = Some(stored),

@@ -10,7 +10,10 @@ use crate::{
         ParseFault, Parsed,
         body::{self, Form, Part},
         gate::Verified,
-        mail::{self as mails, MailFields, RawFile, ReadMail},
+        mail::{
+            self as mails, MailFields, RawFile, ReadMail,
+            identity::{Client, results},
+        },
         providers::mail,
     },
 };
@@ -31,7 +34,13 @@ pub(super) fn parse(verified: &Verified<'_>, at: Timestamp) -> Result<Parsed, Pa
     let mut read = read.with_envelope(envelope_from, &envelope_to);
     let sayings = [("spf", "SPF"), ("dkim", "dkim"), ("spam_score", "spam_score"), ("sender_ip", "sender_ip")];
     mail::says(&mut read, sayings.map(|(name, field)| (name, posted.text(field))));
-    Ok(mail::event(verified, read, at))
+    let said = |name: &str| read.email.provider.get(name).map(String::as_str);
+    let claims = results::sendgrid(&read.email, said("spf"), said("dkim"));
+    let client = said("sender_ip").and_then(|ip| ip.parse().ok()).map(|ip| Client { ip, helo: String::new() });
+    let mut parsed = mail::event(verified, read, at);
+    parsed.evidence.trusted.push(claims);
+    parsed.evidence.client = client;
+    Ok(parsed)
 }
 
 /// The form of one mail.

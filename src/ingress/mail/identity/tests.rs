@@ -1,0 +1,116 @@
+use super::{Claim, Claims, Evidence, Verdict, judge, sender};
+use crate::domain::{
+    event::{Email, Mailbox, SenderAuth},
+    organisation::Alignment,
+    source::{SenderCheck, SourceSpec},
+};
+
+fn mail(from: &[&str]) -> Email {
+    let mailbox = |address: &&str| Mailbox { address: (*address).to_owned(), name: None };
+    Email { from: from.iter().map(mailbox).collect(), ..Email::default() }
+}
+
+fn claim(verdict: Verdict, domain: &str) -> Claim {
+    Claim { verdict, domain: domain.to_owned() }
+}
+
+fn claims(dkim: &[(Verdict, &str)], spf: Option<(Verdict, &str)>, dmarc: Option<Verdict>) -> Claims {
+    Claims {
+        by: "the test".to_owned(),
+        spf: spf.map(|(verdict, domain)| claim(verdict, domain)),
+        dkim: dkim.iter().map(|(verdict, domain)| claim(*verdict, domain)).collect(),
+        dmarc,
+        alignment: Alignment::Relaxed,
+    }
+}
+
+#[test]
+fn a_sender_is_verified_by_what_is_aligned_and_by_nothing_else() {
+    use SenderAuth::{Failed, Unknown, Verified};
+    use Verdict::{Fail, Nothing, Pass, Unsure};
+    let none: &[(Verdict, &str)] = &[];
+    for (dkim, spf, dmarc, expected) in [
+        (none, None, None, Unknown),
+        (&[(Pass, "example.com")][..], None, None, Verified),
+        (&[(Pass, "mail.EXAMPLE.com.")], None, None, Verified),
+        (&[(Pass, "evil.net")], None, None, Unknown),
+        (&[(Pass, "com")], None, None, Unknown),
+        (&[(Fail, "example.com")], None, None, Failed),
+        (&[(Fail, "example.com"), (Pass, "example.com")], None, None, Verified),
+        (&[(Fail, "example.com"), (Pass, "esp.net")], None, None, Failed),
+        (&[(Fail, "example.com")], Some((Pass, "bounce.example.com")), None, Verified),
+        (&[(Unsure, "example.com")], None, None, Unknown),
+        (none, Some((Pass, "example.com")), None, Verified),
+        (none, Some((Pass, "esp.net")), None, Unknown),
+        (none, Some((Fail, "example.com")), None, Failed),
+        (none, Some((Nothing, "example.com")), None, Unknown),
+        (none, None, Some(Pass), Verified),
+        (none, Some((Pass, "esp.net")), Some(Fail), Failed),
+        (&[(Pass, "mail.example.com")], None, Some(Fail), Failed),
+        (&[(Pass, "evil.net")], Some((Pass, "evil.net")), Some(Unsure), Unknown),
+    ] {
+        let (auth, reason) = judge(&mail(&["dana@example.com"]), &[claims(dkim, spf, dmarc)]);
+        assert_eq!(auth, expected, "{dkim:?} {spf:?} {dmarc:?}: {reason}");
+        assert!(reason.contains("the test"), "{reason}");
+    }
+}
+
+#[test]
+fn strict_alignment_wants_the_same_name() {
+    let mut claims = claims(&[(Verdict::Pass, "mail.example.com")], None, None);
+    claims.alignment = Alignment::Strict;
+    assert_eq!(judge(&mail(&["dana@example.com"]), &[claims.clone()]).0, SenderAuth::Unknown);
+    assert_eq!(judge(&mail(&["dana@mail.example.com"]), &[claims]).0, SenderAuth::Verified);
+}
+
+#[test]
+fn several_senders_or_none_are_never_trusted() {
+    let pass = claims(&[(Verdict::Pass, "example.com")], None, Some(Verdict::Pass));
+    for from in [&[][..], &["a@example.com", "b@example.com"], &["example.com"], &["@example.com"], &["a@localhost"]] {
+        assert_eq!(judge(&mail(from), std::slice::from_ref(&pass)).0, SenderAuth::Failed, "{from:?}");
+    }
+    let mut twice = mail(&["dana@example.com"]);
+    twice.headers = vec![("From".to_owned(), "dana@example.com".to_owned()), ("FROM".to_owned(), "broken".to_owned())];
+    assert_eq!(judge(&twice, &[pass]).0, SenderAuth::Failed);
+}
+
+#[test]
+fn the_best_finding_counts() {
+    let (pass, fail) = (claims(&[], None, Some(Verdict::Pass)), claims(&[(Verdict::Fail, "example.com")], None, None));
+    for both in [[pass.clone(), fail.clone()], [fail.clone(), pass]] {
+        assert_eq!(judge(&mail(&["dana@example.com"]), &both).0, SenderAuth::Verified);
+    }
+    let nothing = claims(&[], None, None);
+    assert_eq!(judge(&mail(&["dana@example.com"]), &[nothing, fail]).0, SenderAuth::Failed);
+}
+
+#[test]
+fn what_a_sender_can_write_counts_only_when_the_operator_says_so() {
+    let pass = claims(&[], None, Some(Verdict::Pass));
+    let spec = |sender_check| SourceSpec { sender_check, ..SourceSpec::default() };
+    let auth = |evidence: &Evidence, check| sender(&mail(&["dana@example.com"]), evidence, &spec(check)).unwrap().auth;
+    let trusted = Evidence { trusted: vec![pass.clone()], ..Evidence::default() };
+    let untrusted = Evidence { untrusted: vec![pass], ..Evidence::default() };
+    for (evidence, check, expected) in [
+        (&trusted, SenderCheck::Auto, SenderAuth::Verified),
+        (&trusted, SenderCheck::Provider, SenderAuth::Verified),
+        (&trusted, SenderCheck::Off, SenderAuth::Unknown),
+        (&untrusted, SenderCheck::Auto, SenderAuth::Unknown),
+        (&untrusted, SenderCheck::Provider, SenderAuth::Verified),
+        (&untrusted, SenderCheck::Off, SenderAuth::Unknown),
+    ] {
+        assert_eq!(auth(evidence, check), expected, "{check:?}");
+    }
+}
+
+#[test]
+fn international_domains_are_compared_and_kept_in_ascii() {
+    let email = mail(&["dana@bücher.example"]);
+    let spec = SourceSpec::default();
+    let evidence = Evidence {
+        trusted: vec![claims(&[(Verdict::Pass, "xn--bcher-kva.example")], None, None)],
+        ..Evidence::default()
+    };
+    let sender = sender(&email, &evidence, &spec).unwrap();
+    assert_eq!((sender.address.as_str(), sender.auth), ("dana@xn--bcher-kva.example", SenderAuth::Verified));
+}
