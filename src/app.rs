@@ -204,6 +204,7 @@ impl App {
             max_headers: server.max_headers,
             max_connections: server.max_connections,
             max_connections_per_address: server.max_connections_per_address,
+            trusted_proxies: server.trusted_proxies.clone(),
             header_timeout: server.header_timeout.to_std(),
             body_timeout: server.body_timeout.to_std(),
             request_timeout: server.request_timeout.to_std(),

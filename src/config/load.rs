@@ -205,8 +205,14 @@ fn secrets_mut(settings: &mut Settings, mut change: impl FnMut(&mut SecretRef)) 
         Some(EmailChannel::Smtp { password, .. }) => password.iter_mut().for_each(&mut change),
         None => {}
     }
-    if let Some(SmsChannel::Twilio { auth_token, .. }) = &mut settings.channels.sms {
-        change(auth_token);
+    match &mut settings.channels.sms {
+        Some(SmsChannel::Twilio { auth_token: secret, .. } | SmsChannel::Plivo { auth_token: secret, .. }) => {
+            change(secret);
+        }
+        Some(SmsChannel::Telnyx { api_key: secret, .. } | SmsChannel::Vonage { api_secret: secret, .. }) => {
+            change(secret);
+        }
+        None => {}
     }
 }
 

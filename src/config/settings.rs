@@ -60,6 +60,11 @@ pub struct ServerSettings {
     pub max_connections: usize,
     /// Open connections of one remote address; loopback has no such limit.
     pub max_connections_per_address: usize,
+    /// Requests to one source that are worked on at the same time, where the source says nothing else.
+    pub max_in_flight_per_source: usize,
+    /// Proxies whose `X-Forwarded-For` is believed, as CIDR; their connections have no limit for each address.
+    #[schemars(with = "Vec<String>")]
+    pub trusted_proxies: Vec<ipnet::IpNet>,
     /// From the first byte, or from the last answer, until a request's head is complete.
     pub header_timeout: Span,
     /// Longest silence while a body arrives.
@@ -226,7 +231,44 @@ pub enum SmsChannel {
         auth_token: SecretRef,
         /// An API key, `SK…`, when `auth_token` is its secret.
         api_key: Option<String>,
+        /// The Messaging Service, `MG…`, whose sender pool our numbers belong to.
+        messaging_service_sid: Option<String>,
+        /// Where Twilio tells what becomes of a message: the URL of a `twilio` source.
+        status_url: Option<String>,
         /// Another base URL than `https://api.twilio.com`.
+        base_url: Option<String>,
+    },
+    /// Telnyx' API.
+    Telnyx {
+        /// The API key, `KEY…`.
+        api_key: SecretRef,
+        /// The messaging profile, where the number alone does not tell it.
+        messaging_profile_id: Option<String>,
+        /// Where Telnyx tells what becomes of a message: the URL of a `telnyx` source. Default: the profile's.
+        status_url: Option<String>,
+        /// Another base URL than `https://api.telnyx.com`.
+        base_url: Option<String>,
+    },
+    /// Vonage's Messages API.
+    Vonage {
+        /// The account's key.
+        api_key: String,
+        /// Its secret (not the signature secret).
+        api_secret: SecretRef,
+        /// Where Vonage tells what becomes of a message: the URL of a `vonage` source. Default: the account's.
+        status_url: Option<String>,
+        /// Another base URL than `https://api.nexmo.com`.
+        base_url: Option<String>,
+    },
+    /// Plivo's API.
+    Plivo {
+        /// The account, `MA…` or `SA…`.
+        auth_id: String,
+        /// Its token.
+        auth_token: SecretRef,
+        /// Where Plivo tells what becomes of a message: the URL of a `plivo` source.
+        status_url: Option<String>,
+        /// Another base URL than `https://api.plivo.com`.
         base_url: Option<String>,
     },
 }

@@ -36,7 +36,7 @@ pub fn kind_of(provider: &str) -> Kind {
     match provider {
         "mailgun" | "postmark" | "sendgrid" | "cloudflare" | "cloudflare-email" | "ses" | "resend" | "mailersend"
         | "mandrill" | "sparkpost" | "brevo" | "mime" | "email" => Kind::Email,
-        "twilio" | "vonage" | "telnyx" | "plivo" | "messagebird" | "bird" | "sinch" | "sms" => Kind::Sms,
+        "twilio" | "vonage" | "vonage_sms" | "telnyx" | "plivo" | "messagebird" | "bird" | "sinch" | "sms" => Kind::Sms,
         _ => Kind::Webhook,
     }
 }
@@ -112,6 +112,7 @@ impl Checker<'_> {
             (["server", "max_headers"], server.max_headers as u64, 16),
             (["server", "max_connections"], server.max_connections as u64, 1),
             (["server", "max_connections_per_address"], server.max_connections_per_address as u64, 1),
+            (["server", "max_in_flight_per_source"], server.max_in_flight_per_source as u64, 1),
             (["server", "max_waiting_commits"], server.max_waiting_commits as u64, 1),
             (["database", "max_connections"], u64::from(settings.database.max_connections), 1),
             (["worker", "deliveries"], settings.worker.deliveries as u64, 1),
@@ -227,6 +228,25 @@ impl Checker<'_> {
             self.error(&["sources", name, "schema"], &fault);
         }
         self.http_url(&["sources", name, "public_url"], source.public_url.as_deref());
+        self.pressure(name, source);
+    }
+}
+
+impl Checker<'_> {
+    /// How much a source takes: none of it may be nothing.
+    fn pressure(&mut self, name: &str, source: &SourceSpec) {
+        let rates = [("rate", source.rate), ("rate_per_address", source.rate_per_address)];
+        for (key, rate) in rates.into_iter().filter_map(|(key, rate)| Some((key, rate?))) {
+            if !(1..=1_000_000).contains(&rate.per_second) || !(1..=1_000_000).contains(&rate.burst()) {
+                self.error(&["sources", name, key], "has numbers that mean nothing; write 1 to 1000000");
+            }
+        }
+        if source.max_in_flight == Some(0) {
+            self.error(&["sources", name, "max_in_flight"], "is 0; write 1 or more");
+        }
+        if source.max_body_bytes.is_some_and(|bytes| bytes < 1024) {
+            self.error(&["sources", name, "max_body_bytes"], "is too small; write 1024 or more");
+        }
     }
 }
 

@@ -90,9 +90,37 @@ pub struct SourceSpec {
     /// What the body of a webhook must look like (JSON Schema): a file, or the schema itself. What does not fit is
     /// kept as rejected.
     pub schema: Option<BodySchema>,
+    /// How many requests the source takes; more are answered 429. Without it there is no such limit.
+    pub rate: Option<RateSpec>,
+    /// How many of them from one address, an IPv6 /64 counting as one; forged ones count here alone.
+    pub rate_per_address: Option<RateSpec>,
+    /// Bytes of a request body, at most `server.max_body_bytes`, which is the default.
+    pub max_body_bytes: Option<usize>,
+    /// Requests that are worked on at the same time; more are answered 429. Default:
+    /// `server.max_in_flight_per_source`.
+    pub max_in_flight: Option<usize>,
     /// Values that a scheme reads as `config:NAME`. `allow_short_secret = "true"` admits a secret of fewer
     /// than 8 bytes, where the provider hands out such.
     pub options: BTreeMap<String, String>,
+}
+
+/// How many requests are taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RateSpec {
+    /// Requests per second over time.
+    pub per_second: u32,
+    /// Requests that may come at once after a pause. Default: as many as in a second.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub burst: Option<u32>,
+}
+
+impl RateSpec {
+    /// Requests that may come at once.
+    #[must_use]
+    pub fn burst(self) -> u32 {
+        self.burst.unwrap_or(self.per_second).max(1)
+    }
 }
 
 impl SourceSpec {

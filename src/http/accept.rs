@@ -12,10 +12,7 @@ use std::{
 
 use axum::{Router, body::Body, http::StatusCode, response::IntoResponse};
 use futures_util::FutureExt as _;
-use hyper_util::{
-    rt::{TokioIo, TokioTimer},
-    service::TowerToHyperService,
-};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
@@ -24,7 +21,10 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::{Layer, Service, util::BoxCloneSyncService};
 use tower_http::timeout::{RequestBodyTimeoutLayer, TimeoutLayer};
 
-use crate::http::error::ApiError;
+use crate::http::{
+    error::ApiError,
+    peer::{Peer, is_trusted, network},
+};
 
 /// What a connection may take.
 #[derive(Clone, Debug)]
@@ -35,8 +35,10 @@ pub struct Limits {
     pub max_headers: usize,
     /// Open connections.
     pub max_connections: usize,
-    /// Open connections of one remote address; loopback has no such limit.
+    /// Open connections of one remote address; loopback and `trusted_proxies` have no such limit.
     pub max_connections_per_address: usize,
+    /// Proxies that bring the connections of others.
+    pub trusted_proxies: Vec<ipnet::IpNet>,
     /// From the first byte, or the last answer, until a head is complete.
     pub header_timeout: Duration,
     /// Longest silence while a body arrives.
@@ -76,17 +78,15 @@ pub async fn serve(listener: TcpListener, router: Router, limits: Limits, stop: 
             }
         };
         let Ok(slot) = slot else { break };
-        let Some(place) = addresses.take(peer, limits.max_connections_per_address) else { continue };
-        connections.spawn(connection(stream, handler.clone(), limits.clone(), stop.clone(), (slot, place)));
+        let Some(place) = addresses.take(peer, &limits) else { continue };
+        connections.spawn(connection((stream, peer), handler.clone(), limits.clone(), stop.clone(), (slot, place)));
     }
     // Who connected before the stop is served; who comes later finds the port closed, and tries again.
     while let Some(Ok((stream, peer))) = listener.accept().now_or_never() {
-        let (Ok(slot), Some(place)) =
-            (Arc::clone(&slots).try_acquire_owned(), addresses.take(peer, limits.max_connections_per_address))
-        else {
+        let (Ok(slot), Some(place)) = (Arc::clone(&slots).try_acquire_owned(), addresses.take(peer, &limits)) else {
             break;
         };
-        connections.spawn(connection(stream, handler.clone(), limits.clone(), stop.clone(), (slot, place)));
+        connections.spawn(connection((stream, peer), handler.clone(), limits.clone(), stop.clone(), (slot, place)));
     }
     drop(listener);
     connections.close();
@@ -115,19 +115,23 @@ fn handler(router: Router, limits: &Limits) -> Handler {
 }
 
 async fn connection(
-    stream: TcpStream,
+    (stream, peer): (TcpStream, SocketAddr),
     handler: Handler,
     limits: Limits,
     stop: CancellationToken,
     _places: (OwnedSemaphorePermit, Place),
 ) {
     let _ = stream.set_nodelay(true);
+    let service = hyper::service::service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
+        request.extensions_mut().insert(Peer(peer.ip()));
+        handler.clone().call(request)
+    });
     let served = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.header_timeout)
         .max_headers(limits.max_headers)
         .max_buf_size(limits.max_header_bytes.max(8_192))
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(handler));
+        .serve_connection(TokioIo::new(stream), service);
     let mut served = std::pin::pin!(served);
     let ended = tokio::select! {
         ended = served.as_mut() => ended,
@@ -159,22 +163,15 @@ struct Place {
 }
 
 impl Addresses {
-    fn take(&self, peer: SocketAddr, most: usize) -> Option<Place> {
-        // A proxy on this machine brings the connections of everybody.
-        if peer.ip().to_canonical().is_loopback() {
+    fn take(&self, peer: SocketAddr, limits: &Limits) -> Option<Place> {
+        // A proxy brings the connections of everybody.
+        if peer.ip().to_canonical().is_loopback() || is_trusted(peer.ip(), &limits.trusted_proxies) {
             return Some(Place { addresses: self.clone(), address: None });
         }
-        // A single IPv6 customer commands a /64 at least.
-        let address = match peer.ip().to_canonical() {
-            IpAddr::V6(v6) => {
-                let [a, b, c, d, ..] = v6.segments();
-                IpAddr::from([a, b, c, d, 0, 0, 0, 0])
-            }
-            v4 @ IpAddr::V4(_) => v4,
-        };
+        let address = network(peer.ip());
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let count = counts.entry(address).or_insert(0);
-        if *count >= most {
+        if *count >= limits.max_connections_per_address {
             return None;
         }
         *count += 1;
@@ -197,23 +194,38 @@ impl Drop for Place {
 
 #[cfg(test)]
 mod tests {
-    use std::net::SocketAddr;
+    use std::{net::SocketAddr, time::Duration};
 
-    use super::Addresses;
+    use super::{Addresses, Limits};
+
+    fn limits() -> Limits {
+        let second = Duration::from_secs(1);
+        Limits {
+            max_header_bytes: 8_192,
+            max_headers: 16,
+            max_connections: 9,
+            max_connections_per_address: 2,
+            trusted_proxies: vec!["10.0.0.0/8".parse().unwrap()],
+            header_timeout: second,
+            body_timeout: second,
+            request_timeout: second,
+            grace: second,
+        }
+    }
 
     #[test]
-    fn an_address_gets_its_share_and_loopback_all_it_wants() {
-        let addresses = Addresses::default();
+    fn an_address_gets_its_share_and_proxies_all_they_want() {
+        let (addresses, limits) = (Addresses::default(), limits());
         let peer = |text: &str| text.parse::<SocketAddr>().unwrap();
-        let held: Vec<_> = (1..=2).map(|_| addresses.take(peer("[2001:db8::1]:1"), 2).unwrap()).collect();
-        assert!(addresses.take(peer("[2001:db8::2]:1"), 2).is_none(), "the same /64");
-        assert!(addresses.take(peer("[2001:db8:0:1::1]:1"), 2).is_some());
-        for loopback in ["127.0.0.1:1", "[::1]:1", "[::ffff:127.0.0.1]:1"] {
-            let many: Vec<_> = (0..10).filter_map(|_| addresses.take(peer(loopback), 2)).collect();
+        let held: Vec<_> = (1..=2).map(|_| addresses.take(peer("[2001:db8::1]:1"), &limits).unwrap()).collect();
+        assert!(addresses.take(peer("[2001:db8::2]:1"), &limits).is_none(), "the same /64");
+        assert!(addresses.take(peer("[2001:db8:0:1::1]:1"), &limits).is_some());
+        for loopback in ["127.0.0.1:1", "[::1]:1", "[::ffff:127.0.0.1]:1", "10.1.2.3:1"] {
+            let many: Vec<_> = (0..10).filter_map(|_| addresses.take(peer(loopback), &limits)).collect();
             assert_eq!(many.len(), 10, "{loopback}");
         }
         drop(held);
-        assert!(addresses.take(peer("[2001:db8::2]:1"), 2).is_some());
+        assert!(addresses.take(peer("[2001:db8::2]:1"), &limits).is_some());
         assert!(addresses.0.lock().unwrap().is_empty());
     }
 }

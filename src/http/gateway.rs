@@ -9,7 +9,7 @@ use crate::{
     config::settings::Settings,
     crypto::SecretSource,
     domain::id::TenantId,
-    http::memory::BodyMemory,
+    http::{memory::BodyMemory, pressure::Pressure},
     live::Live,
     pipeline::{intake::Intake, routes::Routes, senders::Senders, sweep::Refusals},
     queue::Wakes,
@@ -61,6 +61,8 @@ pub struct Shared {
     pub(super) senders: Senders,
     /// Where bodies of requests from outside are kept.
     pub(super) bodies: BodyMemory,
+    /// How much each source takes now.
+    pub(super) pressure: Pressure,
     /// How many large bodies may be read at once, beside the threads that serve requests.
     readers: Arc<Semaphore>,
     secrets: Arc<dyn SecretSource>,
@@ -91,6 +93,7 @@ impl Gateway {
             max_body_bytes: options.max_body_bytes,
             senders: options.senders,
             bodies: BodyMemory::new(options.max_body_memory_bytes),
+            pressure: Pressure::default(),
             readers: Arc::new(Semaphore::new(2 * cores)),
             secrets: options.secrets,
             public_url: options.public_url,

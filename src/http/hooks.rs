@@ -3,16 +3,22 @@
 use std::sync::Arc;
 
 use axum::{
-    body::Body,
-    extract::State,
-    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header},
+    extract::{self, State},
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
 
 use crate::{
     clock::Clock,
     domain::{id::TenantId, time::Timestamp},
-    http::{error::ApiError, extract::Path, gateway::Gateway, memory::Unread},
+    http::{
+        error::ApiError,
+        extract::Path,
+        gateway::Gateway,
+        memory::Unread,
+        peer::{self, Peer},
+        pressure::Refused,
+    },
     ingress::{Answer, Inbound, Outcome, ParseFault, Parsed, Rejection, gate::Gate},
     pipeline::{
         intake::{self, IntakeError, Origin},
@@ -48,11 +54,9 @@ struct Request {
 pub(super) async fn receive(
     State(gateway): State<Gateway>,
     Path(name): Path<String>,
-    method: Method,
-    uri: Uri,
-    headers: HeaderMap,
-    body: Body,
+    request: extract::Request,
 ) -> Response {
+    let (parts, body) = request.into_parts();
     let began = gateway.clock().now();
     let routes = gateway.routes();
     let Some(route) = routes.source(&name).cloned() else {
@@ -67,22 +71,31 @@ pub(super) async fn receive(
                 .into_response();
         }
     };
-    let lines = lines(&headers);
+    let headers = &parts.headers;
+    let trusted = &gateway.settings.server.trusted_proxies;
+    let client = parts.extensions.get::<Peer>().map(|peer| peer::client(peer.0, headers, trusted));
+    let lines = lines(headers);
     let refuse = |outcome: Outcome, code: &str| {
         gateway.refusals.count(&name, code, began);
-        tracing::info!(source = name, code, "request refused");
+        tracing::info!(source = name, code, client = client.map(tracing::field::display), "request refused");
         reply(gate.answer(&outcome))
     };
+    let (spec, most_open) = (&route.source.spec, gateway.settings.server.max_in_flight_per_source);
+    let place = match gateway.pressure.admit((&name, spec), most_open, client.map(peer::network), began) {
+        Ok(place) => place,
+        Err(Refused { code, retry_after_s }) => return refuse(Outcome::Busy { retry_after_s }, code),
+    };
     if let Err(rejection) = gate.early(&lines) {
+        place.was_forged();
         return refuse(Outcome::Unauthorized(rejection.code), rejection.code);
     }
-    if gate.is_unsigned() && is_from_a_page(&headers) {
+    if gate.is_unsigned() && is_from_a_page(headers) {
         gateway.refusals.count(&name, "from_a_page", began);
         let detail = "this source takes unsigned requests, and none from web pages; give it a secret";
         return ApiError::new(StatusCode::FORBIDDEN, "from_a_page", detail).into_response();
     }
-    let most = gate.body_limit(&lines, gateway.max_body_bytes);
-    let body = match gateway.bodies.read(body, &headers, most).await {
+    let most = spec.max_body_bytes.unwrap_or(usize::MAX).min(gateway.max_body_bytes);
+    let body = match gateway.bodies.read(body, headers, gate.body_limit(&lines, most)).await {
         Ok(body) => body,
         Err(Unread::TooLarge) => return refuse(Outcome::TooLarge, "too_large"),
         Err(Unread::NoMemory) => return refuse(Outcome::Unavailable, "no_memory"),
@@ -92,16 +105,17 @@ pub(super) async fn receive(
         }
     };
     let raw = RawRequest {
-        method: method.to_string(),
-        url: uri.path_and_query().map_or_else(|| uri.path().to_owned(), ToString::to_string),
+        method: parts.method.to_string(),
+        url: parts.uri.path_and_query().map_or_else(|| parts.uri.path().to_owned(), ToString::to_string),
         headers: kept(&lines),
         body,
     };
-    let url = gate.url(uri.query());
+    let url = gate.url(parts.uri.query());
     let request = Request { route: route.clone(), gate: Arc::clone(&gate), routes, url, lines, raw };
     let read = match read(&gateway, request, began).await {
         Ok(read) => read,
         Err(rejection) => {
+            place.was_forged();
             tracing::debug!(source = name, code = rejection.code, detail = rejection.detail, "not believed");
             return refuse(Outcome::Unauthorized(rejection.code), rejection.code);
         }

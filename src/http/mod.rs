@@ -9,6 +9,8 @@ mod gateway;
 mod health;
 mod hooks;
 mod memory;
+mod peer;
+mod pressure;
 pub mod router;
 mod stream;
 

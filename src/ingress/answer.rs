@@ -16,6 +16,8 @@ pub struct Replies {
     pub refused: u16,
     /// Status for what is believed and of no use.
     pub malformed: u16,
+    /// Status for what comes too fast: 429, or 503 where the sender takes every 4xx as an end.
+    pub busy: u16,
     /// What stands in the body of a 2xx.
     pub form: ReplyForm,
     /// Header lines of a refusal.
@@ -34,7 +36,7 @@ pub enum ReplyForm {
 impl Replies {
     /// 202, 401, 400, JSON: what rows start from.
     pub const STANDARD: Self =
-        Self { accepted: 202, refused: 401, malformed: 400, form: ReplyForm::Json, refused_headers: &[] };
+        Self { accepted: 202, refused: 401, malformed: 400, busy: 429, form: ReplyForm::Json, refused_headers: &[] };
 
     /// The answer to a request of that outcome.
     #[must_use]
@@ -51,7 +53,10 @@ impl Replies {
             },
             Outcome::Malformed { code, detail, event } => problem(self.malformed, code, detail, event.as_ref()),
             Outcome::TooLarge => problem(413, "too_large", "the request is larger than this server reads", None),
-            Outcome::Busy => later(problem(429, "too_many_requests", "the source sends too fast", None), 10),
+            Outcome::Busy { retry_after_s } => {
+                let detail = "more requests than this source takes; send it again later";
+                later(problem(self.busy, "too_many_requests", detail, None), *retry_after_s)
+            }
             Outcome::Unavailable => {
                 later(problem(503, "unavailable", "the request could not be stored; send it again", None), 10)
             }

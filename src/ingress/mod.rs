@@ -130,8 +130,11 @@ pub enum Outcome {
     },
     /// More bytes than the server reads.
     TooLarge,
-    /// More requests than the source may send.
-    Busy,
+    /// More requests than the source takes.
+    Busy {
+        /// When it may come again, in seconds.
+        retry_after_s: u32,
+    },
     /// It could not be stored; nothing is remembered.
     Unavailable,
 }

@@ -23,7 +23,12 @@ use crate::{
             mailgun::Mailgun,
             smtp::{Smtp, SmtpServer},
         },
-        sms::{Twilio, TwilioAccount},
+        sms::{
+            plivo::{Plivo, PlivoAccount},
+            telnyx::{Telnyx, TelnyxAccount},
+            twilio::{Twilio, TwilioAccount},
+            vonage::{Vonage, VonageAccount},
+        },
         webhook::WebhookChannel,
     },
 };
@@ -156,9 +161,43 @@ fn sms_channel(
     clock: &Clock,
     secrets: &dyn SecretSource,
 ) -> Result<Arc<dyn Channel>, ChannelError> {
-    let SmsChannel::Twilio { account_sid, auth_token, api_key, base_url } = channel;
     let secret =
-        secrets.secret(auth_token).map_err(|reason| ChannelError::Secret { key: "channels.sms.auth_token", reason })?;
-    let account = TwilioAccount { account_sid: account_sid.clone(), api_key: api_key.clone(), secret };
-    Ok(Arc::new(Twilio::new(&account, base_url.as_deref(), egress.clone(), clock.clone())))
+        |key: &'static str, reference| secrets.secret(reference).map_err(|reason| ChannelError::Secret { key, reason });
+    let (egress, clock) = (egress.clone(), clock.clone());
+    Ok(match channel {
+        SmsChannel::Twilio { account_sid, auth_token, api_key, messaging_service_sid, status_url, base_url } => {
+            let account = TwilioAccount {
+                account_sid: account_sid.clone(),
+                api_key: api_key.clone(),
+                secret: secret("channels.sms.auth_token", auth_token)?,
+                messaging_service_sid: messaging_service_sid.clone(),
+                status_url: status_url.clone(),
+            };
+            Arc::new(Twilio::new(&account, base_url.as_deref(), egress, clock))
+        }
+        SmsChannel::Telnyx { api_key, messaging_profile_id, status_url, base_url } => {
+            let account = TelnyxAccount {
+                api_key: secret("channels.sms.api_key", api_key)?,
+                messaging_profile_id: messaging_profile_id.clone(),
+                status_url: status_url.clone(),
+            };
+            Arc::new(Telnyx::new(&account, base_url.as_deref(), egress, clock))
+        }
+        SmsChannel::Vonage { api_key, api_secret, status_url, base_url } => {
+            let account = VonageAccount {
+                api_key: api_key.clone(),
+                api_secret: secret("channels.sms.api_secret", api_secret)?,
+                status_url: status_url.clone(),
+            };
+            Arc::new(Vonage::new(&account, base_url.as_deref(), egress, clock))
+        }
+        SmsChannel::Plivo { auth_id, auth_token, status_url, base_url } => {
+            let account = PlivoAccount {
+                auth_id: auth_id.clone(),
+                auth_token: secret("channels.sms.auth_token", auth_token)?,
+                status_url: status_url.clone(),
+            };
+            Arc::new(Plivo::new(&account, base_url.as_deref(), egress, clock))
+        }
+    })
 }

@@ -1,6 +1,7 @@
 //! The ways out against local receivers: what is on the wire, and what each answer means.
 
 mod callbacks;
+mod carriers;
 mod mail;
 mod reach;
 mod receiver;

@@ -91,6 +91,7 @@ const fn limits() -> Limits {
         max_headers: 64,
         max_connections: 32,
         max_connections_per_address: 32,
+        trusted_proxies: Vec::new(),
         header_timeout: Duration::from_secs(10),
         body_timeout: Duration::from_secs(10),
         request_timeout: Duration::from_secs(10),

@@ -17,6 +17,8 @@ fn twilio(url: &str) -> Channels {
         account_sid: "AC00000000000000000000000000000000".to_owned(),
         auth_token: env("TOKEN"),
         api_key: None,
+        messaging_service_sid: None,
+        status_url: None,
         base_url: Some(url.to_owned()),
     };
     channels(None, Some(channel), "tok")

@@ -67,7 +67,7 @@ fn senders_hear_what_their_provider_expects() {
             "{provider}"
         );
         assert_eq!(
-            (status(&Outcome::TooLarge), status(&Outcome::Busy), status(&Outcome::Unavailable)),
+            (status(&Outcome::TooLarge), status(&Outcome::Busy { retry_after_s: 10 }), status(&Outcome::Unavailable)),
             (413, 429, 503)
         );
     }

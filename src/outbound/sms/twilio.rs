@@ -1,4 +1,4 @@
-//! Text messages by Twilio (twilio.com/docs/messaging/api/message-resource).
+//! By Twilio (twilio.com/docs/messaging/api/message-resource).
 //!
 //! Twilio knows no idempotency keys, so before each attempt but the first it is asked whether an
 //! earlier one arrived unseen.
@@ -16,16 +16,13 @@ use crate::{
     },
     egress::{Egress, EgressError, Policy, Request, answer::Answer},
     outbound::{
-        BoxFuture, Channel, markdown,
+        BoxFuture, Channel,
         outcome::{delivered, refused, retry_after_ms, said, without_answer},
         segments::{Encoding, segments},
+        sms::body,
     },
 };
 
-/// Twilio takes no more characters in one message (error 21617).
-const MAX_CHARACTERS: usize = 1600;
-/// Each part is billed; one answer costs no more than this many.
-const MAX_SEGMENTS: usize = 10;
 /// How far Twilio's clock may be behind ours when an earlier attempt is looked for.
 const CLOCK_SLACK_MS: i64 = 2_000;
 /// How many of the newest messages are looked at; ten of the longest stay within 64 KiB.
@@ -37,6 +34,8 @@ const TRIAL_PREFIX: &str = "Sent from your Twilio trial account - ";
 #[derive(Clone)]
 pub struct Twilio {
     url: String,
+    service: Option<String>,
+    status_url: Option<String>,
     authorization: Secret,
     egress: Egress,
     clock: Clock,
@@ -51,6 +50,10 @@ pub struct TwilioAccount {
     pub api_key: Option<String>,
     /// The auth token, or the API key's secret.
     pub secret: Secret,
+    /// The Messaging Service, `MG…`, whose sender pool our number belongs to.
+    pub messaging_service_sid: Option<String>,
+    /// Where Twilio tells what becomes of a message.
+    pub status_url: Option<String>,
 }
 
 impl Twilio {
@@ -61,6 +64,8 @@ impl Twilio {
         let user = account.api_key.as_ref().unwrap_or(&account.account_sid);
         let credentials = [user.as_bytes(), b":", account.secret.expose()].concat();
         Self {
+            service: account.messaging_service_sid.clone(),
+            status_url: account.status_url.clone(),
             url: format!("{base}/2010-04-01/Accounts/{}/Messages.json", account.account_sid),
             authorization: Secret::new(format!("Basic {}", BASE64.encode(&credentials))),
             egress,
@@ -80,13 +85,9 @@ impl Twilio {
                 Err(attempt) => return attempt,
             }
         }
-        let body = Serializer::new(String::new())
-            .append_pair("To", &sms.to)
-            .append_pair("From", &sms.from)
-            .append_pair("Body", &text)
-            .finish();
+        let form = self.form(sms, &text);
         let request = self
-            .authorized(Request::post(&self.url, body))
+            .authorized(Request::post(&self.url, form))
             .and_then(|request| request.header("content-type", "application/x-www-form-urlencoded"));
         let answer = match self.exchange(request).await {
             Ok(answer) => answer,
@@ -98,6 +99,16 @@ impl Twilio {
         let json = answer.json();
         let parts = format!("{} segments {}", segments(&text), Encoding::of(&text).name());
         delivered(json["sid"].as_str().map(str::to_owned), said(&answer, &format!("{} {parts}", word(&json, "status"))))
+    }
+
+    fn form(&self, sms: &SmsMessage, text: &str) -> String {
+        let mut form = Serializer::new(String::new());
+        form.append_pair("To", &sms.to).append_pair("From", &sms.from).append_pair("Body", text);
+        let more = [("MessagingServiceSid", &self.service), ("StatusCallback", &self.status_url)];
+        for (name, value) in more.into_iter().filter_map(|(name, value)| Some((name, value.as_ref()?))) {
+            form.append_pair(name, value);
+        }
+        form.finish()
     }
 
     /// `Err` when it cannot be known: then nothing is sent, since a second text is worse than a late one.
@@ -191,57 +202,4 @@ fn is_same(message: &Value, sms: &SmsMessage, text: &str, since: Timestamp) -> b
         && word(message, "to") == sms.to
         // Twilio's times have whole seconds
         && made.is_ok_and(|at| at.saturating_add(999) >= since.0)
-}
-
-/// The text as its recipient reads it: without Markdown, within the bounds of one message.
-#[must_use]
-pub fn body(sms: &SmsMessage) -> String {
-    fitted(&markdown::plain(&sms.text))
-}
-
-/// The text within both bounds, cut behind a sentence or a word. The mark of the cut is one of the
-/// text's own encoding: `…` would double the parts of a GSM-7 text.
-fn fitted(text: &str) -> String {
-    let fits = |text: &str| text.encode_utf16().count() <= MAX_CHARACTERS && segments(text) <= MAX_SEGMENTS;
-    if fits(text) {
-        return text.to_owned();
-    }
-    let mark = match Encoding::of(text) {
-        Encoding::Gsm7 => "...",
-        Encoding::Ucs2 => "…",
-    };
-    let ends: Vec<usize> = text.char_indices().map(|(at, _)| at).take(MAX_CHARACTERS).collect();
-    let longest = ends.partition_point(|end| fits(&format!("{}{mark}", text.get(..*end).unwrap_or_default())));
-    let end = ends.get(longest.saturating_sub(1)).copied().unwrap_or_default();
-    let kept = text.get(..end).unwrap_or_default();
-    format!("{}{mark}", kept.get(..good_end(kept)).unwrap_or(kept).trim_end())
-}
-
-/// Behind the last sentence of the last fifth, else behind its last word, else the very end.
-fn good_end(text: &str) -> usize {
-    let earliest = text.len() - text.len() / 5;
-    let late = |at: &usize| *at >= earliest;
-    let sentence = [". ", "! ", "? ", "\n"].iter().filter_map(|mark| text.rfind(mark)).max().map(|at| at + 1);
-    let space = text.rfind(char::is_whitespace);
-    sentence.filter(late).or_else(|| space.filter(late)).unwrap_or(text.len())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{MAX_SEGMENTS, fitted};
-    use crate::outbound::segments::segments;
-
-    #[test]
-    fn long_texts_are_cut_at_a_good_place() {
-        assert_eq!(fitted("short"), "short");
-        let words = fitted(&"word ".repeat(500));
-        assert!(words.ends_with("word...") && words.len() > 1500 && segments(&words) <= MAX_SEGMENTS, "{words}");
-        let sentences = fitted(&"This is one sentence of many. ".repeat(100));
-        assert!(sentences.ends_with("many...."), "{sentences}");
-        let solid = fitted(&"x".repeat(2000));
-        assert_eq!((solid.len(), segments(&solid)), (1530, 10));
-        let wide = fitted(&"я".repeat(2000));
-        assert!(wide.ends_with('…') && wide.chars().count() == 670, "{}", wide.chars().count());
-        assert!(segments(&fitted(&"😀".repeat(2000))) <= MAX_SEGMENTS);
-    }
 }
