@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::domain::{
     id::{AttachmentId, EventId, SourceId, TenantId},
+    segment::{Segment, SegmentKind},
     template::clip,
     time::Timestamp,
 };
@@ -141,8 +142,11 @@ pub struct Email {
     pub date: Option<Timestamp>,
     /// The whole text: text/plain, or the HTML as text.
     pub text: String,
-    /// The part that the sender wrote now, without quoted history and signature.
+    /// The part that the sender wrote now, without quoted history and signature. Answers between quoted lines
+    /// keep those lines above them, behind `> `.
     pub new_text: String,
+    /// The whole text cut into labelled stretches, in order. Empty in events that older versions stored.
+    pub segments: Vec<Segment>,
     /// The HTML part as it came; never shown unescaped.
     pub html: Option<String>,
     /// `Message-ID` without angle brackets.
@@ -344,6 +348,8 @@ impl AgentEvent {
 
 /// Bytes of a subject in a summary at most.
 const SUMMARY_SUBJECT: usize = 300;
+/// Bytes of a text whose segments are shown at most.
+const MAX_SEGMENTED_BYTES: usize = 256 * 1024;
 /// Addresses of ours in a summary at most.
 const SUMMARY_ADDRESSES: usize = 10;
 
@@ -379,6 +385,18 @@ impl Email {
         self.envelope_to.clone()
     }
 
+    /// The labelled stretches of its text.
+    pub fn pieces(&self) -> impl Iterator<Item = (SegmentKind, &str)> {
+        self.segments.iter().map(|segment| (segment.kind, segment.of(&self.text)))
+    }
+
+    /// The labelled stretches as JSON; `null` for a text beyond 256 KiB: a JSON of a mail must not be many times the mail.
+    #[must_use]
+    pub fn segments_view(&self) -> Option<Vec<Value>> {
+        let shown = self.text.len() <= MAX_SEGMENTED_BYTES;
+        shown.then(|| self.pieces().map(|(kind, text)| json!({"kind": kind, "text": text})).collect())
+    }
+
     fn view(&self) -> Value {
         let headers: BTreeMap<String, &str> =
             self.headers.iter().rev().map(|(name, value)| (name.to_ascii_lowercase(), value.as_str())).collect();
@@ -388,6 +406,7 @@ impl Email {
             "subject": self.subject,
             "text": self.new_text,
             "full_text": self.text,
+            "segments": self.segments_view(),
             "html": self.html,
             "message_id": self.message_id,
             "in_reply_to": self.in_reply_to,

@@ -14,6 +14,7 @@ pub mod pattern;
 pub mod report;
 pub mod run;
 pub mod schema;
+pub mod segment;
 pub mod session;
 pub mod source;
 pub mod template;

@@ -1,6 +1,7 @@
 //! Reading mail: known traps of the format, hostile mail, and a sample of other projects' mails.
 
 mod fixtures;
+mod harness;
 mod hostile;
 mod replies;
 mod traps;

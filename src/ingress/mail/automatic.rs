@@ -4,8 +4,12 @@
 //! carries it (MS-OXCMAIL 2.1.3.2.20).
 
 use crate::{
-    domain::event::Email,
+    domain::{
+        event::{Email, Mailbox},
+        id::DeliveryId,
+    },
     ingress::mail::{
+        RawFile,
         head::{Head, unstructured},
         params,
     },
@@ -25,7 +29,18 @@ pub(super) fn reason(head: &Head, email: &Email) -> Option<String> {
         .or_else(|| by_responder_header(head))
         .or_else(|| by_loop(head, email))
         .or_else(|| by_sender(email))
-        .or_else(|| by_subject(&email.subject))
+        .or_else(|| by_subject(email))
+        .or_else(|| by_report_lines(email))
+}
+
+/// The reason for an answer to an invitation: calendars send it (RFC 5546 section 3.2.3).
+pub(super) fn by_calendar(files: &[RawFile]) -> Option<String> {
+    let answers = |file: &RawFile| {
+        let start = &file.bytes[..file.bytes.len().min(4_096)];
+        file.content_type == "text/calendar"
+            && String::from_utf8_lossy(start).lines().any(|line| line.trim().eq_ignore_ascii_case("METHOD:REPLY"))
+    };
+    files.iter().any(answers).then(|| "it answers an invitation (calendar METHOD:REPLY)".to_owned())
 }
 
 fn by_submission(head: &Head) -> Option<String> {
@@ -88,71 +103,129 @@ fn by_responder_header(head: &Head) -> Option<String> {
     })
 }
 
-/// `X-Loop` names those who have answered already; when it names the addressee, the mail is our own coming back.
+/// Our own mail coming back: by `X-Loop`, which names those who have answered already, by the address of ours that it
+/// came to standing in its `From`, or by a `Message-ID` of the form that we alone make.
 fn by_loop(head: &Head, email: &Email) -> Option<String> {
     let own = |value: String| {
-        email.to.iter().chain(&email.cc).any(|mailbox| value.to_lowercase().contains(&mailbox.address.to_lowercase()))
+        let value = value.to_lowercase();
+        email
+            .to
+            .iter()
+            .chain(&email.cc)
+            .map(|mailbox| &mailbox.address)
+            .chain(&email.envelope_to)
+            .any(|address| !address.is_empty() && value.contains(&address.to_lowercase()))
     };
-    head.raw("X-Loop")
-        .map(unstructured)
-        .any(own)
-        .then(|| "it has been here before (X-Loop names the addressee)".to_owned())
+    if head.raw("X-Loop").map(unstructured).any(own) {
+        return Some("it has been here before (X-Loop names the addressee)".to_owned());
+    }
+    if email.message_id.as_deref().is_some_and(is_our_message_id) {
+        return Some("it is our own mail (Message-ID)".to_owned());
+    }
+    own_sender(email)
 }
+
+/// The reason for mail that says it comes from the very address it came to.
+pub(super) fn own_sender(email: &Email) -> Option<String> {
+    let from_us = |from: &Mailbox| email.envelope_to.iter().any(|to| to.eq_ignore_ascii_case(&from.address));
+    email.from.iter().any(from_us).then(|| "its sender is the address of ours that it came to".to_owned())
+}
+
+/// `dlv_…@domain`: a delivery's id is the local part of its mail's `Message-ID`.
+fn is_our_message_id(id: &str) -> bool {
+    id.split_once('@').is_some_and(|(local, _)| local.parse::<DeliveryId>().is_ok())
+}
+
+/// Local parts of machines: what they are in letters and figures alone.
+#[rustfmt::skip]
+const ROBOTS: &[&str] = &[
+    "mailerdaemon", "maildaemon", "postmaster", "bounce", "bounces", "listserv", "majordomo", "mailman", "systemadministrator", "mailadministrator", "mailmaster",
+    "ndr", "autoresponder", "autoreply", "vacation", "smtpmailservice", "antivirus", "mailsystem", "maildelivery", "deliverystatus",
+];
+
+/// What the local parts of addresses begin or end with that take no answers, in letters and figures alone.
+#[rustfmt::skip]
+const NO_REPLIES: &[&str] = &[
+    "noreply", "donotreply", "dontreply", "notreply", "noresponse", "nepasrepondre", "nereponder", "nichtantworten", "keineantwort", "antwortnicht", "noresponder", "noresponda",
+    "naoresponda", "naoresponder", "nonrispondere", "nietantwoorden", "nietbeantwoorden", "svaraej", "svarikke", "ikkesvar", "eivastausta", "nieodpowiadaj", "neodpovidat", "nevalaszolj", "yanitlamayin", "neotvechat",
+];
 
 fn by_sender(email: &Email) -> Option<String> {
     email.from.iter().find_map(|mailbox| {
-        let local = mailbox.address.split('@').next().unwrap_or("").to_ascii_lowercase();
+        let local = mailbox.address.rsplit_once('@').map_or("", |(local, _)| local).to_lowercase();
         let plain: String = local.chars().filter(char::is_ascii_alphanumeric).collect();
-        let robot = matches!(
-            plain.as_str(),
-            "mailerdaemon"
-                | "postmaster"
-                | "noreply"
-                | "donotreply"
-                | "bounce"
-                | "bounces"
-                | "listserv"
-                | "majordomo"
-                | "maildaemon"
-        ) || [
-            "mailer-daemon",
-            "postmaster",
-            "noreply-",
-            "noreply+",
-            "no-reply-",
-            "no-reply+",
-            "bounce-",
-            "bounce+",
-            "bounces-",
-            "bounces+",
-        ]
-        .iter()
-        .any(|start| local.starts_with(start))
-            || ["-request", "-noreply", "-no-reply", "-bounces", "_noreply", ".noreply"]
+        let system = ROBOTS.iter().any(|word| plain == *word)
+            || ["mailer-daemon", "postmaster", "bounce-", "bounce+", "bounces-", "bounces+", "prvs=", "srs0=bounce"]
+                .iter()
+                .any(|start| local.starts_with(start))
+            || ["-request", "-bounces", "-bounce", "_smtp_mail_service", "_for_smtp_gateways"]
                 .iter()
                 .any(|end| local.ends_with(end));
+        let mute = NO_REPLIES.iter().any(|word| plain.starts_with(word) || plain.ends_with(word));
         let name = mailbox.name.as_deref().unwrap_or("").to_ascii_lowercase();
-        let system =
-            ["mail delivery s", "mail delivery subsystem", "mailer-daemon", "mail administrator", "postmaster"]
-                .iter()
-                .any(|start| name.starts_with(start));
-        (robot || system).then(|| format!("its sender is a mail system ({})", shown(&mailbox.address)))
+        let named = ["mail delivery s", "mail delivery subsystem", "mailer-daemon", "mail administrator", "postmaster"]
+            .iter()
+            .any(|start| name.starts_with(start));
+        if mute {
+            return Some(format!("its sender takes no answers ({})", shown(&mailbox.address)));
+        }
+        (system || named).then(|| format!("its sender is a mail system ({})", shown(&mailbox.address)))
     })
+}
+
+/// How the lines of delivery reports begin (RFC 3464), and of servers that write them freely. In lower case.
+#[rustfmt::skip]
+const REPORT_LINES: &[&str] = &[
+    "final-recipient:", "original-recipient:", "action: failed", "action: delayed", "action:failed", "status: 5.", "status: 4.", "diagnostic-code:", "reporting-mta:", "remote-mta:", "arrival-date:",
+    "----- the following addresses had", "----- transcript of session follows", "hi. this is the", "this is a permanent error", "the following address(es) failed", "the following recipients could not", "the following recipient(s) could not", "this message was created automatically by mail delivery software",
+    "this is an automatically generated delivery status", "this is the mail system at host", "--- below this line is a copy of the message", "--- enclosed is a copy of the message", "your message could not be delivered", "your message was not delivered", "your message did not reach", "delivery to the following recipient", "unrouteable address", "<<< 550", "<<< 554", ">>> rcpt to:", "550 5.1.1", "550 5.7.1", "554 5.7.1",
+];
+/// Such lines that make a report of a mail.
+const REPORT_LINES_LEAST: usize = 2;
+/// Lines that are looked through for them.
+const REPORT_LINES_SEEN: usize = 200;
+
+/// Two different lines of a delivery report, written now: people quote such lines, or pass them on.
+fn by_report_lines(email: &Email) -> Option<String> {
+    let subject = email.subject.trim_start().to_lowercase();
+    if subject.split_once(':').is_some_and(|(mark, _)| mark.chars().count() <= 4) || !email.in_reply_to.is_empty() {
+        return None;
+    }
+    let mut seen = vec![false; REPORT_LINES.len()];
+    for line in email.new_text.lines().take(REPORT_LINES_SEEN) {
+        let start: String = line.trim_start().chars().take(100).collect::<String>().to_lowercase();
+        for (known, seen) in REPORT_LINES.iter().zip(&mut seen) {
+            *seen |= start.starts_with(known);
+        }
+    }
+    let found = seen.iter().filter(|seen| **seen).count();
+    (found >= REPORT_LINES_LEAST).then(|| "its text is that of a delivery report".to_owned())
 }
 
 /// How automatic replies begin, in lower case.
 #[rustfmt::skip]
 const REPLY_SUBJECTS: &[&str] = &[
-    "auto", "automated response", "autosvar", "autoreply", "auto reply", "auto-reply", "auto response", "auto-response", "autoresponse",
-    "automatic reply", "automated reply", "automatic response", "out of office", "out of the office", "out-of-office", "on vacation",
-    "automatische antwort", "automatische rückantwort", "abwesenheitsnotiz", "abwesend", "abwesenheit", "absence du bureau", "fuera de la oficina", "fuera de oficina", "fuori sede", "afwezig", "away from the office", "vacation reply", "away from my mail", "réponse automatique", "reponse automatique",
+    "automated response", "autosvar", "autoreply", "auto reply", "auto-reply", "auto response", "auto-response", "autoresponse",
+    "automatic reply", "automated reply", "automatic response", "out of office", "out of the office", "out-of-office", 
+    "automatische antwort", "automatische rückantwort", "abwesenheitsnotiz", "absence du bureau", "fuera de la oficina", "fuera de oficina", "fuori sede", "away from the office", "vacation reply", "away from my mail", "réponse automatique", "reponse automatique",
     "respuesta automática", "respuesta automatica", "risposta automatica", "resposta automática", "automatisch antwoord",
     "automatiskt svar", "autosvar", "automatisk svar", "automaattinen vastaus", "automaatne vastus", "odpowiedź automatyczna",
     "automatická odpověď", "automatická odpoveď", "automatikus válasz", "răspuns automat", "автоматический ответ", "автоматична відповідь",
     "автоматичен отговор", "otomatik yanıt", "αυτόματη απάντηση", "automatski odgovor", "samodejni odgovor", "automatinis atsakymas",
     "automātiska atbilde", "resposta automàtica", "תשובה אוטומטית", "מענה אוטומטי", "رد تلقائي", "الرد التلقائي", "ตอบกลับอัตโนมัติ", "การตอบกลับอัตโนมัติ",
     "trả lời tự động", "balasan otomatis", "jawapan automatik", "自動応答", "自動返信", "不在通知", "自动答复", "自动回复", "自動回覆", "자동 회신", "자동 응답",
-    "स्वचालित उत्तर",
+    "i am out of", "i'm out of", "i will be out of", "je suis absent", "absent du bureau", "estoy fuera de", "ich bin nicht im büro", "부재중 자동 응답", "부재중 자동응답", "स्वचालित उत्तर", "स्वतः उत्तर", "automatski odgovor", "аутоматски одговор", "автоматски одговор", "automātiskā atbilde", "automatinis atsakas", "automaatvastus", "kontorist väljas", "sjálfvirkt svar", "erantzun automatikoa",
+    "پاسخ خودکار", "otomatik cevap", "ofis dışında", "automatyczna odpowiedź", "autoodpowiedź", "poza biurem", "automatická odpoveď", "mimo kancelář", "mimo kanceláriu", "házon kívül", "irodán kívül", "mesaj automat", "în afara biroului", "автоответ", "вне офиса", "автовідповідь", "извън офиса",
+    "poissaoloviesti", "ikke til stede", "ute av kontoret", "message d'absence", "hors du bureau", "mensaje automático", "fora do escritório", "fora de l'oficina", "buiten kantoor", "automatische reactie", 
+    "nicht im büro", "ich bin im urlaub", "automatische email-antwort", "automatische e-mail-antwort", "autom. antwort", "εκτός γραφείου", "מחוץ למשרד", "خارج المكتب", "tidak di kantor", "di luar kantor", "di luar pejabat", "不在のお知らせ", "自動返答", "不在办公室", "不在辦公室", "자동회신", "자동응답", "ไม่อยู่ที่สำนักงาน", "awtomatikong tugon", "jibu otomatiki", "outomatiese antwoord",
+];
+
+/// Words that people put there too. They count in an answer by its headers whose subject is none: people's mail programs
+/// write `Re:` there. In lower case.
+#[rustfmt::skip]
+const AWAY_SUBJECTS: &[&str] = &[
+    "nieobecność", "nepřítomnost", "отсутствую", "відсутн", "poissa", "lomalla", "fravær", "på ferie", "frånvaro", "frånvarande", "fraværende", "absent", "absence", "en congé", "ausente", "ausencia", "de vacaciones", "ausência", "assente", "assenza", "absència", "niet aanwezig", "urlaub", "απουσία", "vắng mặt", "外出中", "外出", "부재중", "afwezig", "abwesend", "abwesenheit", "ik ben afwezig", "on vacation", "auto",
+    "away", "vacation", "holiday", "on leave", "i am away", "i'm away", "urlaubsnotiz", "ooo", "out of office today", "not read", "gelesen", "lu", "leído", "letto", "lida", "gelezen", "läst", "lest", "læst", "luettu", "przeczytane", "přečteno", "прочитано", "已读", "開封済み",
 ];
 
 /// How bounces begin, in lower case. Whole phrases of mail systems: people write of deliveries too.
@@ -160,20 +233,33 @@ const REPLY_SUBJECTS: &[&str] = &[
 const BOUNCE_SUBJECTS: &[&str] = &[
     "undeliverable", "undelivered mail", "undelivered message", "undeliver:", "delivery status notification", "delivery failure", "delivery notification:",
     "mail delivery failed", "mail delivery failure", "mail delivery system", "mail delivery error", "mail delivery problem", "mail delivery subsystem", "mail delivery status",
-    "returned mail", "returned email", "returned to sender", "failure notice", "failed mail", "mail failure", "non delivery", "nondelivery", "non-delivery", "nondeliverable",
+    "returned mail", "returned email", "returned to sender", "failure notice", "failed mail", "mail failure", "non delivery notif", "non delivery report", "non delivery status", "non delivery:", "nondelivery", "non-delivery notif", "non-delivery report", "non-delivery status", "non-delivery:", "nondeliverable",
     "warning: could not send", "message not delivered", "message delivery failure", "message delivery has been delayed", "mail could not be delivered", "mail system error",
     "mail not delivered", "mail undeliverable", "could not deliver", "failed to deliver", "delivery has failed", "delivery unsuccessful", "unable to deliver",
     "disposition notification", "email feedback report", "abuse report for", "complaint about message from", "unzustellbar", "undelivrable", "non remis", "onbestelbaar",
+    "entrega fallida", "error de entrega", "falha na entrega", "falha de entrega", "échec de la remise", "échec de livraison", "mancata consegna", "onbezorgbaar", "kan niet worden bezorgd", "olevererbart", "kan ikke leveres", "toimittamatta", "niedostarczona", "nie można dostarczyć", "nedoručitelné", "nedoručiteľné", "kézbesíthetetlen", "nelivrabil", "teslim edilemedi", "доставка не удалась", "не удалось доставить", "недоставлено", "αδύνατη η παράδοση", "לא ניתן למסירה", "تعذر التسليم", "không thể gửi", "tidak terkirim", "未送信", "配信エラー", "配信失敗", "送信エラー", "邮件未送达", "無法傳遞", "無法遞送", "传递失败", "배달되지 않음", "전송 실패",
+    "nicht zustellbar", "unzustellbare", "zustellung fehlgeschlagen", "delivery report:", "delivery delayed", "message delayed", "undelivered:", "read receipt", "return receipt", "lesebestätigung", "confirmation de lecture", "confirmación de lectura", "conferma di lettura",
     "no se puede entregar", "não é possível entregar", "non recapitabile", "impossibile recapitare", "недоставленное", "配信不能", "投递失败", "退信", "系统退信",
 ];
 
-fn by_subject(subject: &str) -> Option<String> {
-    let lower = subject.trim().to_lowercase();
+fn by_subject(email: &Email) -> Option<String> {
+    let lower = email.subject.trim().to_lowercase();
     let lower = lower.trim_start_matches(['*', '[', '(', '!', ' ']);
-    if REPLY_SUBJECTS.iter().any(|start| lower.strip_prefix(start).is_some_and(ends_phrase)) {
+    let begins = |phrases: &[&str]| {
+        phrases.iter().any(|start| {
+            lower
+                .strip_prefix(start)
+                .is_some_and(|rest| start.ends_with(" of") || start.ends_with(" de") || ends_phrase(rest))
+        })
+    };
+    let answers = !email.in_reply_to.is_empty() || !email.references.is_empty();
+    if begins(REPLY_SUBJECTS) || (answers && begins(AWAY_SUBJECTS)) {
         return Some("its subject is that of an automatic reply".to_owned());
     }
-    let bounced = BOUNCE_SUBJECTS.iter().any(|start| lower.starts_with(start));
+    // Some put the name of the mail before it, so that it looks like an answer.
+    let closed = ["(delivery failed)", "(delivery failure)", ": undeliverable", ": unzustellbar", ": non remis"];
+    let bounced = BOUNCE_SUBJECTS.iter().any(|start| lower.starts_with(start))
+        || closed.iter().any(|end| lower.trim_end().ends_with(end));
     bounced.then(|| "its subject is that of a delivery report".to_owned())
 }
 

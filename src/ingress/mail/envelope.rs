@@ -17,6 +17,7 @@ impl ReadMail {
         self.email.envelope_from = from.or(self.email.envelope_from);
         let to = to.iter().map(|address| head::bare_address(address)).filter(|address| !address.is_empty());
         self.email.envelope_to = to.take(RECIPIENTS).collect();
+        self.automatic = self.automatic.or_else(|| automatic::own_sender(&self.email));
         self
     }
 }

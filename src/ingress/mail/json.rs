@@ -5,11 +5,8 @@ use serde_json::{Value, json};
 use crate::{
     crypto,
     domain::event::{Mailbox, SenderAuth},
-    ingress::mail::{ReadMail, segments},
+    ingress::mail::ReadMail,
 };
-
-/// Bytes of a text whose segments are shown at most: a JSON of a mail must not be many times the mail.
-const SEGMENTED_BYTES: usize = 256 * 1024;
 
 /// The mail with its files' sizes and hashes in place of their bytes.
 pub fn to_json(mail: &ReadMail) -> Value {
@@ -45,6 +42,6 @@ pub fn to_json(mail: &ReadMail) -> Value {
         "auto_submitted": mail.automatic.is_some(),
         "automatic": mail.automatic,
         "sender_auth": { "result": SenderAuth::Unknown, "reason": "a file does not prove who sent it" },
-        "segments": (email.text.len() <= SEGMENTED_BYTES).then(|| segments(&email.text)),
+        "segments": email.segments_view(),
     })
 }

@@ -9,6 +9,7 @@ mod check;
 mod clean;
 mod decode;
 mod envelope;
+mod fold;
 mod head;
 mod html;
 pub mod identity;
@@ -24,7 +25,6 @@ use crate::domain::event::Email;
 pub use check::{MailFault, MailLimits};
 pub use json::to_json;
 pub use name::safe_filename;
-pub use reply::{Segment, SegmentKind, segments};
 
 use body::Bodies;
 use head::Head;
@@ -120,6 +120,15 @@ pub fn from_fields(fields: MailFields) -> ReadMail {
     assemble(&Head::read(headers), bodies).with_envelope(fields.envelope_from.as_deref(), &fields.envelope_to)
 }
 
+/// Cuts a mail's text into labelled stretches: what was written now, what is history. `remembered` is what we sent, or
+/// stored, of the mails that this one names as its thread; what is equal to it is quotation.
+pub fn segment(email: &mut Email, remembered: &[&str]) {
+    let known = reply::Known { subject: &email.subject, html: email.html.as_deref(), remembered };
+    let cut = reply::cut(&email.text, &known);
+    email.segments = cut.segments;
+    email.new_text = cut.new_text;
+}
+
 fn read_checked(raw: &[u8], limits: &MailLimits) -> Result<ReadMail, MailFault> {
     let parsed = check::without_encoded_mails(raw);
     let message = parser().parse(parsed.as_ref()).ok_or(MailFault::Unreadable)?;
@@ -150,12 +159,8 @@ fn assemble(head: &Head, bodies: Bodies) -> ReadMail {
         Some(html) if plain.trim().is_empty() => clean::text(&html::to_text(html)),
         Some(_) | None => plain,
     };
-    email.new_text = reply::new_text(&email.text);
     email.html = html;
-    ReadMail {
-        automatic: automatic::reason(head, &email),
-        email,
-        attachments: name::unique(bodies.files),
-        signed: None,
-    }
+    segment(&mut email, &[]);
+    let automatic = automatic::reason(head, &email).or_else(|| automatic::by_calendar(&bodies.files));
+    ReadMail { automatic, email, attachments: name::unique(bodies.files), signed: None }
 }

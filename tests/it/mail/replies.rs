@@ -1,10 +1,15 @@
 //! New text apart from quotes, in the ways and languages in which mail programs quote.
 
 use super::{mail, read};
-use postern::ingress::mail::{SegmentKind, segments};
+use postern::domain::segment::SegmentKind;
+use postern::{domain::event::Email, ingress::mail::segment};
 
 fn new_text(body: &str) -> String {
     read(mail("Content-Type: text/plain; charset=utf-8", body)).email.new_text
+}
+
+fn pieces(email: &Email) -> Vec<(SegmentKind, &str)> {
+    email.pieces().collect()
 }
 
 #[test]
@@ -76,8 +81,9 @@ fn header_blocks_are_cut_in_every_language() {
 #[test]
 fn answers_between_and_below_quotes_are_kept() {
     let body = "On 1/14/25 09:12, Bob wrote:\n> First question?\n\nFirst answer.\n\n> Second question?\n\nSecond answer.\n\n-- \nAlice\n";
-    assert_eq!(new_text(body), "First answer.\n\nSecond answer.");
-    let kinds: Vec<_> = segments(body).into_iter().map(|segment| segment.kind).collect();
+    let email = read(mail("Content-Type: text/plain", body)).email;
+    assert_eq!(email.new_text, "> First question?\n\nFirst answer.\n\n> Second question?\n\nSecond answer.");
+    let kinds: Vec<_> = email.pieces().map(|(kind, _)| kind).collect();
     let expected = [
         SegmentKind::Attribution,
         SegmentKind::Quote,
@@ -92,9 +98,10 @@ fn answers_between_and_below_quotes_are_kept() {
 #[test]
 fn forwards_are_apart_and_a_bare_forward_is_kept_whole() {
     let forward = "---------- Forwarded message ---------\nFrom: Bob <bob@example.com>\nDate: Tue, Jan 14, 2025 at 9:12 AM\nSubject: Bill\nTo: <a@example.org>\n\nThe bill is attached.";
-    let found = segments(&format!("Please pay this.\n\n{forward}"));
-    assert_eq!((found[0].kind, found[0].text.as_str()), (SegmentKind::New, "Please pay this."));
-    assert_eq!((found[2].kind, found[2].text.as_str()), (SegmentKind::Forward, "The bill is attached."));
+    let email = read(mail("Content-Type: text/plain", &format!("Please pay this.\n\n{forward}"))).email;
+    let found = pieces(&email);
+    assert_eq!(found[0], (SegmentKind::New, "Please pay this."));
+    assert_eq!(found[2], (SegmentKind::Forward, "The bill is attached."));
     assert_eq!(new_text(forward), forward);
 }
 
@@ -137,4 +144,90 @@ fn quotes_in_html_are_cut_too() {
     assert_eq!(read(mail("Content-Type: text/html", html)).email.new_text, "New text.");
     let outlook = "<p class=MsoNormal>New text.</p><div style='border-top:solid'><p class=MsoNormal><b>From:</b> Bob &lt;bob@example.com&gt;<br><b>Sent:</b> 14 January 2025 09:12<br><b>To:</b> Alice<br><b>Subject:</b> x</p></div><p>Old text.</p>";
     assert_eq!(read(mail("Content-Type: text/html", outlook)).email.new_text, "New text.");
+}
+
+#[test]
+fn attributions_in_languages_that_nobody_listed_are_cut() {
+    for attribution in [
+        "Ar Maw, 14 Ion 2025 am 09:12 ysgrifennodd Bob Example <bob@example.com>:",
+        "Bob Example (<bob@example.com>) erabiltzaileak hau idatzi zuen (2025 urt. 14, ar. (09:12)):",
+        "Mnamo Jum, 14 Jan 2025 saa 09:12 Bob Example <bob@example.com> aliandika:",
+        "Noong Mar, Ene 14, 2025 nang 9:12 AM, isinulat ni Bob Example <bob@example.com>:",
+        "मंगल, 14 जन॰ 2025 को 9:12 am बजे को Bob Example <bob@example.com> ने लिखा:",
+        "სამ, 14 იან. 2025, 09:12-ზე, Bob Example <bob@example.com>-მა დაწერა:",
+        "Tir 14/1/2025 9.12 Bob Example\n<bob@example.com> blorpu:",
+    ] {
+        for quote in ["> Old text of January.\n> More of it.", "Old text of January.\n\nMore of it."] {
+            assert_eq!(new_text(&format!("New text.\n\n{attribution}\n\n{quote}\n")), "New text.", "{attribution}");
+        }
+    }
+}
+
+/// A mail with both parts.
+fn both(text: &str, html: &str) -> Email {
+    let parts = [
+        format!("Content-Type: text/plain; charset=utf-8\n\n{text}\n"),
+        format!("Content-Type: text/html; charset=utf-8\n\n{html}\n"),
+    ];
+    read(super::multipart("alternative", &[&parts[0], &parts[1]])).email
+}
+
+#[test]
+fn the_html_says_where_the_text_is_quoted_when_its_words_do_not() {
+    let text = "New text.\n\nQwx zuv pqr\n\nOld text of January.\nMore of it.";
+    for html in [
+        "<div>New text.</div><div class=gmail_quote><div class=gmail_attr>Qwx zuv pqr<br></div><blockquote class=gmail_quote>Old text of January.<br>More of it.</blockquote></div>",
+        "<div>New text.</div><div class='x_yahoo_quoted' id='yahoo_quoted_1'>Qwx zuv pqr<div>Old text of January.<br>More of it.</div></div>",
+        "<p>New text.</p><div id=appendonsend></div><hr><div id=divRplyFwdMsg>Qwx zuv pqr</div><p>Old text of January. More of it.</p>",
+        "<p>New text.</p><div class=moz-cite-prefix>Qwx zuv pqr</div><blockquote type=cite>Old text of January. More of it.</blockquote>",
+        "<div>New text.</div><hr id=zwchr data-marker=__DIVIDER__><div data-marker=__HEADERS__>Qwx zuv pqr</div>Old text of January. More of it.",
+    ] {
+        let email = both(text, html);
+        assert_eq!(email.new_text, "New text.", "{html}");
+        let whole = email.pieces().flat_map(|(_, piece)| piece.lines()).filter(|line| !line.is_empty()).count();
+        assert_eq!(whole, 4, "nothing is dropped: {:?}", email.segments);
+    }
+}
+
+#[test]
+fn what_stands_below_a_quote_in_html_stays_new() {
+    let html = "<div class=gmail_quote><div class=gmail_attr>Qwx zuv pqr</div><blockquote class=gmail_quote>Old text of January.</blockquote></div><div>My answer stands below.</div>";
+    let email = both("Qwx zuv pqr\n\n> Old text of January.\n\nMy answer stands below.", html);
+    assert_eq!(email.new_text, "My answer stands below.");
+}
+
+#[test]
+fn a_page_that_is_all_quote_is_kept_whole() {
+    let html = "<blockquote type=cite><p>Please order twelve of them.</p></blockquote>";
+    assert!(read(mail("Content-Type: text/html", html)).email.new_text.contains("Please order twelve of them."));
+}
+
+#[test]
+fn disclaimers_are_apart_and_questions_about_them_are_not() {
+    let notice = "This e-mail is confidential and intended solely for the addressee. If you are not the intended recipient, please delete it at once and notify the sender.";
+    let email = read(mail("Content-Type: text/plain", &format!("New text.\n\n-- \nAlice\n\n{notice}"))).email;
+    let kinds: Vec<_> = email.pieces().map(|(kind, _)| kind).collect();
+    assert_eq!(kinds, [SegmentKind::New, SegmentKind::Signature, SegmentKind::Disclaimer]);
+    let question = format!("New text.\n\n{notice} Is that clause valid?");
+    assert_eq!(new_text(&question), question);
+}
+
+#[test]
+fn what_we_remember_of_a_thread_is_quotation_in_any_client_and_language() {
+    let ours = "Thank you for your order of **twelve** chairs.\n\nThey leave our house on Friday and should be with you on Monday; the invoice is attached.";
+    let body = "Fine, but please make it ten.\n\nQwx zuv:\n\nThank you for your order of twelve\nchairs.\n\nThey leave our house on Friday and should\nbe with you on Monday; the invoice is\nattached.\n\nAnd when is Monday?";
+    let mut email = read(mail("Content-Type: text/plain", body)).email;
+    assert!(email.new_text.contains("leave our house"));
+    segment(&mut email, &[ours]);
+    assert_eq!(email.new_text, "Fine, but please make it ten.\n\nQwx zuv:\n\nAnd when is Monday?");
+    let quoted: Vec<_> = pieces(&email).into_iter().filter(|(kind, _)| *kind == SegmentKind::Quote).collect();
+    assert!(quoted.len() == 1 && quoted[0].1.starts_with("Thank you") && quoted[0].1.ends_with("attached."));
+}
+
+#[test]
+fn a_mail_that_only_repeats_what_we_remember_is_kept_whole() {
+    let text = "Please send me the invoice of January, and the one of February too.";
+    let mut email = read(mail("Content-Type: text/plain", text)).email;
+    segment(&mut email, &[text]);
+    assert_eq!(email.new_text, text);
 }

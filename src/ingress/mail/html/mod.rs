@@ -1,8 +1,11 @@
 //! HTML as readable text. One pass, no recursion, time linear in the input: mail is full of broken and hostile HTML.
 
 mod entity;
+mod marks;
 mod render;
 mod tag;
+
+pub(super) use marks::{Mark, marks};
 
 use render::Renderer;
 use tag::{Tag, Token, Tokens};

@@ -29,6 +29,10 @@ pub(super) fn ending_at(lines: &[Line<'_>], end: usize, floor: usize) -> Option<
     let mut found = None;
     for start in (floor..=end).rev().take(LINES) {
         let line = &lines[start];
+        // Polymail breaks the line before the bracket of the address, twice.
+        if line.is_blank() && joined.starts_with("< ") {
+            continue;
+        }
         if !line.is_prose() || (start < end && ends_sentence(line.body)) {
             break;
         }
@@ -110,10 +114,32 @@ impl Candidate<'_> {
         let built = address || when.time || words::has_opener(&lower);
         let colon = self.text.trim_end_matches(['*', '_', ' ', '"']).ends_with([':', '：']);
         let closed = colon || self.text.ends_with("--") || (words::has_opener(&lower) && address);
+        // A mailbox in brackets beside a full point in time, closed by a colon: the verb may be of any language.
+        let boxed = dated && when.time && self.has_mailbox() && colon && self.text.chars().count() <= 200;
+        // What begins in the middle of a sentence, or as lines of logs do, is prose unless it names an address.
+        let begins = address || !self.text.starts_with(char::is_lowercase);
+        let logged = self.text.starts_with(['[', '{']);
+        if logged || !begins {
+            return false;
+        }
         (dated && verb && built && closed)
+            || (boxed && !self.is_list())
             || (address && when.time && verb && closed)
             || gmail
             || (dated && when.time && self.ends_with_mailbox())
+    }
+
+    /// Names an address between brackets, alone.
+    fn has_mailbox(&self) -> bool {
+        self.text.split(['<', '(']).skip(1).any(|rest| {
+            let inner = rest.split(['>', ')']).next().unwrap_or_default().trim_start_matches("mailto:").trim();
+            has_address(inner) && !inner.contains(char::is_whitespace)
+        })
+    }
+
+    /// Begins as an item of a list or a line of a log does.
+    fn is_list(&self) -> bool {
+        self.text.starts_with(['-', '*', '•', '[', '{', '#'])
     }
 
     /// Ends with `<a@b>:`, at most a word between: the form without a verb.
@@ -126,7 +152,8 @@ impl Candidate<'_> {
 
 /// Enough when quoted lines come next.
 fn is_hint(body: &str) -> bool {
-    has_address(body) || words::has_verb(&body.to_lowercase()) || moment(body).is_date()
+    let when = moment(body);
+    has_address(body) || words::has_verb(&body.to_lowercase()) || when.is_date() || (when.time && when.numbers >= 2)
 }
 
 fn balanced(joined: &str) -> bool {
@@ -145,7 +172,13 @@ fn wrapped_start(lines: &[Line<'_>], start: usize, floor: usize) -> usize {
         && !ends_sentence(line.body)
         && words::has_opener(&lower)
         && (moment(line.body).numbers > 0 || line.body.ends_with(','));
-    if continues { previous } else { start }
+    // In any language: a first line with the time, or one that opens the bracket which the next one closes.
+    let first = previous.checked_sub(1).is_none_or(|before| previous == floor || lines[before].body.is_empty());
+    let when = moment(line.body);
+    let closes =
+        own.find('>').is_some_and(|at| !own[..at].contains('<')) && line.body.rfind('<') > line.body.rfind('>');
+    let opens = first && line.is_prose() && line.body.len() < 120 && !ends_sentence(line.body);
+    if continues || (opens && ((when.date && when.time) || closes)) { previous } else { start }
 }
 
 #[cfg(test)]

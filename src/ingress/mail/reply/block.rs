@@ -46,15 +46,61 @@ pub(super) fn at(lines: &[Line<'_>], at: usize) -> Option<Boundary> {
         return Some(Boundary::Forward(block.map_or(at + 1, |block| block.end)));
     }
     if is_rule(line.body) {
-        return block
-            .filter(|block| block.labels >= 2 && block.from && (block.address || block.date))
-            .map(|block| Boundary::Quote(block.end));
+        let known = block.filter(|block| block.labels >= 2 && block.from && (block.address || block.date));
+        return match (known, next) {
+            (Some(block), _) => Some(Boundary::Quote(block.end)),
+            // Outlook's rule above labels of a language that is not known here.
+            (None, Some(next)) if line.body.len() >= 20 && line.body.bytes().all(|byte| byte == b'_') => {
+                let end = lines.len().min(next + LINES);
+                let bodies = lines[next..end].iter().take_while(|line| line.is_prose()).map(|line| line.body);
+                foreign_labels(bodies).then_some(Boundary::Quote(next))
+            }
+            (None, _) => None,
+        };
+    }
+    if is_processed(lines, at) {
+        return Some(Boundary::Quote(at + 1));
     }
     let own = header(lines, at)?;
     let known = own.labels >= 3 && own.from && own.address && own.date
         || own.labels >= 2 && own.from && own.address && own.date && own.first == Label::From
         || own.labels >= 4 && own.from && own.moment;
     (known && !is_patch(lines, at)).then_some(Boundary::Quote(own.end))
+}
+
+/// See [`super::is_header_block`].
+pub(super) fn is_foreign_header(text: &str) -> bool {
+    foreign_labels(text.lines().map(str::trim).filter(|line| !line.is_empty()))
+}
+
+/// Three labels, whatever they say, with an address and a date among the first lines.
+fn foreign_labels<'a>(lines: impl Iterator<Item = &'a str>) -> bool {
+    let (mut labels, mut address, mut date) = (0, false, false);
+    for (nth, line) in lines.take(6).enumerate() {
+        let labelled = line.split_once([':', '：']).is_some_and(|(label, value)| {
+            let label = label.trim_matches(['*', ' ', '_', '\u{a0}']);
+            (1..=30).contains(&label.chars().count())
+                && !label.contains(|c: char| c.is_ascii_digit())
+                && !value.is_empty()
+        });
+        if nth == 0 && !labelled {
+            return false;
+        }
+        labels += usize::from(labelled);
+        address |= has_address(line);
+        let when = moment(line);
+        date |= when.is_date() || (when.time && when.numbers >= 3);
+    }
+    labels >= 3 && address && date
+}
+
+/// The line that Tobit's David puts above a quoted mail, with a dated line below.
+fn is_processed(lines: &[Line<'_>], at: usize) -> bool {
+    let lower = lines[at].body.to_lowercase();
+    lower.len() < 100
+        && words::is_original(&lower)
+        && (lower.contains(" processed by ") || lower.contains(" verarbeitet "))
+        && lines.get(at + 1).is_some_and(|next| moment(next.body).date)
 }
 
 /// A `git format-patch` mail is payload.

@@ -1,10 +1,14 @@
 //! Each line's kind.
 
-use crate::ingress::mail::reply::{
-    SegmentKind, attribution,
-    block::{self, Boundary},
-    line::Line,
-    signature,
+use crate::{
+    domain::segment::SegmentKind,
+    ingress::mail::reply::{
+        attribution,
+        block::{self, Boundary},
+        disclaimer,
+        line::Line,
+        signature,
+    },
 };
 
 /// Labels every line.
@@ -15,6 +19,13 @@ pub(super) fn kinds(lines: &[Line<'_>]) -> Vec<SegmentKind> {
     let mut floor = 0;
     let mut new_start = 0;
     while at < lines.len() {
+        if let Some(kind) = lines[at].known.filter(|kind| *kind != SegmentKind::Quote) {
+            sign(lines, &mut kinds, new_start, at);
+            let end = known_end(lines, at, kind);
+            kinds[at..end].fill(kind);
+            (at, floor, new_start) = (end, end, end);
+            continue;
+        }
         if let Some(boundary) = block::at(lines, at) {
             sign(lines, &mut kinds, new_start, at);
             let (header_end, kind) = match boundary {
@@ -51,8 +62,31 @@ pub(super) fn kinds(lines: &[Line<'_>]) -> Vec<SegmentKind> {
 }
 
 fn sign(lines: &[Line<'_>], kinds: &mut [SegmentKind], start: usize, end: usize) {
-    let signature = signature::start(lines, start, end);
-    kinds[signature..end].fill(SegmentKind::Signature);
+    let disclaimer = disclaimer::start(lines, start, end);
+    kinds[disclaimer..end].fill(SegmentKind::Disclaimer);
+    let signature = signature::start(lines, start, disclaimer);
+    kinds[signature..disclaimer].fill(SegmentKind::Signature);
+}
+
+/// The end of a run of lines that are known to be of one kind, blank lines within it included.
+fn known_end(lines: &[Line<'_>], start: usize, kind: SegmentKind) -> usize {
+    let mut end = start + 1;
+    for (at, line) in lines.iter().enumerate().skip(start) {
+        if line.known == Some(kind) {
+            end = at + 1;
+        } else if !line.body.is_empty() || line.depth > 0 {
+            break;
+        }
+    }
+    end
+}
+
+/// What a mail quotes from its header block on is what it passes on, when its subject says that it does.
+pub(super) fn pass_on(lines: &[Line<'_>], kinds: &mut [SegmentKind]) {
+    let is_whole = |at: usize| kinds[at..].iter().all(|kind| *kind == SegmentKind::Quote);
+    let last_attribution = kinds.iter().rposition(|kind| *kind == SegmentKind::Attribution);
+    let Some(start) = last_attribution.map(|at| at + 1).filter(|at| *at < lines.len() && is_whole(*at)) else { return };
+    kinds[start..].fill(SegmentKind::Forward);
 }
 
 /// A quoted line; a lone `>100` amid other lines is not one.
@@ -60,6 +94,9 @@ fn is_quoted(lines: &[Line<'_>], at: usize) -> bool {
     let line = &lines[at];
     if line.depth == 0 || line.fenced {
         return false;
+    }
+    if line.known.is_some() {
+        return true;
     }
     let neighbour = |index: Option<usize>| index.and_then(|index| lines.get(index)).is_some_and(|line| line.is_prose());
     let lone = neighbour(at.checked_sub(1)) && neighbour(Some(at + 1));
@@ -88,7 +125,20 @@ fn is_wrapped(lines: &[Line<'_>], at: usize) -> bool {
         return false;
     };
     let line = &lines[at];
+    if line.is_prose() && previous.depth > 0 && next.depth > 0 && closes_bracket(previous, line) {
+        return true;
+    }
     let starts_within = line.body.starts_with(|c: char| c.is_lowercase() || matches!(c, '(' | '_' | '&' | '/' | '='));
     let long = previous.depth > 0 && previous.text.chars().take(60).count() == 60 && previous.body.len() > 50;
     long && line.is_prose() && starts_within && line.body.len() < 60 && next.depth > 0
+}
+
+/// Ends a bracket that the quoted line before it opened, or a link's mark: links are broken so.
+fn closes_bracket(previous: &Line<'_>, line: &Line<'_>) -> bool {
+    let opened = |open: char, close: char| {
+        previous.body.rfind(open) > previous.body.rfind(close)
+            && line.body.contains(close)
+            && line.body.find(open).is_none_or(|at| line.body.find(close) < Some(at))
+    };
+    opened('(', ')') || opened('<', '>') || opened('[', ']') || line.body.ends_with(" >")
 }

@@ -1,5 +1,7 @@
 //! Lines with what the rules ask about them.
 
+use crate::domain::segment::SegmentKind;
+
 /// Characters of a line that the rules look at.
 const SEEN_BYTES: usize = 1000;
 
@@ -13,6 +15,10 @@ pub(super) struct Line<'a> {
     pub(super) body: &'a str,
     /// Within a fence of backquotes: code, whatever it looks like.
     pub(super) fenced: bool,
+    /// Where it begins in the text, in bytes.
+    pub(super) start: usize,
+    /// What is known of it before its words are looked at: by the thread's memory or the structure of the HTML.
+    pub(super) known: Option<SegmentKind>,
 }
 
 impl Line<'_> {
@@ -20,15 +26,41 @@ impl Line<'_> {
         self.body.is_empty() && self.depth == 0
     }
 
-    /// Neither quoted nor blank nor code.
+    /// Neither quoted nor blank nor code, and of no known kind.
     pub(super) fn is_prose(&self) -> bool {
-        self.depth == 0 && !self.body.is_empty() && !self.fenced
+        self.depth == 0 && !self.body.is_empty() && !self.fenced && self.known.is_none()
+    }
+
+    /// Notes what is known of the line. A quotation counts as a quoted line from now on.
+    pub(super) fn mark(&mut self, kind: SegmentKind) {
+        self.depth = match kind {
+            SegmentKind::Quote => self.depth.max(1),
+            SegmentKind::New
+            | SegmentKind::Attribution
+            | SegmentKind::Forward
+            | SegmentKind::Signature
+            | SegmentKind::Disclaimer => self.depth,
+        };
+        self.known = Some(kind);
     }
 }
 
 /// Cuts a text with `\n` line ends.
 pub(super) fn split(text: &str) -> Vec<Line<'_>> {
-    let mut lines: Vec<Line<'_>> = text.split('\n').map(line).collect();
+    let mut start = 0;
+    let mut lines: Vec<Line<'_>> = Vec::new();
+    let mut last: Option<usize> = None;
+    for text in text.split('\n') {
+        let line = match last.and_then(|at| lines.get(at)) {
+            Some(before) if text.starts_with('>') && opens_bracket(before) => unquoted(text, start),
+            Some(_) | None => line(text, start),
+        };
+        if !line.is_blank() {
+            last = Some(lines.len());
+        }
+        lines.push(line);
+        start += text.len() + 1;
+    }
     let mut open = None;
     for at in 0..lines.len() {
         if lines[at].body.starts_with("```") && lines[at].depth == 0 {
@@ -41,15 +73,33 @@ pub(super) fn split(text: &str) -> Vec<Line<'_>> {
     lines
 }
 
-fn line(text: &str) -> Line<'_> {
+/// Ends within `<`: what a mailer broke an address into stands on the next line, with its `>` in front.
+fn opens_bracket(line: &Line<'_>) -> bool {
+    line.depth == 0
+        && line.body.len() < 200
+        && line.body.rfind('<') > line.body.rfind('>')
+        && line.body.contains(['<', '@'])
+        || line.depth == 0 && line.body.starts_with("mailto:")
+}
+
+/// A line whose `>` closes a bracket.
+fn unquoted(text: &str, start: usize) -> Line<'_> {
+    Line { text, depth: 0, body: clipped(text).trim(), fenced: false, start, known: None }
+}
+
+fn line(text: &str, start: usize) -> Line<'_> {
     let mut rest = text.trim_start();
     let mut depth = 0;
     while let Some(inner) = rest.strip_prefix('>') {
         depth += 1;
         rest = inner.trim_start();
     }
-    let cut = (0..=rest.len().min(SEEN_BYTES)).rev().find(|at| rest.is_char_boundary(*at)).unwrap_or(0);
-    Line { text, depth, body: rest[..cut].trim(), fenced: false }
+    Line { text, depth, body: clipped(rest).trim(), fenced: false, start, known: None }
+}
+
+fn clipped(text: &str) -> &str {
+    let cut = (0..=text.len().min(SEEN_BYTES)).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+    &text[..cut]
 }
 
 /// Whether a mail address stands in it.
@@ -126,12 +176,14 @@ pub(super) fn moment(text: &str) -> Moment {
     found
 }
 
-/// ASCII and Arabic-Indic figures.
+/// ASCII, Arabic-Indic, Devanagari and Thai figures.
 fn digit(c: char) -> Option<u32> {
     match c {
         '0'..='9' => c.to_digit(10),
         '\u{660}'..='\u{669}' => Some(c as u32 - 0x660),
         '\u{6f0}'..='\u{6f9}' => Some(c as u32 - 0x6f0),
+        '\u{966}'..='\u{96f}' => Some(c as u32 - 0x966),
+        '\u{e50}'..='\u{e59}' => Some(c as u32 - 0xe50),
         _ => None,
     }
 }

@@ -96,18 +96,31 @@ pub(super) fn is_forward(lower: &str) -> bool {
     FORWARDS.iter().any(|title| lower.contains(title))
 }
 
+/// How subjects of mails that are passed on begin, before a colon.
+#[rustfmt::skip]
+const FORWARD_SUBJECTS: &[&str] = &[
+    "fw", "fwd", "wg", "tr", "rv", "enc", "i", "doorst", "vs", "vb", "vl", "pd", "yml", "továbbítás", "továbbítva", "fs", "mt", "rif", "προωθ", "πρθ", "ilt", "i̇lt", "הועבר", "إعادة توجيه", "转发", "轉寄", "転送", "전달", "chuyển tiếp", "trs", "переслано", "пересл", "fyi",
+];
+
+/// Whether a subject says that the mail passes another one on.
+pub(super) fn is_forward_subject(subject: &str) -> bool {
+    let lower = subject.trim_start().to_lowercase();
+    let prefix = lower.split([':', '：']).next().unwrap_or_default().trim();
+    prefix.len() < lower.len() && FORWARD_SUBJECTS.contains(&prefix)
+}
+
 /// How the lines begin that phones and programs put under a mail.
 #[rustfmt::skip]
 const DEVICES: &[&str] = &[
     "sent from", "sent via", "sent with", "sent using", "sent by", "get outlook for", "get the outlook", "download outlook", "von meinem", "gesendet von", "gesendet mit", "von samsung mobile", "diese nachricht wurde von meinem", "envoyé de", "envoyé depuis", "envoyé à partir", "envoyé avec", "envoyé par", "enviado desde", "enviado de", "enviado do",
     "enviado con", "enviado com", "enviado por", "enviat des", "enviat de", "inviato da", "inviato con", "verzonden vanaf", "verzonden met", "verstuurd vanaf", "verstuurd met", "skickat från", "skickat fran", "sendt fra", "lähetetty ", "wysłano z", "wysłane z", "odesláno z", "odoslané z", "az iphone", "küldve", "trimis de pe",
-    "trimis din", "отправлено с", "отправлено из", "надіслано з", "відправлено з", "изпратено от", "στάλθηκε από", "απεστάλη από", "iphone'umdan", "ipad'imden", "נשלח מ", "أُرسلت من", "أرسلت من", "تم الإرسال من", "được gửi từ", "đã gửi từ", "gửi từ", "dikirim dari", "iphoneから", "ipadから", "androidから", "发自我的", "发自", "從我的", "来自我的", "傳送自", "我的iphone", "나의 iphone", "내 iphone", "iphone에서", "outlook für", "outlook pour", "télécharger outlook", "outlook voor", "obtener outlook", "obtenha o outlook", "scarica outlook", "hanki outlook", "hämta outlook", "hent outlook", "pobierz outlook", "yahoo mail", "mobile mail", "posted from", "typed on", "composed on", "sent on", "mailed from", "poslano z", "poslané z", "enviado",
+    "trimis din", "отправлено с", "отправлено из", "надіслано з", "відправлено з", "изпратено от", "στάλθηκε από", "απεστάλη από", "iphone'umdan", "ipad'imden", "נשלח מ", "أُرسلت من", "أرسلت من", "تم الإرسال من", "được gửi từ", "đã gửi từ", "gửi từ", "dikirim dari", "iphoneから", "ipadから", "androidから", "发自我的", "发自", "從我的", "来自我的", "傳送自", "我的iphone", "나의 iphone", "내 iphone", "iphone에서", "outlook für", "outlook pour", "télécharger outlook", "outlook voor", "obtener outlook", "obtenha o outlook", "scarica outlook", "hanki outlook", "hämta outlook", "hent outlook", "pobierz outlook", "yahoo mail", "mobile mail", "posted from", "typed on", "composed on", "sent on", "mailed from", "poslano z", "poslano s", "poslané z", "poslato sa", "enviado", "ส่งจาก", "من الـ", "من جهاز", "ارسال شده از", "saadetud minu", "nosūtīts no", "išsiųsta iš", "bidalita", "sent on the go", "holen sie sich outlook", "obtenez outlook", "download de outlook", "baixe o outlook", "herunterladen",
 ];
 
 /// What such lines name.
 #[rustfmt::skip]
 const DEVICE_NAMES: &[&str] = &[
-    "iphone", "ipad", "ipod", "android", "phone", "fon", "telef", "téléph", "mobil", "móvil", "movil", "celular", "handy", "outlook", "mail", "yahoo", "samsung", "galaxy", "blackberry",
+    "iphon", "ipad", "ipod", "android", "phone", "fon", "telef", "téléph", "mobil", "móvil", "movil", "celular", "handy", "outlook", "mail", "yahoo", "samsung", "galaxy", "blackberry",
     "huawei", "xiaomi", "redmi", "windows", "pixel", "spark", "tablet", "smart", "device", "gerät", "appareil", "手机", "手機", "携帯", "スマ", "휴대", "nokia", "sony", "htc", "motorola", "zimbra",
     "front", " app", "телефон", "айфон", "планшет", "android", "gsm", "bq", "treo", "palm", "wireless", "κινητό", "נייד", "الهاتف", "جهاز", "điện thoại", "ponsel", "มือถือ", "proton", "hey", "airmail", "thunderbird", "mac",
 ];
