@@ -13,12 +13,15 @@ use crate::{
         catalog::{ApplyReport, Bundle},
         id::TenantId,
     },
-    egress::{Egress, EgressLimits, dns::Dns},
+    egress::{Egress, EgressLimits, dns::Dns, stream::Streams},
     executor::{ExecutorSetup, Executors, WorkRoot, processes},
     http::{self, Gateway, GatewayOptions, accept::Limits},
     live::Live,
     outbound::Channels,
-    pipeline::{deliver::Deliver, execute::Execute, intake::Intake, join::Joiner, senders::Senders, sweep::Refusals},
+    pipeline::{
+        collect::Collect, deliver::Deliver, execute::Execute, intake::Intake, join::Joiner, senders::Senders,
+        sweep::Refusals,
+    },
     queue::{self, Clear, Owner, QueueOptions, Wakes},
     store::{ApplyMode, ConnectOptions, DELIVERY_QUEUE, RUN_QUEUE, SCHEMA_VERSION, Store},
 };
@@ -35,6 +38,8 @@ const KEEP: Duration = Duration::from_secs(30 * 86_400);
 const GIVE_BACK: Duration = Duration::from_secs(10);
 /// How long closing connections to the database may take.
 const CLOSE: Duration = Duration::from_secs(2);
+/// How long connecting to a mailbox may take, and TLS after it.
+const CONNECT: Duration = Duration::from_secs(20);
 /// How long open requests may go on after the stop.
 const HTTP_GRACE: Duration = Duration::from_secs(10);
 
@@ -184,6 +189,7 @@ impl App {
         let address = listener.local_addr().map_err(|fault| StartError::Listen(server.listen, fault))?;
         let patience = server.commit_timeout.to_std();
         let refusals = Refusals::default();
+        let senders = senders(settings);
         let gateway = Gateway::new(GatewayOptions {
             intake: Intake::start(&self.store, wakes, server.max_waiting_commits, patience),
             store: self.store.clone(),
@@ -192,7 +198,7 @@ impl App {
             live: live.clone(),
             wakes: Arc::clone(wakes),
             secrets: Arc::clone(secrets),
-            senders: senders(settings),
+            senders: senders.clone(),
             public_url: server.public_url.clone().unwrap_or_else(|| format!("http://{address}")),
             settings: Arc::new(settings.clone()),
             max_body_bytes: server.max_body_bytes,
@@ -222,9 +228,33 @@ impl App {
         };
         let of_gateway = gateway.clone();
         self.tasks.spawn(joiner.keep(move || of_gateway.routes(), self.stop.clone()));
+        let collect = self.collect(settings, &gateway, secrets, senders)?;
+        self.tasks.spawn(collect.run(self.stop.clone()));
         self.address = Some(address);
         self.gateway = Some(gateway);
         Ok(())
+    }
+
+    /// What reads mailboxes. Its events go through the gateway's intake.
+    fn collect(
+        &self,
+        settings: &Settings,
+        gateway: &Gateway,
+        secrets: &Arc<dyn SecretSource>,
+        senders: Senders,
+    ) -> Result<Collect, StartError> {
+        let routes = gateway.clone();
+        Ok(Collect {
+            store: self.store.clone(),
+            intake: gateway.intake().clone(),
+            tenant: self.tenant.clone(),
+            secrets: Arc::clone(secrets),
+            streams: Streams::new(CONNECT)?,
+            senders,
+            routes: Arc::new(move || routes.routes()),
+            owner: Owner::of_this_process(),
+            max_bytes: settings.server.max_body_bytes,
+        })
     }
 
     fn start_workers(

@@ -15,6 +15,7 @@ pub mod config;
 pub mod executor;
 pub mod ingress;
 pub mod live;
+pub mod mailbox;
 pub mod outbound;
 pub mod store;
 

@@ -15,8 +15,10 @@ use crate::{
         secrets::Secrets,
         settings::Settings,
     },
-    domain::{agent::ExecutorKind, time::Span},
-    egress::{Egress, EgressLimits, Policy, Request},
+    crypto::SecretSource,
+    domain::{agent::ExecutorKind, imap::ImapSpec, time::Span},
+    egress::{Egress, EgressLimits, Policy, Request, stream::Streams},
+    mailbox::{self, MailboxError},
     store::SCHEMA_VERSION,
 };
 
@@ -71,6 +73,7 @@ async fn examine(context: &Context, loaded: &Loaded) -> Vec<Finding> {
     findings.push(address(loaded.settings.server.listen).await);
     findings.extend(executors(context, loaded, &secrets).await);
     findings.extend(channels(&loaded.settings));
+    findings.extend(mailboxes(&loaded.settings, &secrets).await);
     findings
 }
 
@@ -173,6 +176,33 @@ fn tempfile_in(dir: &std::path::Path) -> std::io::Result<()> {
     let path = dir.join(format!(".doctor-{}", std::process::id()));
     std::fs::write(&path, b"")?;
     std::fs::remove_file(path)
+}
+
+/// Whether each mailbox opens, and each of its folders. Nothing in it is changed.
+async fn mailboxes(settings: &Settings, secrets: &Secrets) -> Vec<Finding> {
+    const NAME: &str = "mailbox";
+    let mut findings = Vec::new();
+    for (name, imap) in settings.sources.iter().filter_map(|(name, source)| Some((name, source.imap.as_ref()?))) {
+        findings.push(match look_into(imap, secrets).await {
+            Ok(detail) => Finding::new(NAME, Level::Ok, format!("{name}: {detail}")),
+            Err(fault) => Finding::new(NAME, Level::Fail, format!("{name}: {fault}; check sources.{name}.imap")),
+        });
+    }
+    findings
+}
+
+async fn look_into(imap: &ImapSpec, secrets: &Secrets) -> Result<String, MailboxError> {
+    let streams = Streams::new(std::time::Duration::from_secs(10))?;
+    let reference = imap.credential().ok_or_else(|| MailboxError::Secret("it has no password".to_owned()))?;
+    let secret = secrets.secret(reference).map_err(MailboxError::Secret)?;
+    let mut session = mailbox::open(&streams, imap, &secret).await?;
+    for folder in &imap.folders {
+        session.select(folder, true).await?;
+    }
+    let news = if session.has("IDLE") { "tells of new mail at once" } else { "is looked at now and then: no IDLE" };
+    let shown = format!("{}@{} opens, folders {}; it {news}", imap.username, imap.host, imap.folders.join(", "));
+    session.close().await;
+    Ok(shown)
 }
 
 fn channels(settings: &Settings) -> Vec<Finding> {

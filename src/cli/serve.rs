@@ -102,7 +102,11 @@ fn greet(context: &Context, loaded: &Loaded, app: &mut App) {
     if let Some(address) = app.address {
         output::line(format!("postern listens on http://{address} ({})", app.store.engine_name()));
         for (name, source) in &loaded.settings.sources {
-            output::line(format!("  {:<12} {:<10} http://{address}/in/{name}", name, source.provider));
+            let place = match &source.imap {
+                Some(imap) => format!("{}@{}", imap.username, imap.host),
+                None => format!("http://{address}/in/{name}"),
+            };
+            output::line(format!("  {:<12} {:<10} {place}", name, source.provider));
         }
         let agents: Vec<&str> = loaded.agents.keys().map(String::as_str).collect();
         output::line(format!("agents: {}", if agents.is_empty() { "none".to_owned() } else { agents.join(", ") }));

@@ -45,7 +45,7 @@ fn list(page: &Value) {
     let row = |source: &Value| {
         let refused: i64 = refusals(source).filter_map(|refusal| refusal["count"].as_i64()).sum();
         let [name, provider, ready, agents, url] =
-            ["name", "provider", "ready", "agents", "url"].map(|column| word(&source[column]));
+            ["name", "provider", "ready", "agents", address(source)].map(|column| word(&source[column]));
         [name, provider, ready, refused.to_string(), agents, url]
     };
     let rows: Vec<[String; 6]> = items(page).iter().map(row).collect();
@@ -53,13 +53,26 @@ fn list(page: &Value) {
 }
 
 fn show(source: &Value) {
-    for key in ["name", "id", "provider", "url", "ready", "fault", "insecure", "agents"] {
+    for key in ["name", "id", "provider", address(source), "ready", "fault", "insecure", "agents"] {
         field(key, &source[key]);
+    }
+    for folder in source["folders"].as_array().into_iter().flatten() {
+        let (name, state) = (word(&folder["folder"]), word(&folder["state"]));
+        let mut line = format!("{name}: {state}, last heard {}", when(&folder["seen_at"]));
+        if !folder["fault"].is_null() {
+            line.push_str(&format!(", {}: {}", when(&folder["fault_at"]), word(&folder["fault"])));
+        }
+        field("folder", &line.into());
     }
     for refusal in refusals(source) {
         let (count, code) = (word(&refusal["count"]), word(&refusal["code"]));
         field("refused", &format!("{count} times {code}, last {}", when(&refusal["last_at"])).into());
     }
+}
+
+/// What tells where a source is: a mailbox has no URL.
+fn address(source: &Value) -> &'static str {
+    if source["mailbox"].is_string() { "mailbox" } else { "url" }
 }
 
 fn refusals(source: &Value) -> impl Iterator<Item = &Value> {

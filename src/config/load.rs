@@ -197,6 +197,9 @@ fn secrets_mut(settings: &mut Settings, mut change: impl FnMut(&mut SecretRef)) 
                 SourceSecret::Plain(secret) | SourceSecret::Labelled { secret, .. } => change(secret),
             }
         }
+        if let Some(imap) = &mut source.imap {
+            imap.password.iter_mut().chain(&mut imap.token).for_each(&mut change);
+        }
     }
     settings.database.password.iter_mut().for_each(&mut change);
     settings.claude.api_key.iter_mut().for_each(&mut change);

@@ -46,7 +46,7 @@ impl Secrets {
         let settings = &loaded.settings;
         let named = settings.secrets.iter().map(|(name, secret)| (format!("secrets.{name}"), secret));
         let sources = settings.sources.iter().flat_map(|(name, source)| {
-            source.all_secrets().map(move |secret| (format!("sources.{name}"), secret.reference()))
+            source.references().map(move |reference| (format!("sources.{name}"), reference))
         });
         sources.chain(named).flat_map(|(place, reference)| self.problems_of(&place, reference)).collect()
     }

@@ -35,7 +35,7 @@ pub enum Kind {
 pub fn kind_of(provider: &str) -> Kind {
     match provider {
         "mailgun" | "postmark" | "sendgrid" | "cloudflare" | "cloudflare-email" | "ses" | "resend" | "mailersend"
-        | "mandrill" | "sparkpost" | "brevo" | "mime" | "email" => Kind::Email,
+        | "mandrill" | "sparkpost" | "brevo" | "mime" | "email" | "imap" | "raw_mail" => Kind::Email,
         "twilio" | "vonage" | "vonage_sms" | "telnyx" | "plivo" | "messagebird" | "bird" | "sinch" | "sms" => Kind::Sms,
         _ => Kind::Webhook,
     }
@@ -75,16 +75,20 @@ pub fn check_bundle(bundle: &Bundle, settings: &Settings, providers: &[&str]) ->
 
 /// Errors for sources whose provider is not among `known`.
 pub(crate) fn check_providers(sources: &BTreeMap<String, SourceSpec>, text: &str, known: &[&str]) -> Vec<Problem> {
-    let unknown = sources.iter().filter(|(_, source)| !known.contains(&source.provider.as_str()));
+    let unknown =
+        sources.iter().filter(|(_, source)| source.provider != IMAP && !known.contains(&source.provider.as_str()));
     unknown
         .map(|(name, source)| {
             let problem = Problem::error(FILE, format!("`sources.{name}`: there is no provider `{}`", source.provider));
             let mut problem = problem.at(place(text, &["sources", name, "provider"]));
-            problem.help = suggest(&source.provider, known.iter().copied());
+            problem.help = suggest(&source.provider, known.iter().copied().chain([IMAP]));
             problem
         })
         .collect()
 }
+
+/// The provider that is a mailbox.
+const IMAP: &str = "imap";
 
 const NAME_RULE: &str = "is no name; use 1 to 64 of a-z, 0-9, - and _";
 
@@ -212,6 +216,9 @@ impl Checker<'_> {
                 "would accept unsigned requests from everywhere; listen on 127.0.0.1, or remove it and set a secret",
             );
         }
+        if source.provider == IMAP || source.imap.is_some() {
+            return self.mailbox(name, source);
+        }
         if !source.insecure && source.all_secrets().next().is_none() {
             self.error(
                 &table,
@@ -246,6 +253,26 @@ impl Checker<'_> {
         }
         if source.max_body_bytes.is_some_and(|bytes| bytes < 1024) {
             self.error(&["sources", name, "max_body_bytes"], "is too small; write 1024 or more");
+        }
+    }
+
+    /// A mailbox is read, not called: nothing of what a caller must prove means anything.
+    fn mailbox(&mut self, name: &str, source: &SourceSpec) {
+        let Some(imap) = source.imap.as_ref().filter(|_| source.provider == IMAP) else {
+            let message = "needs `imap` with provider = \"imap\", and only there; see [sources.<name>.imap]";
+            return self.error(&["sources", name], message);
+        };
+        let is_called = source.all_secrets().next().is_some()
+            || source.public_url.is_some()
+            || source.tolerance.is_some()
+            || source.insecure
+            || source.signature.is_some();
+        if is_called {
+            let message = "is a mailbox, which nobody calls; remove what a caller would have to prove";
+            self.error(&["sources", name], message);
+        }
+        if let Some((key, message)) = imap.fault() {
+            self.error(&["sources", name, "imap", key], message);
         }
     }
 }

@@ -8,6 +8,7 @@ pub mod delivery;
 pub mod event;
 pub mod filter;
 pub mod id;
+pub mod imap;
 pub mod json;
 pub mod organisation;
 pub mod pattern;

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::{
     id::{SourceId, TenantId},
+    imap::ImapSpec,
     schema::BodySchema,
     time::Span,
 };
@@ -99,6 +100,9 @@ pub struct SourceSpec {
     /// Requests that are worked on at the same time; more are answered 429. Default:
     /// `server.max_in_flight_per_source`.
     pub max_in_flight: Option<usize>,
+    /// The mailbox, for `provider = "imap"`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub imap: Option<ImapSpec>,
     /// Values that a scheme reads as `config:NAME`. `allow_short_secret = "true"` admits a secret of fewer
     /// than 8 bytes, where the provider hands out such.
     pub options: BTreeMap<String, String>,
@@ -127,6 +131,11 @@ impl SourceSpec {
     /// Every secret that holds, the main one first.
     pub fn all_secrets(&self) -> impl Iterator<Item = &SourceSecret> {
         self.secret.iter().chain(&self.secrets)
+    }
+
+    /// Where everything is kept that this source holds secret.
+    pub fn references(&self) -> impl Iterator<Item = &SecretRef> {
+        self.all_secrets().map(SourceSecret::reference).chain(self.imap.iter().filter_map(ImapSpec::credential))
     }
 }
 

@@ -1,4 +1,4 @@
-//! Connections outward by HTTP, and questions to the DNS: the only module that opens them.
+//! Connections outward, by HTTP and for mailboxes, and questions to the DNS: the only module that opens them.
 //!
 //! No redirect is followed, no proxy is taken from the environment, every request has a time and
 //! every answer a size.
@@ -7,6 +7,7 @@ pub mod address;
 pub mod answer;
 pub mod dns;
 pub mod resolver;
+pub mod stream;
 
 use std::{error::Error as _, sync::Arc, time::Duration};
 

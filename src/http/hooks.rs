@@ -65,11 +65,7 @@ pub(super) async fn receive(
     };
     let gate = match &route.gate {
         Ok(gate) => Arc::clone(gate),
-        Err(_) => {
-            gateway.refusals.count(&name, "source_unready", began);
-            return ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "this source is not ready")
-                .into_response();
-        }
+        Err(_) => return without_gate(&gateway, &route, began),
     };
     let headers = &parts.headers;
     let trusted = &gateway.settings.server.trusted_proxies;
@@ -219,6 +215,19 @@ fn outcome(accepted: Accepted, fault: Option<ParseFault>) -> Outcome {
         }
         (EventStatus::Accepted, _) => Outcome::Accepted { event, runs },
     }
+}
+
+/// The answer where nothing can be verified: a mailbox is not called at all.
+fn without_gate(gateway: &Gateway, route: &SourceRoute, began: Timestamp) -> Response {
+    let (status, count, code, detail) = match route.source.spec.imap {
+        Some(_) => {
+            let detail = "this source is a mailbox that Postern reads; send mail to its address";
+            (StatusCode::NOT_FOUND, "source_is_a_mailbox", "source_is_a_mailbox", detail)
+        }
+        None => (StatusCode::SERVICE_UNAVAILABLE, "source_unready", "unavailable", "this source is not ready"),
+    };
+    gateway.refusals.count(&route.source.name, count, began);
+    ApiError::new(status, code, detail).into_response()
 }
 
 /// Whether a browser sends this for a page of somebody else: any page could reach a server on loopback.

@@ -4,6 +4,7 @@ pub mod answer;
 pub mod body;
 pub mod gate;
 pub mod mail;
+pub mod mailbox;
 pub mod multipart;
 pub mod providers;
 pub mod reading;

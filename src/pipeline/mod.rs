@@ -1,5 +1,6 @@
 //! The product: intake · execute · deliver · sweep.
 
+pub mod collect;
 pub mod deliver;
 pub mod execute;
 pub mod intake;

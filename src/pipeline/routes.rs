@@ -11,6 +11,7 @@ use crate::{
         event::{AgentEvent, Content, SenderAuth},
         filter::{Filter, Prepared},
         id::{RunId, SourceId},
+        imap::ImapSpec,
         pattern,
         session::SessionRule,
         source::{Source, SourceSpec},
@@ -40,7 +41,7 @@ pub struct Routes {
 pub struct SourceRoute {
     /// The source.
     pub source: Arc<Source>,
-    /// Its verification; or why it cannot verify, so that its requests are answered 503.
+    /// Its verification; or why it cannot verify, so that its requests are answered 503. A mailbox has none.
     pub gate: Result<Arc<Gate>, String>,
     /// The URL that its sender calls, without a query.
     pub public_url: String,
@@ -71,8 +72,11 @@ impl Routes {
         let sources = catalog.sources.values().map(|source| {
             let url = source.spec.public_url.clone();
             let url = url.unwrap_or_else(|| format!("{}/in/{}", public_url.trim_end_matches('/'), source.name));
-            let gate = open_gate(&source.spec, &url, secrets);
-            if let Err(fault) = &gate {
+            let gate = match &source.spec.imap {
+                Some(_) => Err("it is a mailbox, which nobody calls".to_owned()),
+                None => open_gate(&source.spec, &url, secrets),
+            };
+            if let (Err(fault), None) = (&gate, &source.spec.imap) {
                 tracing::error!(source = source.name, fault, "a source cannot verify; its requests are refused");
             }
             let route = SourceRoute { source: Arc::new(source.clone()), gate: gate.map(Arc::new), public_url: url };
@@ -106,7 +110,13 @@ impl Routes {
 
     /// The sources that cannot verify, with the reason.
     pub fn broken_sources(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.sources.iter().filter_map(|(name, route)| Some((name.as_str(), route.gate.as_ref().err()?.as_str())))
+        let called = self.sources.iter().filter(|(_, route)| route.source.spec.imap.is_none());
+        called.filter_map(|(name, route)| Some((name.as_str(), route.gate.as_ref().err()?.as_str())))
+    }
+
+    /// The sources that are mailboxes.
+    pub fn mailboxes(&self) -> impl Iterator<Item = (&Arc<Source>, &ImapSpec)> {
+        self.sources.values().filter_map(|route| Some((&route.source, route.source.spec.imap.as_ref()?)))
     }
 
     /// The patterns of senders that triggers of a source allow.
@@ -267,8 +277,8 @@ impl TriggerRoute {
 /// A hash over the hashes of all secrets, in order; the values leave no trace.
 fn hash_of_secrets<'a>(sources: impl Iterator<Item = &'a Source>, secrets: &dyn SecretSource) -> String {
     let mut seen = String::new();
-    for secret in sources.flat_map(|source| source.spec.all_secrets()) {
-        match secrets.secret(secret.reference()) {
+    for reference in sources.flat_map(|source| source.spec.references()) {
+        match secrets.secret(reference) {
             Ok(value) => seen.push_str(&crate::crypto::sha256_hex(value.expose())),
             Err(reason) => seen.push_str(&reason),
         }

@@ -11,7 +11,7 @@ const LAYERS: &[&[&str]] = &[
     &["domain"],
     &["clock", "crypto"],
     &["config", "egress", "telemetry"],
-    &["store", "ingress", "outbound", "executor", "live"],
+    &["store", "ingress", "outbound", "executor", "live", "mailbox"],
     &["queue"],
     &["pipeline"],
     &["http", "console", "runner"],

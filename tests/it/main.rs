@@ -18,6 +18,7 @@ mod executor_command;
 mod executor_killed;
 mod executor_places;
 mod mail;
+mod mailbox;
 mod outbound;
 mod pressure;
 mod queue;

@@ -1,6 +1,6 @@
 //! Fresh databases of both engines, one of each for every test.
 
-use std::panic::AssertUnwindSafe;
+use std::{fs, panic::AssertUnwindSafe, path::Path};
 
 use futures_util::FutureExt;
 use postern::{
@@ -105,7 +105,10 @@ impl Database {
 /// A migrated database to copy, made by whichever test is first. Its collation is not C, so that no
 /// statement can rely on the order of bytes.
 async fn template() -> String {
-    let sql = include_str!("../../../migrations/0001_first.sql");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations");
+    let mut files: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    let sql: String = files.iter().map(|path| fs::read_to_string(path).unwrap()).collect();
     let name = format!("postern_template_{}", &sha256_hex(sql.as_bytes())[..12]);
     let mut connection = PgConnection::connect(&server_url()).await.unwrap();
     sqlx::query("SELECT pg_advisory_lock(4711)").execute(&mut connection).await.unwrap();

@@ -8,6 +8,7 @@ pub(crate) mod e2e_process;
 pub(crate) mod e2e_project;
 pub(crate) mod e2e_receiver;
 pub(crate) mod e2e_senders;
+pub(crate) mod imap;
 pub(crate) mod messages_api;
 pub(crate) mod records;
 
