@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::domain::{
     id::{AttachmentId, EventId, SourceId, TenantId},
+    mail::{Forwarded, Invite, MailReport, MailSecurity},
     segment::{Segment, SegmentKind},
     template::clip,
     time::Timestamp,
@@ -161,6 +162,14 @@ pub struct Email {
     /// `dkim`, `dmarc`, `spam`, `virus`, `spam_score`, `sender_ip`, `message_id` (the provider's own). Empty when
     /// it says nothing; it differs from provider to provider.
     pub provider: BTreeMap<String, String>,
+    /// Mails that it carries as parts, outermost first.
+    pub forwarded: Vec<Forwarded>,
+    /// Calendar entries that it carries.
+    pub invites: Vec<Invite>,
+    /// What a mail system says about an earlier mail.
+    pub report: Option<MailReport>,
+    /// That it is signed or encrypted; nothing of that is checked or undone.
+    pub security: Option<MailSecurity>,
 }
 
 /// One text message.
@@ -308,6 +317,15 @@ pub struct Attachment {
     pub sha256: String,
     /// `Content-ID` without angle brackets, for inline pictures.
     pub content_id: Option<String>,
+    /// The media type that the bytes themselves show, where they show one: plain text has no mark.
+    #[serde(default)]
+    pub sniffed_type: Option<String>,
+    /// The name of the file of this event that it was taken out of: a forwarded mail, a `winmail.dat`.
+    #[serde(default)]
+    pub within: Option<String>,
+    /// Why its bytes were not kept; `size` and `sha256` are still those of the file that came.
+    #[serde(default)]
+    pub refused: Option<String>,
 }
 
 impl AgentEvent {
@@ -413,6 +431,10 @@ impl Email {
             "references": self.references,
             "date": self.date,
             "headers": headers,
+            "forwarded": self.forwarded,
+            "invites": self.invites,
+            "report": self.report,
+            "security": self.security,
             "mail": { "from": self.from, "to": self.to, "cc": self.cc, "reply_to": self.reply_to,
                       "envelope_from": self.envelope_from, "envelope_to": self.envelope_to,
                       "provider": self.provider },

@@ -10,6 +10,7 @@ pub mod filter;
 pub mod id;
 pub mod imap;
 pub mod json;
+pub mod mail;
 pub mod organisation;
 pub mod pattern;
 pub mod report;

@@ -106,6 +106,8 @@ pub struct SourceSpec {
     /// Values that a scheme reads as `config:NAME`. `allow_short_secret = "true"` admits a secret of fewer
     /// than 8 bytes, where the provider hands out such.
     pub options: BTreeMap<String, String>,
+    /// Which files of its events are kept.
+    pub attachments: AttachmentPolicy,
 }
 
 /// How many requests are taken.
@@ -151,6 +153,43 @@ pub enum SenderCheck {
     Provider,
     /// Nobody: no sender counts as verified.
     Off,
+}
+
+/// Which files are kept. A file that is not stays named in the event, with the reason.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct AttachmentPolicy {
+    /// Bytes of one file.
+    pub max_bytes: u64,
+    /// Files of one event; the first ones are kept.
+    pub max_count: u32,
+    /// Kinds that are kept; empty means all. A kind is a media type (`application/pdf`, `image/*`), an ending
+    /// (`.csv`), or `executable`: what a click would run.
+    pub allow: Vec<String>,
+    /// Kinds that are never kept, whatever `allow` says; judged by name, by declared type and by the bytes.
+    pub deny: Vec<String>,
+}
+
+impl Default for AttachmentPolicy {
+    fn default() -> Self {
+        Self { max_bytes: 25 * 1024 * 1024, max_count: 100, allow: Vec::new(), deny: vec!["executable".to_owned()] }
+    }
+}
+
+impl AttachmentPolicy {
+    /// What is wrong with it, and the way out.
+    ///
+    /// # Errors
+    /// A kind is none of the three forms.
+    pub fn check(&self) -> Result<(), String> {
+        let is_kind = |kind: &str| kind == "executable" || kind.starts_with('.') || kind.split('/').count() == 2;
+        match self.allow.iter().chain(&self.deny).find(|kind| !is_kind(kind)) {
+            Some(kind) => Err(format!(
+                "`attachments` names the kind `{kind}`; write a media type (`image/*`), an ending (`.{kind}`) or `executable`"
+            )),
+            None => Ok(()),
+        }
+    }
 }
 
 /// A signature of an operator's own: HMAC over a template of the request.

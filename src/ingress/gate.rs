@@ -76,6 +76,7 @@ impl Gate {
                 "`tolerance` is wider than {WIDEST_TOLERANCE}; repeats are only recognised for so long"
             ));
         }
+        spec.attachments.check()?;
         let own = provider.operator_defined;
         if spec.signature.is_some() && own.is_none() {
             return Err(format!(

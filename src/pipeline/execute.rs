@@ -153,6 +153,7 @@ impl Execute {
             attachments: work
                 .files
                 .iter()
+                .filter(|(file, _)| file.refused.is_none())
                 .map(|(file, bytes)| AttachmentFile { filename: file.filename.clone(), bytes: bytes.clone() })
                 .collect(),
             env: self.environment(&work.agent.spec.env).map_err(setup)?,

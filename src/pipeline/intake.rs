@@ -13,7 +13,10 @@ use crate::{
         source::Source,
         texting::Effects,
     },
-    ingress::{ParseFault, Parsed, mail::identity::flags},
+    ingress::{
+        ParseFault, Parsed,
+        mail::{self, identity::flags},
+    },
     pipeline::routes::Routes,
     queue::Wakes,
     store::{Acceptance, Accepted, EventStatus, Prepared, RawRequest, Store, StoreError},
@@ -185,7 +188,8 @@ pub struct Origin<'a> {
 
 /// Everything that follows from a parsed request.
 #[must_use]
-pub fn acceptance(origin: Origin<'_>, parsed: Parsed, routes: &Routes, clock: &Clock) -> Acceptance {
+pub fn acceptance(origin: Origin<'_>, mut parsed: Parsed, routes: &Routes, clock: &Clock) -> Acceptance {
+    mail::enforce(&origin.source.spec.attachments, &mut parsed.attachments);
     let (attachments, files) = parsed.attachments.into_iter().unzip();
     let mut event = AgentEvent {
         id: EventId::new(clock.now()),

@@ -6,7 +6,8 @@ use serde_json::Value;
 use crate::{
     crypto,
     domain::{
-        event::{AgentEvent, Content, Email, SenderAuth},
+        event::{AgentEvent, Attachment, Content, Email, SenderAuth},
+        mail::MailSecurity,
         template::{Template, clip},
     },
     executor::Prompt,
@@ -64,16 +65,30 @@ fn describe_email(event: &AgentEvent, email: &Email) -> String {
     };
     let mut text = format!("From: {}\nTo: {}\nSubject: {}\n", list(&email.from), list(&email.to), email.subject);
     if !event.attachments.is_empty() {
-        let names: Vec<String> = event
-            .attachments
-            .iter()
-            .map(|file| format!("attachments/{} ({}, {} bytes)", file.filename, file.content_type, file.size))
-            .collect();
+        let names: Vec<String> = event.attachments.iter().map(file_line).collect();
         text.push_str(&format!("Attachments: {}\n", names.join(", ")));
     }
+    match email.security {
+        Some(MailSecurity::Encrypted) => text.push_str("Encrypted: its text cannot be read here\n"),
+        Some(MailSecurity::Signed) => text.push_str("Signed: the signature was not checked\n"),
+        None => {}
+    }
+    email.invites.iter().for_each(|invite| text.push_str(&format!("\n{}", invite.describe())));
     text.push('\n');
     text.push_str(&cut(&email.new_text));
+    for mail in &email.forwarded {
+        text.push_str(&format!("\n\n{}", cut(&mail.describe())));
+    }
     text
+}
+
+fn file_line(file: &Attachment) -> String {
+    let kind = file.sniffed_type.as_ref().unwrap_or(&file.content_type);
+    let from = file.within.as_ref().map(|outer| format!(", out of {outer}")).unwrap_or_default();
+    match &file.refused {
+        None => format!("attachments/{} ({kind}, {} bytes{from})", file.filename, file.size),
+        Some(why) => format!("{} ({kind}, {} bytes{from}; not kept: {why})", file.filename, file.size),
+    }
 }
 
 fn origin(event: &AgentEvent) -> String {

@@ -16,6 +16,9 @@ pub(super) struct AttachmentRow {
     size: i64,
     sha256: String,
     content_id: Option<String>,
+    sniffed_type: Option<String>,
+    within: Option<String>,
+    refused: Option<String>,
 }
 
 impl AttachmentRow {
@@ -27,6 +30,9 @@ impl AttachmentRow {
             size: u64::try_from(self.size).unwrap_or(0),
             sha256: self.sha256,
             content_id: self.content_id,
+            sniffed_type: self.sniffed_type,
+            within: self.within,
+            refused: self.refused,
         })
     }
 }
@@ -41,7 +47,8 @@ struct FileRow {
 impl Store {
     /// The attachments of an event with their bytes, in order.
     pub(super) async fn files(&self, event: &EventId) -> Result<Vec<(Attachment, Vec<u8>)>, StoreError> {
-        let sql = "SELECT id, filename, content_type, size, sha256, content_id, bytes FROM attachments \
+        let sql = "SELECT id, filename, content_type, size, sha256, content_id, sniffed_type, within, \
+                   refused, bytes FROM attachments \
                    WHERE event_id = $1 ORDER BY position";
         let found: Vec<FileRow> =
             on_engine!(self, |db| sqlx::query_as(sql).bind(event.as_str()).fetch_all(db.read()).await?);
@@ -57,7 +64,8 @@ impl Store {
         tenant: &TenantId,
         attachment: &AttachmentId,
     ) -> Result<Option<(Attachment, Vec<u8>)>, StoreError> {
-        let sql = "SELECT id, filename, content_type, size, sha256, content_id, bytes FROM attachments \
+        let sql = "SELECT id, filename, content_type, size, sha256, content_id, sniffed_type, within, \
+                   refused, bytes FROM attachments \
                    WHERE tenant_id = $1 AND id = $2";
         let found: Option<FileRow> = on_engine!(self, |db| {
             let query = sqlx::query_as(sql).bind(tenant.as_str()).bind(attachment.as_str());

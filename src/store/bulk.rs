@@ -142,7 +142,7 @@ fn optional(text: Option<&str>) -> Option<String> {
 
 /// Files one by one: few, and each may be megabytes.
 const INSERT_FILE: &str = "INSERT INTO attachments (id, tenant_id, event_id, position, filename, content_type, size, sha256, \
-    content_id, bytes) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
+    content_id, bytes, sniffed_type, within, refused) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)";
 
 macro_rules! insert_files {
     ($tx:expr, $batch:expr, $fresh:expr) => {
@@ -163,6 +163,9 @@ macro_rules! insert_files {
                     .bind(&file.sha256)
                     .bind(optional(file.content_id.as_deref()))
                     .bind(&bytes[..])
+                    .bind(optional(file.sniffed_type.as_deref()))
+                    .bind(optional(file.within.as_deref()))
+                    .bind(optional(file.refused.as_deref()))
                     .execute(&mut **$tx)
                     .await?;
             }

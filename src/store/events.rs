@@ -140,7 +140,7 @@ impl Store {
 
     /// The attachments of an event, in order, without their bytes.
     pub(super) async fn attachments(&self, event: &EventId) -> Result<Vec<Attachment>, StoreError> {
-        let sql = "SELECT id, filename, content_type, size, sha256, content_id FROM attachments \
+        let sql = "SELECT id, filename, content_type, size, sha256, content_id, sniffed_type, within, refused FROM attachments \
                    WHERE event_id = $1 ORDER BY position";
         let found: Vec<super::attachments::AttachmentRow> =
             on_engine!(self, |db| sqlx::query_as(sql).bind(event.as_str()).fetch_all(db.read()).await?);

@@ -1,9 +1,12 @@
 //! Reading mail: known traps of the format, hostile mail, and a sample of other projects' mails.
 
+mod carried;
 mod fixtures;
+mod fuzz;
 mod harness;
 mod hostile;
 mod replies;
+mod scores;
 mod traps;
 
 use postern::ingress::mail::{MailFault, MailLimits, ReadMail, read_mime};

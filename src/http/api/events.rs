@@ -119,7 +119,8 @@ pub(in crate::http) async fn attachment(
 ) -> Result<Response, ApiError> {
     let id: AttachmentId = id.parse()?;
     let found = gateway.store.attachment(&tenant, &id).await?;
-    let (_, bytes) = found.ok_or_else(|| ApiError::not_found("attachment"))?;
+    let (_, bytes) =
+        found.filter(|(file, _)| file.refused.is_none()).ok_or_else(|| ApiError::not_found("attachment"))?;
     let mut response = bytes.into_response();
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));

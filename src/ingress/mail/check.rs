@@ -1,6 +1,6 @@
 //! What a mail may weigh, checked before anything walks its structure.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, io::BufRead as _};
 
 use mail_parser::{Message, PartType};
 
@@ -86,6 +86,19 @@ impl MailFault {
     }
 }
 
+/// The lines of a mail with their ends. Reads line by line without looking at single bytes itself: mails are megabytes.
+pub(super) struct RawLines<'a>(pub(super) &'a [u8]);
+
+impl<'a> Iterator for RawLines<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        let whole = self.0;
+        let length = self.0.skip_until(b'\n').ok().filter(|length| *length > 0)?;
+        whole.get(..length)
+    }
+}
+
 /// The mail without a byte order mark, blank lines and an mbox `From ` line in front.
 pub(super) fn without_wrapping(raw: &[u8]) -> &[u8] {
     let raw = raw.strip_prefix(b"\xef\xbb\xbf").unwrap_or(raw);
@@ -103,7 +116,7 @@ pub(super) fn structure(raw: &[u8], limits: &MailLimits) -> Result<(), MailFault
     }
     header_block(raw, limits)?;
     let (mut containers, mut typed, mut in_type) = (0_usize, 0_usize, false);
-    for line in raw.split(|byte| *byte == b'\n') {
+    for line in RawLines(raw) {
         let starts = starts_with(line.trim_ascii_start(), b"content-type");
         in_type = starts || (in_type && matches!(line.first(), Some(b' ' | b'\t')));
         // A type in disguise (comments within it) still needs its header line.
@@ -126,7 +139,7 @@ pub(super) fn structure(raw: &[u8], limits: &MailLimits) -> Result<(), MailFault
 pub(super) fn without_encoded_mails(raw: &[u8]) -> Cow<'_, [u8]> {
     let (mut typed, mut encoded, mut at) = (None, false, 0);
     let mut found = Vec::new();
-    for line in raw.split_inclusive(|byte| *byte == b'\n') {
+    for line in RawLines(raw) {
         if line.trim_ascii().is_empty() {
             found.extend(typed.take().filter(|_| encoded));
             (typed, encoded) = (None, false);
@@ -151,7 +164,7 @@ pub(super) fn without_encoded_mails(raw: &[u8]) -> Cow<'_, [u8]> {
 
 fn header_block(raw: &[u8], limits: &MailLimits) -> Result<(), MailFault> {
     let (mut block, mut header) = (0, 0);
-    for line in raw.split_inclusive(|byte| *byte == b'\n') {
+    for line in RawLines(raw) {
         if matches!(line, b"\n" | b"\r\n") {
             break;
         }
@@ -177,7 +190,7 @@ fn ends_with(bytes: &[u8], word: &[u8]) -> bool {
     bytes.len() >= word.len() && bytes[bytes.len() - word.len()..].eq_ignore_ascii_case(word)
 }
 
-fn starts_with(bytes: &[u8], word: &[u8]) -> bool {
+pub(super) fn starts_with(bytes: &[u8], word: &[u8]) -> bool {
     bytes.len() >= word.len() && bytes[..word.len()].eq_ignore_ascii_case(word)
 }
 

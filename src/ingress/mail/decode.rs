@@ -4,6 +4,8 @@ use std::borrow::Cow;
 
 use mail_parser::decoders::charsets::map::charset_decoder;
 
+use crate::ingress::mail::uu;
+
 /// Undoes a `Content-Transfer-Encoding` by name; unknown ones are taken as they are (RFC 2045 §6.4 asks for bytes).
 pub(super) fn transfer<'a>(encoding: &str, raw: &'a [u8]) -> Cow<'a, [u8]> {
     let token = encoding.split([';', ' ', '(']).find(|token| !token.is_empty()).unwrap_or("");
@@ -11,6 +13,8 @@ pub(super) fn transfer<'a>(encoding: &str, raw: &'a [u8]) -> Cow<'a, [u8]> {
         Cow::Owned(base64(raw))
     } else if token.eq_ignore_ascii_case("quoted-printable") {
         Cow::Owned(quoted_printable(raw))
+    } else if ["x-uuencode", "uuencode", "x-uue", "uue"].iter().any(|name| token.eq_ignore_ascii_case(name)) {
+        uu::decoded(raw).map_or(Cow::Borrowed(raw), Cow::Owned)
     } else {
         Cow::Borrowed(raw)
     }
@@ -86,17 +90,64 @@ pub(super) fn hex_pair(digits: &[u8]) -> Option<u8> {
     }
 }
 
-/// Text in a declared character set. What is declared as Latin or not at all is UTF-8 when it is valid UTF-8
+/// Text in a declared character set. What is declared as Latin, wrongly or not at all is UTF-8 when it is valid UTF-8
 /// (the commonest lie), and Windows-1252 otherwise.
 pub(super) fn charset(declared: Option<&str>, bytes: &[u8]) -> String {
-    let declared = declared.unwrap_or("").trim().to_ascii_lowercase();
-    let decoder = charset_decoder(declared.as_bytes()).filter(|_| !declared.is_empty());
-    let latin = matches!(declared.as_str(), "us-ascii" | "ascii" | "iso-8859-1" | "windows-1252" | "cp1252" | "latin1");
-    match decoder {
-        Some(decoder) if !latin && !matches!(declared.as_str(), "utf-8" | "utf8") => decoder(bytes),
-        Some(_) if matches!(declared.as_str(), "utf-8" | "utf8") => String::from_utf8_lossy(bytes).into_owned(),
-        Some(_) | None => undeclared(bytes),
+    let declared = known_name(declared.unwrap_or(""));
+    match declared.as_str() {
+        "utf-8" => String::from_utf8_lossy(bytes).into_owned(),
+        "us-ascii" | "ascii" | "iso-8859-1" | "windows-1252" | "cp1252" | "latin1" | "" => undeclared(bytes),
+        "iso-2022-kr" => korean(bytes),
+        name => match charset_decoder(name.as_bytes()) {
+            None => undeclared(bytes),
+            Some(decoder) => {
+                let text = decoder(bytes);
+                let is_wrong = text.contains('\u{fffd}');
+                let utf8 = std::str::from_utf8(bytes).ok().filter(|_| is_wrong && !bytes.is_ascii());
+                utf8.map_or(text, str::to_owned)
+            }
+        },
     }
+}
+
+/// The name under which the decoders know a character set, for those that mailers call otherwise.
+fn known_name(declared: &str) -> String {
+    let name = declared.trim().trim_matches(['"', '\'']).to_ascii_lowercase().replace('_', "-");
+    match name.strip_prefix("x-").unwrap_or(&name) {
+        "utf8" | "utf-8" | "unicode-1-1-utf-8" | "utf8mb4" | "utf-8mb4" => "utf-8".to_owned(),
+        "cp932" | "ms932" | "windows-932" | "sjis" | "shift-jis" | "cp943" => "shift_jis".to_owned(),
+        "cp949" | "ms949" | "uhc" | "windows-949" | "ksc5601-1987" => "ks_c_5601-1987".to_owned(),
+        "cp950" | "ms950" | "windows-950" => "big5".to_owned(),
+        "gbk" | "cp936" | "gb18030-2000" => "gb18030".to_owned(),
+        "cp874" | "iso-8859-11" => "windows-874".to_owned(),
+        "cp50220" | "cp50221" | "cp50222" => "iso-2022-jp".to_owned(),
+        other if other.starts_with("iso-2022-jp") => "iso-2022-jp".to_owned(),
+        "iso8859-16" => "iso-8859-16".to_owned(),
+        "latin-1" | "8859-1" | "iso-8859-1" | "iso8859-1" => "iso-8859-1".to_owned(),
+        "latin-2" => "iso-8859-2".to_owned(),
+        "latin9" | "latin-9" => "iso-8859-15".to_owned(),
+        "koi8r" => "koi8-r".to_owned(),
+        "koi8u" => "koi8-u".to_owned(),
+        _ => name,
+    }
+}
+
+/// ISO-2022-KR (RFC 1557): SO and SI switch to the characters of EUC-KR without their high bits.
+fn korean(bytes: &[u8]) -> String {
+    let mut euc = Vec::with_capacity(bytes.len());
+    let mut shifted = false;
+    let mut rest = bytes;
+    while let Some((first, tail)) = rest.split_first() {
+        rest = tail;
+        match first {
+            0x0e => shifted = true,
+            0x0f => shifted = false,
+            0x1b if tail.starts_with(b"$)C") => rest = tail.get(3..).unwrap_or_default(),
+            byte if shifted && byte.is_ascii_graphic() => euc.push(byte | 0x80),
+            byte => euc.push(*byte),
+        }
+    }
+    charset_decoder(b"euc-kr").map_or_else(|| undeclared(&euc), |decoder| decoder(&euc))
 }
 
 /// UTF-8 when it is, else Windows-1252.

@@ -7,7 +7,7 @@ use crate::{
         event::{Email, Mailbox},
         time::Timestamp,
     },
-    ingress::mail::{clean, decode},
+    ingress::mail::{clean, decode, words},
 };
 
 /// Mailboxes kept of one field; the rest of a larger list is dropped.
@@ -92,7 +92,7 @@ pub(super) fn bare_address(raw: &str) -> String {
 
 /// A value with encoded words decoded and folding undone, free of controls.
 pub(super) fn unstructured(value: &[u8]) -> String {
-    let ended = ended(value);
+    let ended = ended(&words::canonical(value));
     MessageStream::new(&ended).parse_unstructured().as_text().map(clean::line).unwrap_or_default()
 }
 
@@ -104,12 +104,14 @@ fn ended(value: &[u8]) -> Vec<u8> {
 }
 
 fn mailboxes(value: &[u8]) -> Vec<Mailbox> {
-    let ended = ended(value);
+    let ended = ended(&words::canonical(value));
     let HeaderValue::Address(list) = MessageStream::new(&ended).parse_address() else {
         return Vec::new();
     };
     let mailboxes = list.iter().filter_map(|found| {
         let address = found.address.as_deref()?;
+        // A route in front (RFC 5322 §4.4) says nothing of the mailbox.
+        let address = if address.starts_with('@') { address.rsplit(':').next().unwrap_or(address) } else { address };
         let address: String = bare_address(address).chars().filter(|c| !c.is_whitespace()).collect();
         let name = found.name.as_deref().map(clean::line).filter(|name| !name.is_empty());
         address.contains('@').then_some(Mailbox { address, name })

@@ -5,26 +5,15 @@ use serde_json::{Value, json};
 use crate::{
     crypto,
     domain::event::{Mailbox, SenderAuth},
-    ingress::mail::ReadMail,
+    ingress::mail::{RawFile, ReadMail, sniff},
 };
 
 /// The mail with its files' sizes and hashes in place of their bytes.
 pub fn to_json(mail: &ReadMail) -> Value {
     let email = &mail.email;
     let addresses = |boxes: &[Mailbox]| boxes.iter().map(|mailbox| mailbox.address.clone()).collect::<Vec<_>>();
-    let attachments: Vec<Value> = mail
-        .attachments
-        .iter()
-        .map(|file| {
-            json!({
-                "filename": file.filename,
-                "content_type": file.content_type,
-                "size": file.bytes.len(),
-                "sha256": crypto::sha256_hex(&file.bytes),
-                "content_id": file.content_id,
-            })
-        })
-        .collect();
+    let (own, unpacked): (Vec<&RawFile>, Vec<&RawFile>) =
+        mail.attachments.iter().partition(|file| file.within.is_none());
     json!({
         "from": addresses(&email.from),
         "to": addresses(&email.to),
@@ -35,7 +24,12 @@ pub fn to_json(mail: &ReadMail) -> Value {
         "text": email.text,
         "reply_text": email.new_text,
         "html": email.html,
-        "attachments": attachments,
+        "attachments": own.into_iter().map(file).collect::<Vec<_>>(),
+        "unpacked": unpacked.into_iter().map(file).collect::<Vec<_>>(),
+        "forwarded": email.forwarded,
+        "invites": email.invites,
+        "report": email.report,
+        "security": email.security,
         "message_id": email.message_id,
         "in_reply_to": email.in_reply_to,
         "references": email.references,
@@ -43,5 +37,17 @@ pub fn to_json(mail: &ReadMail) -> Value {
         "automatic": mail.automatic,
         "sender_auth": { "result": SenderAuth::Unknown, "reason": "a file does not prove who sent it" },
         "segments": email.segments_view(),
+    })
+}
+
+fn file(file: &RawFile) -> Value {
+    json!({
+        "filename": file.filename,
+        "content_type": file.content_type,
+        "sniffed_type": sniff::media_type(&file.bytes),
+        "size": file.bytes.len(),
+        "sha256": crypto::sha256_hex(&file.bytes),
+        "content_id": file.content_id,
+        "within": file.within,
     })
 }

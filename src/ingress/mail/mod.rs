@@ -5,33 +5,52 @@
 
 mod automatic;
 mod body;
+mod calendar;
 mod check;
 mod clean;
 mod decode;
 mod envelope;
+mod file;
 mod fold;
 mod head;
 mod html;
 pub mod identity;
 mod json;
 mod name;
+mod opened;
 mod params;
+mod policy;
+mod repair;
 mod reply;
+mod report;
+mod rtf;
+mod sniff;
+mod tnef;
+mod uu;
+mod words;
 
 use mail_parser::{HeaderName, MessageParser};
 
-use crate::domain::event::Email;
+use crate::domain::{event::Email, mail::MailSecurity, template::clip};
 
 pub use check::{MailFault, MailLimits};
 pub use json::to_json;
 pub use name::safe_filename;
+pub use policy::enforce;
+pub use report::report;
 
-use body::Bodies;
+use body::{Bodies, Passage};
 use head::Head;
 
 /// Stack of the thread that parses one mail. The parser's tree nests with the mail and is dropped by recursion;
 /// the structure check leaves far less nesting than fits.
 const STACK_BYTES: usize = 64 * 1024 * 1024;
+
+/// Bytes of a text that stand in an event; a longer one is a file of its own besides.
+const TEXT_BYTES: usize = 1024 * 1024;
+
+/// Bytes of HTML that stand in an event; a longer page is a file instead.
+const HTML_BYTES: usize = 2 * 1024 * 1024;
 
 /// A mail as read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -57,6 +76,8 @@ pub struct RawFile {
     pub bytes: Vec<u8>,
     /// `Content-ID` without angle brackets.
     pub content_id: Option<String>,
+    /// The name of the file of the same mail that it was taken out of; `None` for the mail's own files.
+    pub within: Option<String>,
 }
 
 /// A mail in the fields of a provider that has parsed it already.
@@ -78,17 +99,32 @@ pub struct MailFields {
     pub files: Vec<RawFile>,
 }
 
-/// Reads a raw RFC 5322 mail. Blocks for the time of one parse, on a thread of its own: callers bound how many
-/// mails they read at once.
+/// Reads a raw RFC 5322 mail and what lies within its files. Blocks for the time of one parse, on a thread of its own:
+/// callers bound how many mails they read at once.
 ///
 /// # Errors
 /// When the mail breaks a limit or has nothing that is a header or a body; it will never be readable.
 pub fn read_mime(raw: &[u8], limits: &MailLimits) -> Result<ReadMail, MailFault> {
     let raw = check::without_wrapping(raw);
     check::structure(raw, limits)?;
+    on_thread(|| {
+        let (head, bodies) = sorted(raw, limits)?;
+        Ok(ReadMail { signed: identity::SignedHead::read(raw), ..assemble(&head, bodies, limits) })
+    })
+}
+
+/// Reads a mail that lies within another one; its files stay closed.
+fn read_parts(raw: &[u8], limits: &MailLimits) -> Result<ReadMail, MailFault> {
+    let raw = check::without_wrapping(raw);
+    check::structure(raw, limits)?;
+    on_thread(|| sorted(raw, limits).map(|(head, bodies)| plain(&head, bodies)))
+}
+
+/// Runs a reader with a deep stack. What it stumbles over is a fault of the mail and ends nothing else.
+fn on_thread<T: Send>(reader: impl FnOnce() -> Result<T, MailFault> + Send) -> Result<T, MailFault> {
     std::thread::scope(|scope| {
         let thread = std::thread::Builder::new().name("read-mail".to_owned()).stack_size(STACK_BYTES);
-        let reader = thread.spawn_scoped(scope, || read_checked(raw, limits)).map_err(|_| MailFault::NoThread)?;
+        let reader = thread.spawn_scoped(scope, reader).map_err(|_| MailFault::NoThread)?;
         reader.join().map_err(|_| MailFault::Unreadable)?
     })
 }
@@ -116,8 +152,11 @@ pub fn from_fields(fields: MailFields) -> ReadMail {
     let headers = fields.headers.into_iter().map(|(name, value)| (name, value.into_bytes())).collect();
     let text = [fields.text, fields.stripped_text.filter(|_| fields.html.is_none())];
     let text = text.into_iter().flatten().find(|text| !text.trim().is_empty());
-    let bodies = Bodies { text: text.unwrap_or_default(), html: fields.html, files: fields.files };
-    assemble(&Head::read(headers), bodies).with_envelope(fields.envelope_from.as_deref(), &fields.envelope_to)
+    let passage = Passage::new(text.unwrap_or_default(), fields.html.clone().unwrap_or_default());
+    let files = name::unique(fields.files);
+    let bodies = Bodies { passages: vec![passage], html: fields.html, files, security: None };
+    assemble(&Head::read(headers), bodies, &MailLimits::default())
+        .with_envelope(fields.envelope_from.as_deref(), &fields.envelope_to)
 }
 
 /// Cuts a mail's text into labelled stretches: what was written now, what is history. `remembered` is what we sent, or
@@ -129,7 +168,9 @@ pub fn segment(email: &mut Email, remembered: &[&str]) {
     email.new_text = cut.new_text;
 }
 
-fn read_checked(raw: &[u8], limits: &MailLimits) -> Result<ReadMail, MailFault> {
+/// The headers and the sorted parts of a mail whose structure was checked.
+fn sorted(raw: &[u8], limits: &MailLimits) -> Result<(Head, Bodies), MailFault> {
+    let raw = &*repair::repaired(raw);
     let parsed = check::without_encoded_mails(raw);
     let message = parser().parse(parsed.as_ref()).ok_or(MailFault::Unreadable)?;
     check::parts(&message, limits)?;
@@ -139,7 +180,7 @@ fn read_checked(raw: &[u8], limits: &MailLimits) -> Result<ReadMail, MailFault> 
     if head.is_empty() && message.parts.iter().all(|part| part.is_empty()) {
         return Err(MailFault::Unreadable);
     }
-    Ok(ReadMail { signed: identity::SignedHead::read(raw), ..assemble(&head, body::read(raw, &message)) })
+    Ok((head, body::read(raw, &message)))
 }
 
 /// A parser for structure alone. It must not see transfer encodings: it would look into encoded mails too, where the
@@ -151,16 +192,59 @@ fn parser() -> MessageParser {
         .header_content_type(HeaderName::ContentDisposition)
 }
 
-fn assemble(head: &Head, bodies: Bodies) -> ReadMail {
+/// The mail with what lies within its files.
+fn assemble(head: &Head, mut bodies: Bodies, limits: &MailLimits) -> ReadMail {
+    let opened = opened::open(&mut bodies.files, limits);
+    if bodies.is_blank() && (opened.text.is_some() || opened.html.is_some()) {
+        let (plain, html) = (opened.text.unwrap_or_default(), opened.html.unwrap_or_default());
+        bodies.html = Some(html.clone()).filter(|html| !html.is_empty());
+        bodies.passages = vec![Passage::new(plain, html)];
+    }
+    let mut read = plain(head, bodies);
+    let email = &mut read.email;
+    (email.forwarded, email.invites) = (opened.forwarded, opened.invites);
+    email.report = report::report(email, &read.attachments);
+    segment(email, &[]);
+    read.automatic = automatic::reason(head, email).or_else(|| automatic::by_calendar(&read.attachments));
+    read
+}
+
+/// The mail with its files as they are.
+fn plain(head: &Head, bodies: Bodies) -> ReadMail {
     let mut email = head.email();
-    let plain = clean::text(&bodies.text);
-    let html = bodies.html.filter(|html| !html.trim().is_empty());
-    email.text = match &html {
-        Some(html) if plain.trim().is_empty() => clean::text(&html::to_text(html)),
-        Some(_) | None => plain,
+    let text = bodies.text(&Bodies::images(&bodies.files));
+    let Bodies { html, mut files, security, .. } = bodies;
+    let text = match uu::without_files(&text) {
+        Some((rest, taken)) => {
+            files.extend(taken);
+            rest
+        }
+        None => text,
     };
-    email.html = html;
-    segment(&mut email, &[]);
-    let automatic = automatic::reason(head, &email).or_else(|| automatic::by_calendar(&bodies.files));
-    ReadMail { automatic, email, attachments: name::unique(bodies.files), signed: None }
+    email.text = clean::text(clip(&text, TEXT_BYTES));
+    if text.len() > TEXT_BYTES {
+        email.text.push_str("\n\n[cut here: the whole text is the file full-text.txt]");
+        files.push(whole("full-text.txt", "text/plain", text));
+    }
+    email.html = html.filter(|html| !html.trim().is_empty());
+    if let Some(page) = email.html.take_if(|html| html.len() > HTML_BYTES) {
+        files.push(whole("page.html", "text/html", page));
+    }
+    email.security = security.or_else(|| armour(&email.text));
+    ReadMail { automatic: None, email, attachments: name::unique(files), signed: None }
+}
+
+/// A body that is too long for an event.
+fn whole(name: &str, content_type: &str, text: String) -> RawFile {
+    let (filename, content_type) = (name.to_owned(), content_type.to_owned());
+    RawFile { filename, content_type, bytes: text.into_bytes(), content_id: None, within: None }
+}
+
+/// PGP within the text (RFC 9580 §6.2).
+fn armour(text: &str) -> Option<MailSecurity> {
+    let start = text.trim_start();
+    if start.starts_with("-----BEGIN PGP MESSAGE-----") {
+        return Some(MailSecurity::Encrypted);
+    }
+    start.starts_with("-----BEGIN PGP SIGNED MESSAGE-----").then_some(MailSecurity::Signed)
 }

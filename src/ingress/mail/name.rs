@@ -15,7 +15,7 @@ pub fn safe_filename(raw: &str) -> String {
     let mapped: String = base
         .chars()
         .map(|c| match c {
-            ':' | '*' | '?' | '"' | '<' | '>' | '|' | '$' | '`' | ';' | '&' | '\u{fffd}' => '_',
+            ':' | '*' | '?' | '"' | '<' | '>' | '|' | '$' | '`' | ';' | '&' => '_',
             _ => c,
         })
         .collect();

@@ -3,16 +3,14 @@
 use serde_json::Value;
 
 use crate::{
-    crypto,
     domain::{
-        event::{Attachment, Content, Email},
-        id::AttachmentId,
+        event::{Content, Email},
         time::Timestamp,
     },
     ingress::{
         ParseFault, Parsed,
         gate::Verified,
-        mail::{self, MailLimits, RawFile, ReadMail},
+        mail::{self, MailLimits, ReadMail},
         providers::webhook,
     },
 };
@@ -65,7 +63,7 @@ pub(in crate::ingress) fn of_mail(dedupe_key: String, read: ReadMail, at: Timest
     parsed.thread_key = email.references.first().or(email.in_reply_to.first()).or(email.message_id.as_ref()).cloned();
     parsed.evidence.signed = read.signed;
     parsed.automatic = read.automatic;
-    parsed.attachments = read.attachments.into_iter().map(|file| attachment(file, at)).collect();
+    parsed.attachments = read.attachments.into_iter().map(|file| file.into_attachment(at)).collect();
     parsed.content = Content::Email(email);
     parsed
 }
@@ -133,16 +131,4 @@ pub(in crate::ingress) fn text<'v>(value: &'v Value, pointer: &str) -> Option<&'
 pub(in crate::ingress) fn texts(value: &Value, pointer: &str) -> Vec<String> {
     let list = value.pointer(pointer).and_then(Value::as_array);
     list.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
-}
-
-fn attachment(file: RawFile, at: Timestamp) -> (Attachment, Vec<u8>) {
-    let attachment = Attachment {
-        id: AttachmentId::new(at),
-        filename: file.filename,
-        content_type: file.content_type,
-        size: file.bytes.len() as u64,
-        sha256: crypto::sha256_hex(&file.bytes),
-        content_id: file.content_id,
-    };
-    (attachment, file.bytes)
 }

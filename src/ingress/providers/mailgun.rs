@@ -185,6 +185,7 @@ fn files(posted: &Posted<'_>) -> Vec<RawFile> {
             content_type: mail::media_type(part.content_type.as_deref().unwrap_or_default()),
             bytes: part.value.to_vec(),
             content_id: ids.get(&*body::text(&part.name)).map(|id| (*id).to_owned()),
+            within: None,
         })
     };
     posted.form.parts.iter().filter_map(file).collect()

@@ -194,6 +194,9 @@ impl World {
             size: bytes.len() as u64,
             sha256: sha256_hex(bytes),
             content_id: None,
+            sniffed_type: None,
+            within: None,
+            refused: None,
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Character references.
 
+use std::borrow::Cow;
+
 /// The character that a reference at the start of `text` (with its `&`) stands for, and the bytes it takes.
 pub(super) fn decode(text: &str) -> Option<(char, usize)> {
     let body = text.strip_prefix('&')?;
@@ -11,6 +13,31 @@ pub(super) fn decode(text: &str) -> Option<(char, usize)> {
     let (_, c) = NAMED.iter().find(|(known, _)| *known == name)?;
     let semicolon = usize::from(body[length..].starts_with(';'));
     Some((*c, 1 + length + semicolon))
+}
+
+/// An attribute's value with its references decoded; without a semicolon they are part of the value, as in URLs.
+pub(super) fn decoded(value: &str) -> Cow<'_, str> {
+    if !value.contains('&') {
+        return Cow::Borrowed(value);
+    }
+    let mut out = String::with_capacity(value.len());
+    let mut rest = value;
+    while let Some(at) = rest.find('&') {
+        out.push_str(&rest[..at]);
+        rest = &rest[at..];
+        match decode(rest).filter(|(_, length)| rest[..*length].ends_with(';')) {
+            Some((c, length)) => {
+                out.push(c);
+                rest = &rest[length..];
+            }
+            None => {
+                out.push('&');
+                rest = &rest[1..];
+            }
+        }
+    }
+    out.push_str(rest);
+    Cow::Owned(out)
 }
 
 fn numeric(number: &str) -> Option<(char, usize)> {
@@ -31,7 +58,7 @@ const WINDOWS: [char; 32] = [
     '‘', '’', '“', '”', '•', '–', '—', '˜', '™', 'š', '›', 'œ', '\u{fffd}', 'ž', 'Ÿ',
 ];
 
-/// HTML 4's Latin-1 set and what mailers use beyond it.
+/// HTML 4's names and what mailers use beyond them.
 #[rustfmt::skip]
 const NAMED: &[(&str, char)] = &[
     ("nbsp", '\u{a0}'), ("amp", '&'), ("lt", '<'), ("gt", '>'), ("quot", '"'), ("apos", '\''),
@@ -52,4 +79,34 @@ const NAMED: &[(&str, char)] = &[
     ("rsquo", '’'), ("sbquo", '‚'), ("ldquo", '“'), ("rdquo", '”'), ("bdquo", '„'), ("bull", '•'), ("hellip", '…'), ("prime", '′'),
     ("lsaquo", '‹'), ("rsaquo", '›'), ("euro", '€'), ("trade", '™'), ("larr", '←'), ("uarr", '↑'), ("rarr", '→'), ("darr", '↓'),
     ("harr", '↔'), ("minus", '−'), ("ne", '≠'), ("le", '≤'), ("ge", '≥'), ("check", '✓'), ("infin", '∞'), ("asymp", '≈'),
+    ("Alpha", 'Α'), ("Beta", 'Β'), ("Gamma", 'Γ'), ("Delta", 'Δ'), ("Epsilon", 'Ε'), ("Zeta", 'Ζ'), ("Eta", 'Η'),
+    ("Theta", 'Θ'), ("Iota", 'Ι'), ("Kappa", 'Κ'), ("Lambda", 'Λ'), ("Mu", 'Μ'), ("Nu", 'Ν'), ("Xi", 'Ξ'),
+    ("Omicron", 'Ο'), ("Pi", 'Π'), ("Rho", 'Ρ'), ("Sigma", 'Σ'), ("Tau", 'Τ'), ("Upsilon", 'Υ'), ("Phi", 'Φ'),
+    ("Chi", 'Χ'), ("Psi", 'Ψ'), ("Omega", 'Ω'), ("alpha", 'α'), ("beta", 'β'), ("gamma", 'γ'), ("delta", 'δ'),
+    ("epsilon", 'ε'), ("zeta", 'ζ'), ("eta", 'η'), ("theta", 'θ'), ("iota", 'ι'), ("kappa", 'κ'), ("lambda", 'λ'),
+    ("mu", 'μ'), ("nu", 'ν'), ("xi", 'ξ'), ("omicron", 'ο'), ("pi", 'π'), ("rho", 'ρ'), ("sigmaf", 'ς'),
+    ("sigma", 'σ'), ("tau", 'τ'), ("upsilon", 'υ'), ("phi", 'φ'), ("chi", 'χ'), ("psi", 'ψ'), ("omega", 'ω'),
+    ("fnof", 'ƒ'), ("circ", 'ˆ'), ("tilde", '˜'), ("permil", '‰'), ("dagger", '†'), ("Dagger", '‡'), ("Yuml", 'Ÿ'),
+    ("Prime", '″'), ("oline", '‾'), ("frasl", '⁄'), ("image", 'ℑ'), ("weierp", '℘'), ("real", 'ℜ'), ("alefsym", 'ℵ'),
+    ("crarr", '↵'), ("lArr", '⇐'), ("uArr", '⇑'), ("rArr", '⇒'), ("dArr", '⇓'), ("hArr", '⇔'), ("forall", '∀'),
+    ("part", '∂'), ("exist", '∃'), ("empty", '∅'), ("nabla", '∇'), ("isin", '∈'), ("notin", '∉'), ("ni", '∋'),
+    ("prod", '∏'), ("sum", '∑'), ("lowast", '∗'), ("radic", '√'), ("prop", '∝'), ("ang", '∠'), ("and", '∧'),
+    ("or", '∨'), ("cap", '∩'), ("cup", '∪'), ("int", '∫'), ("there4", '∴'), ("sim", '∼'), ("cong", '≅'),
+    ("equiv", '≡'), ("sub", '⊂'), ("sup", '⊃'), ("nsub", '⊄'), ("sube", '⊆'), ("supe", '⊇'), ("oplus", '⊕'),
+    ("otimes", '⊗'), ("perp", '⊥'), ("sdot", '⋅'), ("loz", '◊'), ("spades", '♠'), ("clubs", '♣'), ("hearts", '♥'),
+    ("diams", '♦'), ("cross", '✗'), ("checkmark", '✓'), ("star", '☆'), ("starf", '★'), ("phone", '☎'),
+    ("lbrace", '{'), ("rbrace", '}'), ("lbrack", '['), ("rbrack", ']'), ("lpar", '('), ("rpar", ')'), ("num", '#'),
+    ("excl", '!'), ("dollar", '$'), ("percnt", '%'), ("ast", '*'), ("plus", '+'), ("comma", ','), ("period", '.'),
+    ("sol", '/'), ("colon", ':'), ("semi", ';'), ("equals", '='), ("quest", '?'), ("commat", '@'), ("bsol", '\\'),
+    ("lowbar", '_'), ("grave", '`'), ("vert", '|'), ("hyphen", '‐'), ("dash", '‐'), ("horbar", '―'),
+    ("numsp", '\u{2007}'), ("puncsp", '\u{2008}'), ("hairsp", '\u{200a}'), ("Tab", '\t'), ("NewLine", '\n'),
+    ("AMP", '&'), ("LT", '<'), ("GT", '>'), ("QUOT", '"'), ("COPY", '©'), ("REG", '®'), ("abreve", 'ă'),
+    ("Abreve", 'Ă'), ("aogon", 'ą'), ("Aogon", 'Ą'), ("cacute", 'ć'), ("Cacute", 'Ć'), ("ccaron", 'č'),
+    ("Ccaron", 'Č'), ("dcaron", 'ď'), ("Dcaron", 'Ď'), ("dstrok", 'đ'), ("Dstrok", 'Đ'), ("ecaron", 'ě'),
+    ("Ecaron", 'Ě'), ("eogon", 'ę'), ("Eogon", 'Ę'), ("gbreve", 'ğ'), ("Gbreve", 'Ğ'), ("inodot", 'ı'), ("Idot", 'İ'),
+    ("lstrok", 'ł'), ("Lstrok", 'Ł'), ("nacute", 'ń'), ("Nacute", 'Ń'), ("ncaron", 'ň'), ("Ncaron", 'Ň'),
+    ("odblac", 'ő'), ("Odblac", 'Ő'), ("rcaron", 'ř'), ("Rcaron", 'Ř'), ("sacute", 'ś'), ("Sacute", 'Ś'),
+    ("scedil", 'ş'), ("Scedil", 'Ş'), ("tcaron", 'ť'), ("Tcaron", 'Ť'), ("udblac", 'ű'), ("Udblac", 'Ű'),
+    ("uring", 'ů'), ("Uring", 'Ů'), ("zacute", 'ź'), ("Zacute", 'Ź'), ("zcaron", 'ž'), ("Zcaron", 'Ž'), ("zdot", 'ż'),
+    ("Zdot", 'Ż'),
 ];

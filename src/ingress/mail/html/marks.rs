@@ -8,8 +8,9 @@ use crate::{
     ingress::mail::{
         fold::fold,
         html::{
-            Hidden, entity,
-            tag::{Tag, Token, Tokens},
+            entity,
+            tag::{Tag, Token},
+            visible,
         },
         reply,
     },
@@ -45,19 +46,11 @@ pub(in crate::ingress::mail) struct Marked {
 /// Reads the marks of a page in one pass.
 pub(in crate::ingress::mail) fn marks(html: &str) -> Marked {
     let mut reader = Reader::default();
-    let mut hidden: Option<Hidden> = None;
-    for token in Tokens::new(html) {
-        match (token, &mut hidden) {
-            (Token::Tag(tag), Some(inside)) => {
-                if inside.ends_at(&tag) {
-                    hidden = None;
-                }
-            }
-            (Token::Text(_), Some(_)) => {}
-            (Token::Text(text), None) => reader.text(text),
-            (Token::Tag(tag), None) if !tag.closing && tag.is_hidden() => hidden = Hidden::at(&tag),
-            (Token::Tag(tag), None) if tag.closing => reader.close(&tag),
-            (Token::Tag(tag), None) => reader.open(&tag),
+    for token in visible(html) {
+        match token {
+            Token::Text(text) => reader.text(text),
+            Token::Tag(tag) if tag.closing => reader.close(&tag),
+            Token::Tag(tag) => reader.open(&tag),
         }
     }
     reader.finish()

@@ -1,200 +1,342 @@
-//! Tokens written out as lines.
+//! Tokens written out as Markdown.
 
-use crate::ingress::mail::html::{entity, tag::Tag};
+use std::collections::HashMap;
 
-/// Deepest quote and list that is shown as such; more is drawn at this depth.
-const DEPTH: usize = 12;
-/// Longest link target that is shown, in bytes.
-const LINK_BYTES: usize = 500;
+use crate::ingress::mail::html::{
+    entity,
+    lines::{Kind, Lines},
+    link::Link,
+    table::{Layout, span},
+    tag::Tag,
+};
 
-/// Writes text with as few breaks as the tags ask for.
-#[derive(Default)]
-pub(super) struct Renderer {
-    out: String,
-    /// Line ends owed before the next character: 1 ends the line, 2 leaves a blank one.
-    breaks: usize,
-    /// A blank is owed before the next character.
-    blank: bool,
-    quotes: usize,
-    /// Open quotes when the last line began.
-    line_quotes: usize,
-    /// Open lists: `None` for bullets, the last number for numbered ones.
-    lists: Vec<Option<u32>>,
-    /// List markers owed at the start of the next line.
-    marker: Option<String>,
-    /// The open link: its target and where its text begins.
-    link: Option<(String, usize)>,
-    preformatted: usize,
-    /// A cell of the row has been written.
-    in_row: bool,
+/// Longest description of a picture that is shown, in bytes.
+const ALT_BYTES: usize = 300;
+/// Headings, tables and quotes within which state is kept.
+const DEPTH: usize = 128;
+
+/// Writes what a page shows.
+pub(super) struct Renderer<'a> {
+    lines: Lines,
+    /// Names of files by `Content-ID`.
+    images: &'a HashMap<String, String>,
+    layouts: std::vec::IntoIter<Layout>,
+    /// Open tables, innermost last.
+    tables: Vec<Table>,
+    /// Tables open beyond [`DEPTH`].
+    deeper: usize,
+    link: Option<Link>,
+    /// `pre` elements that are open, and whether a fence was written for them.
+    pre: usize,
+    fenced: bool,
+    /// A `pre` has begun and holds nothing yet.
+    pre_is_empty: bool,
 }
 
-impl Renderer {
-    pub(super) fn finish(self) -> String {
-        let end = self.out.trim_end().len();
-        self.out[..end].to_owned()
+struct Table {
+    layout: Layout,
+    row: Vec<String>,
+    rows: usize,
+}
+
+impl<'a> Renderer<'a> {
+    pub(super) fn new(images: &'a HashMap<String, String>, layouts: Vec<Layout>, limit: usize) -> Self {
+        Self {
+            lines: Lines::new(limit),
+            images,
+            layouts: layouts.into_iter(),
+            tables: Vec::new(),
+            deeper: 0,
+            link: None,
+            pre: 0,
+            fenced: false,
+            pre_is_empty: false,
+        }
     }
 
-    pub(super) fn text(&mut self, text: &str) {
+    pub(super) fn finish(mut self) -> String {
+        self.end_link();
+        self.end_row();
+        self.end_fence();
+        self.lines.finish()
+    }
+
+    /// Whether the rest of the page is left out.
+    pub(super) const fn is_full(&self) -> bool {
+        self.lines.is_full()
+    }
+
+    /// Writes text with its entities; `exact` keeps blanks and line ends.
+    pub(super) fn text(&mut self, text: &str, exact: bool) {
         let mut rest = text;
-        while let Some(c) = rest.chars().next() {
+        if self.pre_is_empty && exact {
+            // The line end right behind `<pre>` is no part of it.
+            rest = rest.strip_prefix("\r\n").or_else(|| rest.strip_prefix('\n')).unwrap_or(rest);
+            self.pre_is_empty = false;
+        }
+        while !rest.is_empty() && !self.is_full() {
+            let plain = rest.bytes().take_while(|byte| matches!(byte, b'!'..=b'%' | b'\''..=b'~')).count();
+            if plain > 0 {
+                let (run, tail) = rest.split_at(plain);
+                self.push(run);
+                rest = tail;
+                continue;
+            }
+            let Some(c) = rest.chars().next() else { break };
             let (c, length) = match c {
                 '&' => entity::decode(rest).unwrap_or(('&', 1)),
                 other => (other, other.len_utf8()),
             };
             rest = &rest[length..];
-            self.character(c);
+            self.character(c, exact);
         }
     }
 
-    fn character(&mut self, c: char) {
+    fn character(&mut self, c: char, exact: bool) {
         match c {
-            '\n' if self.preformatted > 0 => self.want(self.breaks.saturating_add(1)),
+            '\n' if exact => self.lines.break_line(3),
             '\r' | '\u{ad}' => {}
-            ' ' | '\t' if self.preformatted > 0 => self.push(c),
-            ' ' | '\t' | '\n' | '\u{c}' => self.blank = true,
-            '\u{a0}' => self.blank = true,
-            _ => self.push(c),
+            ' ' | '\t' if exact => self.push(if c == '\t' { "    " } else { " " }),
+            ' ' | '\t' | '\n' | '\u{c}' => self.lines.want_blank(),
+            '\u{a0}' => self.lines.hard_blank(),
+            _ => self.push(c.encode_utf8(&mut [0; 4])),
         }
     }
 
-    fn push(&mut self, c: char) {
-        if self.breaks > 0 || self.out.is_empty() {
-            let blank = "> ".repeat(self.quotes.min(self.line_quotes).min(DEPTH));
-            for nth in 0..self.breaks.min(self.out.len()) {
-                self.out.push_str(if nth > 0 { blank.trim_end() } else { "" });
-                self.out.push('\n');
-            }
-            self.out.push_str(&"> ".repeat(self.quotes.min(DEPTH)));
-            (self.line_quotes, self.breaks, self.blank) = (self.quotes, 0, false);
+    fn push(&mut self, text: &str) {
+        if self.is_full() {
+            return;
         }
-        if let Some(marker) = self.marker.take() {
-            let indent = self.lists.len().saturating_sub(1).min(DEPTH);
-            self.out.push_str(&"  ".repeat(indent));
-            self.out.push_str(&marker);
-            self.blank = false;
+        let place = self.lines.settle();
+        if let Some(link) = &mut self.link {
+            link.start.get_or_insert(place);
         }
-        if self.blank && !self.out.ends_with([' ', '\n']) {
-            self.out.push(' ');
-        }
-        self.blank = false;
-        self.out.push(c);
-    }
-
-    fn want(&mut self, breaks: usize) {
-        self.breaks = self.breaks.max(breaks.min(3));
+        self.lines.append(text);
     }
 
     pub(super) fn tag(&mut self, tag: &Tag<'_>) {
+        let closing = tag.closing;
+        if self.pre_is_empty && tag.name == "code" && !closing {
+            self.begin_fence();
+        }
         match tag.name.as_str() {
-            "br" => self.want(if self.breaks == 0 { 1 } else { (self.breaks + 1).min(2) }),
+            "br" => self.lines.break_line(2),
             "hr" => self.rule(),
-            "blockquote" => self.quote(tag.closing),
+            "h1" | "h2" | "h3" | "h4" | "h5" | "h6" => self.heading(tag),
+            "blockquote" if closing => self.lines.close(Kind::Quote),
+            "blockquote" => self.lines.open_quote(),
             "ul" | "ol" | "menu" | "dir" => self.list(tag),
-            "li" => self.item(tag.closing),
-            "td" | "th" => self.cell(tag.closing),
+            "li" if closing => self.lines.close_item(),
+            "li" => self.lines.open_item(tag.attribute("value").and_then(|number| number.trim().parse().ok())),
+            "table" => self.table(tag),
+            "td" | "th" => self.cell(tag),
             "tr" => self.row(),
-            "pre" => {
-                self.want(2);
-                self.preformatted =
-                    if tag.closing { self.preformatted.saturating_sub(1) } else { (self.preformatted + 1).min(DEPTH) };
-            }
+            "pre" => self.preformatted(tag),
             "a" => self.anchor(tag),
             "img" => self.picture(tag),
-            "h1" | "h2" | "h3" | "h4" | "h5" | "h6" => self.want(2),
+            "code" | "tt" | "kbd" | "samp" if self.pre == 0 => self.mark("`", closing),
+            "del" | "s" | "strike" => self.mark("~~", closing),
+            "q" => self.push("\""),
             "p" if !tag.attribute("class").is_some_and(|class| class.contains("MsoNormal")) => {
-                self.want(if tag.closing { 1 } else { 2 });
+                self.lines.want(if closing { 1 } else { 2 });
             }
-            "p" | "div" | "table" | "tbody" | "thead" | "section" | "article" | "header" | "footer" | "center"
-            | "form" | "body" | "main" | "dl" | "dt" | "dd" | "address" | "figure" | "fieldset" | "caption" | "nav"
-            | "aside" | "option" => {
-                self.want(1);
-            }
+            "dd" if !closing => self.lines.want(1),
+            "p" | "div" | "tbody" | "thead" | "tfoot" | "section" | "article" | "header" | "footer" | "center"
+            | "form" | "body" | "main" | "dl" | "dt" | "dd" | "address" | "figure" | "figcaption" | "fieldset"
+            | "legend" | "caption" | "nav" | "aside" | "option" | "details" | "summary" => self.lines.want(1),
             _ => {}
         }
     }
 
     fn rule(&mut self) {
-        self.want(1);
-        "---".chars().for_each(|c| self.push(c));
-        self.want(1);
+        self.end_link();
+        self.lines.want(2);
+        self.push("---");
+        self.lines.want(1);
     }
 
-    fn quote(&mut self, closing: bool) {
-        // The owed line ends belong outside the quote.
-        self.want(if closing || self.quotes == 0 { 2 } else { 1 });
-        self.quotes = if closing { self.quotes.saturating_sub(1) } else { self.quotes.saturating_add(1) };
+    fn heading(&mut self, tag: &Tag<'_>) {
+        let level = tag.name.bytes().last().map_or(1, |digit| usize::from(digit.saturating_sub(b'0'))).clamp(1, 6);
+        let lead = format!("{} ", "#".repeat(level));
+        if tag.closing {
+            self.lines.take_lead(&lead);
+        } else {
+            // A heading in a link is still a heading.
+            self.lines.want(2);
+            self.lines.lead(&lead);
+        }
+        self.lines.want(2);
     }
 
     fn list(&mut self, tag: &Tag<'_>) {
-        self.want(if self.lists.is_empty() || (tag.closing && self.lists.len() == 1) { 2 } else { 1 });
-        self.marker = None;
-        match tag.closing {
-            true => {
-                self.lists.pop();
-            }
-            false if self.lists.len() < DEPTH => self.lists.push((tag.name == "ol").then_some(0)),
-            false => {}
+        if tag.closing {
+            return self.lines.close(Kind::List);
         }
+        let first = tag.attribute("start").and_then(|start| start.trim().parse().ok()).unwrap_or(1);
+        self.lines.open_list((tag.name == "ol").then_some(first));
     }
 
-    fn item(&mut self, closing: bool) {
-        self.want(1);
-        self.marker = match (closing, self.lists.last_mut()) {
-            (true, _) => None,
-            (false, Some(Some(number))) => {
-                *number = number.saturating_add(1);
-                Some(format!("{number}. "))
-            }
-            (false, Some(None) | None) => Some("- ".to_owned()),
-        };
-    }
-
-    fn cell(&mut self, closing: bool) {
-        if closing {
-            self.in_row = true;
-            self.breaks = 0;
-        } else if self.in_row || (self.breaks == 0 && !self.out.is_empty() && !self.out.ends_with('\n')) {
-            self.blank = true;
-            "| ".chars().for_each(|c| self.push(c));
-        }
+    /// A mark on both sides of a stretch of a line.
+    fn mark(&mut self, mark: &str, closing: bool) {
         if !closing {
-            self.in_row = true;
+            self.lines.lead(mark);
+        } else if !self.lines.take_lead(mark) {
+            self.lines.append(mark);
+        }
+    }
+
+    fn preformatted(&mut self, tag: &Tag<'_>) {
+        if tag.closing {
+            self.pre = self.pre.saturating_sub(1);
+            self.end_fence();
+            self.pre_is_empty = false;
+            return self.lines.want(2);
+        }
+        self.lines.want(2);
+        self.pre = self.pre.saturating_add(1);
+        let class = tag.attribute("class").unwrap_or("").to_ascii_lowercase();
+        self.pre_is_empty = true;
+        if ["code", "highlight", "language-", "prettyprint", "source"].iter().any(|word| class.contains(word)) {
+            self.begin_fence();
+        }
+    }
+
+    fn begin_fence(&mut self) {
+        if !self.fenced && self.tables.is_empty() {
+            self.end_link();
+            self.lines.want(2);
+            self.push("```");
+            self.lines.want(1);
+            self.fenced = true;
+        }
+    }
+
+    fn end_fence(&mut self) {
+        if self.fenced {
+            self.lines.want(1);
+            self.push("```");
+            self.fenced = false;
+        }
+    }
+
+    fn table(&mut self, tag: &Tag<'_>) {
+        self.end_link();
+        if !tag.closing {
+            let layout = self.layouts.next().unwrap_or_default();
+            if self.tables.len() >= DEPTH {
+                self.deeper += 1;
+            } else {
+                self.tables.push(Table { layout, row: Vec::new(), rows: 0 });
+            }
+        } else if self.deeper > 0 {
+            self.deeper -= 1;
+        } else {
+            self.end_row();
+            let drawn = self.tables.pop().is_some_and(|table| matches!(table.layout, Layout::Grid(_)));
+            return self.lines.want(if drawn { 2 } else { 1 });
+        }
+        self.lines.want(1);
+    }
+
+    fn cell(&mut self, tag: &Tag<'_>) {
+        self.end_link();
+        let is_row = self.tables.last().is_some_and(|table| table.layout != Layout::Blocks) && self.deeper == 0;
+        if !is_row {
+            return self.lines.want(1);
+        }
+        self.end_cell();
+        if !tag.closing {
+            self.lines.open_cell();
+            if let Some(table) = self.tables.last_mut().filter(|table| matches!(table.layout, Layout::Grid(_))) {
+                // The cells before the last of those that one takes.
+                let empty = span(tag) - 1;
+                table.row.extend(std::iter::repeat_n(String::new(), empty));
+            }
+        }
+    }
+
+    fn end_cell(&mut self) {
+        if let (Some(cell), Some(table)) = (self.lines.take_cell(), self.tables.last_mut()) {
+            table.row.push(cell.trim().to_owned());
         }
     }
 
     fn row(&mut self) {
-        self.in_row = false;
-        self.want(1);
+        self.end_link();
+        self.end_row();
+        self.lines.want(1);
+    }
+
+    fn end_row(&mut self) {
+        self.end_cell();
+        let Some(table) = self.tables.last_mut() else { return };
+        let row = std::mem::take(&mut table.row);
+        if row.iter().all(String::is_empty) {
+            return;
+        }
+        let first = table.rows == 0;
+        table.rows += 1;
+        match table.layout {
+            Layout::Blocks => {}
+            Layout::Lines => {
+                let cells: Vec<&str> = row.iter().map(String::as_str).filter(|cell| !cell.is_empty()).collect();
+                self.lines.want(1);
+                self.lines.push_str(&cells.join(" | "));
+            }
+            Layout::Grid(columns) => {
+                let cells = row.iter().map(|cell| cell.replace('|', "\\|"));
+                let cells: Vec<String> = cells.chain(std::iter::repeat(String::new())).take(columns).collect();
+                self.lines.want(if first { 2 } else { 1 });
+                self.lines.push_str(&format!("| {} |", cells.join(" | ")));
+                if first {
+                    self.lines.want(1);
+                    self.lines.push_str(&format!("|{}", " --- |".repeat(columns)));
+                }
+            }
+        }
+        self.lines.want(1);
     }
 
     fn anchor(&mut self, tag: &Tag<'_>) {
-        if let Some((target, start)) = self.link.take() {
-            let text = self.out.get(start..).unwrap_or("").trim().to_owned();
-            let bare = |url: &str| {
-                url.trim_start_matches("https://").trim_start_matches("http://").trim_end_matches('/').to_owned()
-            };
-            if !text.is_empty() && !bare(&text).eq_ignore_ascii_case(&bare(&target)) {
-                format!(" ({target})").chars().for_each(|c| if c == ' ' { self.blank = true } else { self.push(c) });
-            }
+        self.end_link();
+        if !tag.closing && !self.fenced {
+            self.link = tag.attribute("href").and_then(Link::to);
         }
-        let target = tag.attribute("href").filter(|_| !tag.closing).unwrap_or("").trim();
-        let shown = target.len() <= LINK_BYTES
-            && ["http://", "https://"]
-                .iter()
-                .any(|scheme| target.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme)));
-        if shown {
-            let target = target.replace("&amp;", "&").replace(|c: char| c.is_whitespace() || c.is_control(), "");
-            self.link = Some((target, self.out.len()));
+    }
+
+    fn end_link(&mut self) {
+        let Some((link, start)) = self.link.take().and_then(|link| link.start.map(|start| (link, start))) else {
+            return;
+        };
+        let text = self.lines.since(start);
+        if link.is_told_by(text) {
+            return;
+        }
+        if text.contains('\n') {
+            self.lines.append(&format!(" <{}>", link.target));
+        } else {
+            self.lines.insert(start, "[");
+            self.lines.append(&format!("]({})", link.target));
         }
     }
 
     fn picture(&mut self, tag: &Tag<'_>) {
-        let alt = tag.attribute("alt").map(str::trim).unwrap_or("");
-        if !alt.is_empty() && alt.len() <= LINK_BYTES {
-            self.text("[image: ");
-            self.text(alt);
-            self.text("]");
+        let source = entity::decoded(
+            tag.attribute("src")
+                .unwrap_or("")
+                .trim()
+                .get(..ALT_BYTES)
+                .unwrap_or_else(|| tag.attribute("src").unwrap_or("").trim()),
+        );
+        let id = source.get(..4).filter(|scheme| scheme.eq_ignore_ascii_case("cid:")).and_then(|_| source.get(4..));
+        if let Some(name) = id.and_then(|id| self.images.get(&id.to_ascii_lowercase())) {
+            return self.push(&format!("[image: {name}]"));
+        }
+        let dot = |side: &str| tag.attribute(side).is_some_and(|size| matches!(size.trim(), "0" | "1" | "1px" | "0px"));
+        let alt = tag.attribute("alt").map_or("", str::trim);
+        if !alt.is_empty() && alt.len() <= ALT_BYTES && !dot("width") && !dot("height") {
+            let alt = entity::decoded(alt);
+            self.push(&format!("[image: {}]", alt.split_ascii_whitespace().collect::<Vec<_>>().join(" ")));
         }
     }
 }

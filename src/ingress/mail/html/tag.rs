@@ -15,21 +15,51 @@ pub(super) struct Tag<'a> {
     /// Whether it is an end tag.
     pub(super) closing: bool,
     attributes: &'a str,
+    /// Ended with `/>`, which counts in the XML that Office writes.
+    ended: bool,
 }
 
 /// Cuts a page; never looks back.
 pub(super) struct Tokens<'a> {
     rest: &'a str,
+    styles: Vec<&'a str>,
 }
+
+/// Style sheets of one page that are kept.
+const STYLES: usize = 50;
 
 impl<'a> Tokens<'a> {
     pub(super) fn new(html: &'a str) -> Self {
-        Self { rest: html }
+        Self { rest: html, styles: Vec::new() }
+    }
+
+    /// The contents of the `style` elements passed so far.
+    pub(super) fn into_styles(self) -> Vec<&'a str> {
+        self.styles
     }
 
     /// Drops up to and with `end`, or everything when it never comes.
     fn skip_past(&mut self, end: &str) {
         self.rest = self.rest.find(end).map_or("", |at| &self.rest[at + end.len()..]);
+    }
+
+    /// Drops a comment. `<!-->` and `<!--->` are whole ones, and `--!>` ends one as `-->` does.
+    fn skip_comment(&mut self) {
+        self.rest = &self.rest[4..];
+        if let Some(rest) = self.rest.strip_prefix('>').or_else(|| self.rest.strip_prefix("->")) {
+            self.rest = rest;
+            return;
+        }
+        let mut at = 0;
+        while let Some(found) = self.rest[at..].find("--").map(|found| at + found) {
+            let tail = &self.rest[found + 2..];
+            if let Some(rest) = tail.strip_prefix('>').or_else(|| tail.strip_prefix("!>")) {
+                self.rest = rest;
+                return;
+            }
+            at = found + 1;
+        }
+        self.rest = "";
     }
 
     /// Drops the contents of an element that holds no markup.
@@ -41,6 +71,10 @@ impl<'a> Tokens<'a> {
             if bytes.get(found + 1) == Some(&b'/')
                 && bytes.get(found + 2..end).is_some_and(|word| word.eq_ignore_ascii_case(name.as_bytes()))
             {
+                let content = &self.rest[..found];
+                if name == "style" && self.styles.len() < STYLES {
+                    self.styles.push(content);
+                }
                 self.rest = &self.rest[end..];
                 self.skip_past(">");
                 return;
@@ -55,6 +89,11 @@ impl<'a> Tokens<'a> {
         let start = if closing { 2 } else { 1 };
         let body = &self.rest[start..];
         let name_length = body.find(|c: char| c.is_ascii_whitespace() || matches!(c, '>' | '/')).unwrap_or(body.len());
+        if body.as_bytes().get(name_length) == Some(&b'>') {
+            let name = body[..name_length].to_ascii_lowercase();
+            self.rest = &body[name_length + 1..];
+            return Some(Tag { name, closing, attributes: "", ended: false });
+        }
         let mut quote = None;
         let mut after_equals = false;
         for (at, byte) in body.bytes().enumerate().skip(name_length) {
@@ -67,6 +106,7 @@ impl<'a> Tokens<'a> {
                         name: body[..name_length].to_ascii_lowercase(),
                         closing,
                         attributes: body[name_length..at].trim_end_matches('/'),
+                        ended: body[..at].ends_with('/'),
                     };
                     self.rest = &body[at + 1..];
                     return Some(tag);
@@ -94,18 +134,24 @@ impl<'a> Iterator for Tokens<'a> {
                         .get(at + 1)
                         .is_some_and(|next| next.is_ascii_alphabetic() || matches!(next, b'/' | b'!' | b'?'))
             };
-            let text_end = (0..bytes.len()).find(|at| opens(*at)).unwrap_or(bytes.len());
+            let mut text_end = 0;
+            while let Some(found) = self.rest[text_end..].find('<').map(|found| text_end + found) {
+                text_end = found;
+                if opens(found) {
+                    break;
+                }
+                text_end += 1;
+            }
+            if text_end >= bytes.len() || !opens(text_end) {
+                text_end = bytes.len();
+            }
             if text_end > 0 {
                 let (text, rest) = self.rest.split_at(text_end);
                 self.rest = rest;
                 return Some(Token::Text(text));
             }
             if self.rest.starts_with("<!--") {
-                self.rest = &self.rest[4..];
-                match self.rest.starts_with('>') {
-                    true => self.rest = &self.rest[1..],
-                    false => self.skip_past("-->"),
-                }
+                self.skip_comment();
             } else if matches!(bytes.get(1), Some(b'!' | b'?')) {
                 self.skip_past(">");
             } else if let Some(tag) = self.tag() {
@@ -126,6 +172,11 @@ impl<'a> Iterator for Tokens<'a> {
 }
 
 impl Tag<'_> {
+    /// Whether it has no attributes.
+    pub(super) const fn is_bare(&self) -> bool {
+        self.attributes.is_empty()
+    }
+
     /// An attribute's value, quotes undone; entities stay.
     pub(super) fn attribute(&self, wanted: &str) -> Option<&str> {
         let mut rest = self.attributes;
@@ -154,58 +205,11 @@ impl Tag<'_> {
 
     /// Elements that have no end tag.
     pub(super) fn is_void(&self) -> bool {
-        matches!(
-            self.name.as_str(),
-            "br" | "hr" | "img" | "input" | "meta" | "link" | "area" | "base" | "col" | "embed" | "source" | "wbr"
-        )
-    }
-
-    /// Whether its content is styled not to be seen, or is not for eyes at all.
-    pub(super) fn is_hidden(&self) -> bool {
-        if matches!(self.name.as_str(), "head" | "select" | "object" | "svg" | "math" | "datalist") {
-            return self.name != "body";
-        }
-        if self.attributes.is_empty() {
-            return false;
-        }
-        self.attribute("hidden").is_some() || self.attribute("style").is_some_and(hides)
-    }
-}
-
-/// Whether a style takes its element out of sight.
-fn hides(style: &str) -> bool {
-    let (mut colour, mut background) = (String::new(), String::new());
-    for rule in style.split(';') {
-        let Some((name, value)) = rule.split_once(':') else { continue };
-        let name = name.trim().to_ascii_lowercase();
-        let value = value.replace("!important", "").replace([' ', '\t', '\n'], "").to_ascii_lowercase();
-        let zero = value.starts_with('0') && !value.contains(|c: char| matches!(c, '1'..='9'));
-        let gone = match name.as_str() {
-            "display" => value == "none",
-            "visibility" => matches!(value.as_str(), "hidden" | "collapse"),
-            "mso-hide" => value == "all",
-            "font-size" | "opacity" => zero,
-            _ => false,
-        };
-        if gone {
-            return true;
-        }
-        match name.as_str() {
-            "color" => colour = value,
-            "background" | "background-color" => background = value,
-            _ => {}
-        }
-    }
-    !colour.is_empty() && full_colour(&colour) == full_colour(&background)
-}
-
-fn full_colour(value: &str) -> String {
-    match value {
-        "white" => "#ffffff".to_owned(),
-        "black" => "#000000".to_owned(),
-        _ if value.len() == 4 && value.starts_with('#') => {
-            value.chars().flat_map(|c| std::iter::repeat_n(c, if c == '#' { 1 } else { 2 })).collect()
-        }
-        _ => value.to_owned(),
+        let of_office = self.ended && self.name.contains(':');
+        of_office
+            || matches!(
+                self.name.as_str(),
+                "br" | "hr" | "img" | "input" | "meta" | "link" | "area" | "base" | "col" | "embed" | "source" | "wbr"
+            )
     }
 }

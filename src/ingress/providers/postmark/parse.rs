@@ -112,5 +112,6 @@ fn file(posted: &Value) -> RawFile {
         content_type: mail::media_type(mail::text(posted, "/ContentType").unwrap_or_default()),
         bytes: mails::decode_base64(content.unwrap_or_default()),
         content_id: mail::text(posted, "/ContentID").and_then(mail::content_id),
+        within: None,
     }
 }

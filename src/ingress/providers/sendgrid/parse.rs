@@ -111,6 +111,7 @@ impl<'r> Posted<'r> {
                 content_type: mail::media_type(content_type),
                 bytes: part.value.to_vec(),
                 content_id: said("content-id").and_then(mail::content_id).or_else(|| id_of(&field)),
+                within: None,
             })
         };
         self.form.parts.iter().filter_map(file).collect()
