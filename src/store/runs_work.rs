@@ -92,7 +92,8 @@ macro_rules! append {
                         row.push_bind(&$lease.id).push_bind(*seq).push_bind(&tenant).push_bind(attempt);
                         row.push_bind(message.kind.as_str()).push_bind(message.at.0).push_bind(to_json(&message.body));
                     });
-                    rows.build().persistent(false).execute(&mut *$tx).await?;
+                    // The few lines of most writes stay prepared; other numbers of them would push these out.
+                    rows.build().persistent(some.len() <= 8).execute(&mut *$tx).await?;
                 }
                 Some(first)
             }
