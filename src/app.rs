@@ -189,7 +189,7 @@ impl App {
         let address = listener.local_addr().map_err(|fault| StartError::Listen(server.listen, fault))?;
         let patience = server.commit_timeout.to_std();
         let refusals = Refusals::default();
-        let senders = senders(settings);
+        let senders = senders(settings, &self.store);
         let gateway = Gateway::new(GatewayOptions {
             intake: Intake::start(&self.store, wakes, server.max_waiting_commits, patience),
             store: self.store.clone(),
@@ -291,6 +291,7 @@ impl App {
             executors,
             secrets: Arc::clone(secrets),
             max_lost: i64::from(worker.max_lost),
+            reply_tokens: settings.channels.reply_tokens,
         };
         let deliver = Deliver { store: self.store.clone(), channels, attempts: i64::from(worker.delivery_attempts) };
         self.tasks.spawn(queue::work(
@@ -314,9 +315,12 @@ impl App {
 }
 
 /// Who checks the senders of mail. Without name servers they stay unchecked, which stops nothing else.
-fn senders(settings: &Settings) -> Senders {
+fn senders(settings: &Settings, store: &Store) -> Senders {
     let dns = Dns::new(settings.egress.name_server);
-    Senders::new(dns.map(Arc::new).inspect_err(|fault| tracing::warn!(%fault, "senders of mail are not checked")).ok())
+    Senders::new(
+        store.clone(),
+        dns.map(Arc::new).inspect_err(|fault| tracing::warn!(%fault, "senders of mail are not checked")).ok(),
+    )
 }
 
 /// Opens the database of the settings.

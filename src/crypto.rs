@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
@@ -69,6 +70,19 @@ pub fn equal(a: &[u8], b: &[u8]) -> bool {
 #[must_use]
 pub fn sha256_hex(bytes: &[u8]) -> String {
     data_encoding::HEXLOWER.encode(&Sha256::digest(bytes))
+}
+
+/// The first 100 bits of an HMAC-SHA256 over the parts, in lower-case base32 (`0-9a-v`): 20 characters. A line break
+/// stands between parts, so none of them may have one.
+#[must_use]
+pub fn short_mac(key: &Secret, parts: &[&str]) -> String {
+    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key.expose()) else { return String::new() };
+    for part in parts {
+        mac.update(part.as_bytes());
+        mac.update(b"\n");
+    }
+    let bytes = mac.finalize().into_bytes();
+    data_encoding::BASE32_DNSSEC.encode(&bytes).chars().take(20).collect()
 }
 
 /// Bytes from the operating system's generator.

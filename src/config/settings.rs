@@ -171,6 +171,8 @@ pub enum SandboxMode {
 pub struct ChannelSettings {
     /// Keep everything that would leave, send nothing. `up --dev` sets it.
     pub capture: bool,
+    /// Ask that mail be answered to `name+token@domain`, by which its conversation is found.
+    pub reply_tokens: bool,
     /// How mail leaves; captured when not there.
     pub email: Option<EmailChannel>,
     /// How text messages leave; captured when not there.

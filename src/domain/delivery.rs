@@ -131,6 +131,9 @@ pub struct EmailMessage {
     pub references: Vec<String>,
     /// Earlier text, quoted under the answer.
     pub quote: Option<Quote>,
+    /// The token that finds the conversation when the answer is answered: in `Reply-To` and `Message-ID`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reply_token: Option<String>,
 }
 
 /// The text that an answer quotes.

@@ -364,6 +364,19 @@ impl AgentEvent {
     }
 }
 
+impl AgentEvent {
+    /// The `Message-ID` of a mail, by which answers to it are known.
+    #[must_use]
+    pub fn message_id(&self) -> Option<&str> {
+        match &self.content {
+            Content::Email(email) => email.message_id.as_deref().filter(|id| id.len() <= LONGEST_MESSAGE_ID),
+            Content::Sms(_) | Content::Webhook(_) => None,
+        }
+    }
+}
+
+/// Bytes of a `Message-ID` that is remembered (RFC 5322 allows lines of 998 characters).
+const LONGEST_MESSAGE_ID: usize = 998;
 /// Bytes of a subject in a summary at most.
 const SUMMARY_SUBJECT: usize = 300;
 /// Bytes of a text whose segments are shown at most.

@@ -21,5 +21,6 @@ pub mod session;
 pub mod source;
 pub mod template;
 pub mod texting;
+pub mod thread;
 pub mod time;
 pub mod trigger;

@@ -24,7 +24,7 @@ use crate::{
         intake::{self, IntakeError, Origin},
         routes::{Routes, SourceRoute},
     },
-    store::{Acceptance, Accepted, EventStatus, RawRequest},
+    store::{Acceptance, Accepted, EventStatus, RawRequest, StoreError},
 };
 
 /// Bodies up to this size are parsed where they are; larger ones on a thread of their own.
@@ -110,7 +110,11 @@ pub(super) async fn receive(
     let request = Request { route: route.clone(), gate: Arc::clone(&gate), routes, url, lines, raw };
     let read = match read(&gateway, request, began).await {
         Ok(read) => read,
-        Err(rejection) => {
+        Err(NotRead::Unsettled(fault)) => {
+            tracing::error!(source = name, error = ?fault, "the conversation of a mail could not be looked up");
+            return refuse(Outcome::Unavailable, "database_failed");
+        }
+        Err(NotRead::Rejected(rejection)) => {
             place.was_forged();
             tracing::debug!(source = name, code = rejection.code, detail = rejection.detail, "not believed");
             return refuse(Outcome::Unauthorized(rejection.code), rejection.code);
@@ -120,19 +124,33 @@ pub(super) async fn receive(
 }
 
 /// Verifies, parses, checks who sent it, and matches. A large body is read on a thread beside those that serve requests.
-async fn read(gateway: &Gateway, request: Request, at: Timestamp) -> Result<Read, Rejection> {
+async fn read(gateway: &Gateway, request: Request, at: Timestamp) -> Result<Read, NotRead> {
     let failed = || Rejection { code: "parser_failed", detail: "a body could not be parsed".to_owned() };
     if request.raw.body.len() <= PARSE_INLINE {
         let (request, mut opened) = request.open(at)?;
-        request.check_sender(gateway, &mut opened).await;
+        request.settle(gateway, &mut opened).await?;
         return Ok(request.matched(&gateway.tenant, gateway.clock(), opened));
     }
     let opened = gateway.beside(move || request.open(at)).await;
     let (request, mut opened) = opened.unwrap_or_else(|| Err(failed()))?;
-    request.check_sender(gateway, &mut opened).await;
+    request.settle(gateway, &mut opened).await?;
     let shared = gateway.clone();
     let matched = gateway.beside(move || request.matched(&shared.tenant, shared.clock(), opened)).await;
-    matched.ok_or_else(failed)
+    matched.ok_or_else(|| failed().into())
+}
+
+/// Why a request makes no event.
+enum NotRead {
+    /// It was not believed.
+    Rejected(Rejection),
+    /// What its triggers depend on could not be looked up now.
+    Unsettled(StoreError),
+}
+
+impl From<Rejection> for NotRead {
+    fn from(rejection: Rejection) -> Self {
+        Self::Rejected(rejection)
+    }
 }
 
 /// A request that was believed, with what it says; or the key of what cannot be read, and why not.
@@ -152,10 +170,9 @@ impl Request {
         Ok((self, Opened { handshake, parsed }))
     }
 
-    async fn check_sender(&self, gateway: &Gateway, opened: &mut Opened) {
-        if let Ok(parsed) = &mut opened.parsed {
-            gateway.senders.settle(&self.route.source.spec, parsed).await;
-        }
+    async fn settle(&self, gateway: &Gateway, opened: &mut Opened) -> Result<(), NotRead> {
+        let Ok(parsed) = &mut opened.parsed else { return Ok(()) };
+        gateway.senders.settle(&self.route.source, parsed).await.map_err(NotRead::Unsettled)
     }
 
     fn matched(self, tenant: &TenantId, clock: &Clock, opened: Opened) -> Read {

@@ -19,6 +19,7 @@ use crate::{
         event::{Attachment, Content, Sender, StoredMail},
         id::{EventId, RunId},
         texting::Effects,
+        thread::Threads,
     },
     ingress::mail::identity::Evidence,
 };
@@ -82,6 +83,8 @@ pub struct Parsed {
     pub effects: Effects,
     /// What is known of a mail's origin; [`mail::identity`] makes `sender` of it.
     pub evidence: Evidence,
+    /// The conversations that it goes on with. Providers know none: they are found in the records.
+    pub threads: Threads,
 }
 
 /// Why a believed request makes no event. It is kept as `rejected`.

@@ -8,16 +8,22 @@ use crate::{
     crypto::{Secret, SecretSource},
     domain::{
         agent::EnvValue,
+        delivery::Message,
+        event::Content,
         id::DeliveryId,
         run::{Failure, FailureCode, MessageKind, RunResult, RunState, Usage},
         template::Template,
+        thread,
         time::Timestamp,
-        trigger::TriggerSpec,
+        trigger::{Reply, TriggerSpec},
     },
     executor::{AttachmentFile, Executors, RunSink, RunSpec, Stopped},
     live::Live,
-    outbound::answer::{Answered, Finished, answer},
-    pipeline::{prompt, record::Recorder},
+    outbound::{
+        answer::{Answered, Finished, answer},
+        email::compose,
+    },
+    pipeline::{prompt, record::Recorder, senders},
     queue::{Job, JobEnd, StopReason, Wakes},
     store::{NewDelivery, NewMessage, RUN_QUEUE, RunEnd, RunWork, Store, StoreError},
 };
@@ -42,6 +48,8 @@ pub struct Execute {
     pub secrets: Arc<dyn SecretSource>,
     /// How often a run is taken up again after its worker vanished.
     pub max_lost: i64,
+    /// Whether answers by mail ask to be answered at an address that names their conversation.
+    pub reply_tokens: bool,
 }
 
 /// How an attempt ended, before it is written.
@@ -221,7 +229,8 @@ impl Execute {
 
     /// Writes the end. Database trouble is waited out as long as the lease holds.
     async fn finish(&self, job: &Job, work: &RunWork, end: RunEnd, rest: Vec<NewMessage>, began: Timestamp) -> JobEnd {
-        let (deliveries, mut lines) = self.owed(work, &end);
+        let token = self.reply_token(work).await;
+        let (deliveries, mut lines) = self.owed(work, &end, token);
         let mut messages = rest;
         messages.append(&mut lines);
         loop {
@@ -255,8 +264,20 @@ impl Execute {
         JobEnd::Settled
     }
 
+    /// What names the run's conversation to those who answer by mail. Without it their mail is known by what it refers to.
+    async fn reply_token(&self, work: &RunWork) -> Option<String> {
+        let (true, Some(session)) = (self.reply_tokens, &work.run.session) else { return None };
+        if !matches!(work.event.event.content, Content::Email(_)) {
+            return None;
+        }
+        let (tenant, agent) = (&work.run.tenant, &work.run.agent);
+        let key = self.store.signing_key(tenant).await;
+        let key = key.inspect_err(|fault| tracing::warn!(error = ?fault, "an answer goes out without a reply token"));
+        Some(senders::reply_token(&key.ok()?, tenant, agent, session))
+    }
+
     /// The deliveries owed at this end, and the last lines of the record.
-    fn owed(&self, work: &RunWork, end: &RunEnd) -> (Vec<NewDelivery>, Vec<NewMessage>) {
+    fn owed(&self, work: &RunWork, end: &RunEnd, token: Option<String>) -> (Vec<NewDelivery>, Vec<NewMessage>) {
         let now = self.store.clock().now();
         let line = |kind, body| NewMessage { kind, at: now, body };
         let outcome = match end {
@@ -272,7 +293,7 @@ impl Execute {
         let finished = Finished { run: &work.run.id, agent: &work.agent.name, outcome };
         let reply = trigger_of(work).and_then(|trigger| trigger.reply.as_ref());
         match answer(&work.event.event, reply, &finished) {
-            Answered::Send(message) => (vec![NewDelivery { id: DeliveryId::new(now), message: *message }], lines),
+            Answered::Send(message) => (vec![delivery(DeliveryId::new(now), *message, reply, token)], lines),
             Answered::Nothing { reason } => {
                 lines.push(line(MessageKind::Status, json!({"text": format!("no answer goes out: {reason}")})));
                 (Vec::new(), lines)
@@ -296,6 +317,17 @@ impl Execute {
             "run ended"
         );
     }
+}
+
+fn delivery(id: DeliveryId, mut message: Message, reply: Option<&Reply>, token: Option<String>) -> NewDelivery {
+    let (mut message_id, mut reply_token, mut guest) = (None, None, None);
+    if let Message::Email(email) = &mut message {
+        reply_token = token.filter(|token| thread::with_token(&email.from, token).is_some());
+        email.reply_token.clone_from(&reply_token);
+        message_id = compose::message_id(email, &id);
+        guest = matches!(reply, Some(Reply::Email(_))).then(|| email.to.to_lowercase());
+    }
+    NewDelivery { id, message, message_id, reply_token, guest }
 }
 
 fn result_line(outcome: Result<&RunResult, &Failure>) -> Value {

@@ -214,7 +214,7 @@ pub fn acceptance(origin: Origin<'_>, mut parsed: Parsed, routes: &Routes, clock
     let (runs, routing) = match &silent {
         Some(_) => (Vec::new(), Vec::new()),
         None => {
-            let matched = routes.matching(&event);
+            let matched = routes.matching(&event, &parsed.threads);
             (matched.runs, matched.routing)
         }
     };

@@ -5,17 +5,18 @@ use std::{cell::OnceCell, collections::BTreeMap, sync::Arc};
 use serde_json::Value;
 
 use crate::{
-    crypto::SecretSource,
+    crypto::{self, SecretSource},
     domain::{
         catalog::Catalog,
         event::{AgentEvent, Content, SenderAuth},
         filter::{Filter, Prepared},
         id::{RunId, SourceId},
         imap::ImapSpec,
-        pattern,
+        organisation, pattern,
         session::SessionRule,
         source::{Source, SourceSpec},
         template::Template,
+        thread::{self, Threads},
         trigger::{Routing, SenderRule, Trigger},
     },
     ingress::{LabelledSecret, gate::Gate},
@@ -125,11 +126,12 @@ impl Routes {
         triggers.flat_map(|spec| &spec.from).map(String::as_str)
     }
 
-    /// Matches an event against every trigger of its source.
+    /// Matches an event against every trigger of its source. `threads` are the conversations that it goes on with.
     #[must_use]
-    pub fn matching(&self, event: &AgentEvent) -> Matched {
+    pub fn matching(&self, event: &AgentEvent, threads: &Threads) -> Matched {
         let mut matched = Matched { runs: Vec::new(), routing: Vec::new() };
-        let views = Views::new(event);
+        let views = Views::new(event, threads);
+        let once = once_key(event);
         for route in self.triggers.iter().filter(|route| route.trigger.spec.source == event.source_name) {
             let verdict = route.judge(&views);
             let (is_match, reason) = match verdict {
@@ -143,7 +145,10 @@ impl Routes {
                 reason,
             });
             if is_match {
-                matched.runs.push(route.run(&views));
+                let mut run = route.run(&views);
+                let place = matched.runs.iter().filter(|other| other.agent == run.agent).count();
+                run.once_key = once.as_ref().map(|once| format!("{once}:{place}"));
+                matched.runs.push(run);
             }
         }
         matched
@@ -153,13 +158,14 @@ impl Routes {
 /// What triggers look at of an event, each made once, when the first one asks for it: bodies can be large.
 struct Views<'a> {
     event: &'a AgentEvent,
+    threads: &'a Threads,
     view: OnceCell<Value>,
     prepared: OnceCell<Result<Prepared, String>>,
 }
 
 impl<'a> Views<'a> {
-    const fn new(event: &'a AgentEvent) -> Self {
-        Self { event, view: OnceCell::new(), prepared: OnceCell::new() }
+    const fn new(event: &'a AgentEvent, threads: &'a Threads) -> Self {
+        Self { event, threads, view: OnceCell::new(), prepared: OnceCell::new() }
     }
 
     fn view(&self) -> &Value {
@@ -194,10 +200,11 @@ impl TriggerRoute {
         }
         let spec = &self.trigger.spec;
         let ours = own_addresses(event);
-        if !spec.to.is_empty() && !ours.iter().any(|address| fits(&spec.to, address)) {
+        let is_ours = |address: &String| fits(&spec.to, address) || fits(&spec.to, &thread::base_address(address));
+        if !spec.to.is_empty() && !ours.iter().any(is_ours) {
             return Err(format!("it listens to {}, not to {}", spec.to.join(", "), ours.join(", ")));
         }
-        self.judge_sender(event)?;
+        self.judge_sender(views)?;
         if let Some(filter) = &self.filter {
             match views.prepared().and_then(|event| filter.passes_prepared(event)) {
                 Ok(true) => {}
@@ -208,8 +215,8 @@ impl TriggerRoute {
         Ok(())
     }
 
-    fn judge_sender(&self, event: &AgentEvent) -> Result<(), String> {
-        let allowed = &self.trigger.spec.from;
+    fn judge_sender(&self, views: &Views<'_>) -> Result<(), String> {
+        let (event, allowed) = (views.event, &self.trigger.spec.from);
         let personal = !matches!(event.content, Content::Webhook(_));
         if allowed.is_empty() {
             return if personal { Err("its `from` allows nobody".to_owned()) } else { Ok(()) };
@@ -219,7 +226,9 @@ impl TriggerRoute {
             Some(sender) if sender.auth == SenderAuth::Failed => {
                 Err(format!("the sender is not believed: {}", sender.auth_reason))
             }
-            Some(sender) if !fits(allowed, &sender.address) => Err("its `from` does not allow the sender".to_owned()),
+            Some(sender) if !fits(allowed, &sender.address) && !self.is_guest(views, &sender.address) => {
+                Err("its `from` does not allow the sender".to_owned())
+            }
             Some(sender) if !self.believes(event, sender.auth) => Err(format!(
                 "its `from` counts verified senders, and this one is not: {}; `sender_auth: any` in the trigger lets in \
                  whoever writes an allowed address",
@@ -227,6 +236,12 @@ impl TriggerRoute {
             )),
             Some(_) => Ok(()),
         }
+    }
+
+    /// Whether the sender goes on in a conversation of the agent into which its trigger's `reply` brought them.
+    fn is_guest(&self, views: &Views<'_>, address: &str) -> bool {
+        let thread = views.threads.of(&self.trigger.agent);
+        thread.is_some_and(|thread| thread.guests.iter().any(|guest| guest.eq_ignore_ascii_case(address)))
     }
 
     /// Only mail's senders can be verified; who may text a number is said by the number alone.
@@ -245,6 +260,7 @@ impl TriggerRoute {
             agent_name: self.trigger.agent_name.clone(),
             agent_version: self.trigger.agent_version,
             session_key: self.session_key(views),
+            once_key: None,
         }
     }
 
@@ -260,6 +276,9 @@ impl TriggerRoute {
             SessionRule::Event => None,
             SessionRule::Source => Some(format!("source:{source}")),
             SessionRule::Sender => event.sender.as_ref().map(|sender| format!("sender:{source}:{}", sender.address)),
+            SessionRule::Thread if views.threads.of(&self.trigger.agent).is_some() => {
+                views.threads.of(&self.trigger.agent).map(|thread| thread.key.clone())
+            }
             SessionRule::Thread => event.thread_key.as_ref().map(|key| format!("thread:{source}:{key}")),
             SessionRule::Template(_) => {
                 let template = self.session.as_ref()?;
@@ -268,10 +287,22 @@ impl TriggerRoute {
             }
         }?;
         if key.len() > MAX_SESSION_KEY {
-            return Some(format!("sha256:{}", crate::crypto::sha256_hex(key.as_bytes())));
+            return Some(format!("sha256:{}", crypto::sha256_hex(key.as_bytes())));
         }
         Some(key)
     }
+}
+
+/// What all copies of one mail share, whichever address of ours and source they came by. A mail that only bears the same
+/// id is another one: senders choose ids.
+fn once_key(event: &AgentEvent) -> Option<String> {
+    let Content::Email(email) = &event.content else { return None };
+    let id = email.message_id.as_deref()?;
+    let from = email.from.iter().map(|mailbox| mailbox.address.as_str());
+    let files = event.attachments.iter().map(|file| file.sha256.as_str());
+    let parts: Vec<&str> =
+        [id, email.subject.as_str(), email.text.as_str()].into_iter().chain(from).chain(files).collect();
+    Some(crypto::sha256_hex(serde_json::to_string(&parts).ok()?.as_bytes()))
 }
 
 /// A hash over the hashes of all secrets, in order; the values leave no trace.
@@ -279,12 +310,12 @@ fn hash_of_secrets<'a>(sources: impl Iterator<Item = &'a Source>, secrets: &dyn 
     let mut seen = String::new();
     for reference in sources.flat_map(|source| source.spec.references()) {
         match secrets.secret(reference) {
-            Ok(value) => seen.push_str(&crate::crypto::sha256_hex(value.expose())),
+            Ok(value) => seen.push_str(&crypto::sha256_hex(value.expose())),
             Err(reason) => seen.push_str(&reason),
         }
         seen.push('\n');
     }
-    crate::crypto::sha256_hex(seen.as_bytes())
+    crypto::sha256_hex(seen.as_bytes())
 }
 
 fn open_gate(spec: &SourceSpec, url: &str, secrets: &dyn SecretSource) -> Result<Gate, String> {
@@ -306,7 +337,16 @@ fn own_addresses(event: &AgentEvent) -> Vec<String> {
 }
 
 fn fits(patterns: &[String], text: &str) -> bool {
-    patterns.iter().any(|pattern| pattern::matches(pattern, text))
+    patterns.iter().any(|pattern| {
+        pattern::matches(pattern, text) || (!pattern.is_ascii() && pattern::matches(&in_ascii(pattern), text))
+    })
+}
+
+/// A pattern whose domain is written in letters of the world, as senders' domains are kept (RFC 5890).
+fn in_ascii(pattern: &str) -> String {
+    let Some((local, domain)) = pattern.rsplit_once('@') else { return pattern.to_owned() };
+    let labels: Vec<String> = domain.split('.').map(organisation::a_labels).collect();
+    format!("{local}@{}", labels.join("."))
 }
 
 #[cfg(test)]

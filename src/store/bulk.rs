@@ -10,11 +10,12 @@ use crate::{
         connect::{Postgres, Sqlite},
         effects,
         intake::{Fresh, NewRun, Prepared, SessionOf, session_keys, sessions_of},
+        threads,
     },
 };
 
 /// Events, and for those that are new their requests, runs and jobs. `$1` to `$16` are columns of events,
-/// `$17` to `$20` of requests, `$21` to `$29` of runs. A job with a lane begins blocked.
+/// `$17` to `$20` of requests, `$21` to `$29` and `$32` of runs. A job with a lane begins blocked.
 const ACCEPT: &str = "\
 WITH fresh AS (
   INSERT INTO events (id, tenant_id, source_id, source_name, request_id, dedupe_key, content_key, kind, thread_key,
@@ -30,19 +31,21 @@ WITH fresh AS (
   JOIN fresh f ON f.request_id = r.id
 ), new_runs AS (
   INSERT INTO runs (id, tenant_id, event_id, trigger_id, trigger_position, agent_id, agent_name, agent_version,
-                    session_id, created_at)
+                    session_id, once_key, created_at)
   SELECT n.id, f.tenant_id, f.id, n.trigger_id, n.position, n.agent_id, n.agent_name, n.version, n.session_id,
-         f.received_at
-  FROM unnest($21::text[], $22::text[], $23::text[], $24::bigint[], $25::text[], $26::text[], $27::bigint[], $28::text[])
-       AS n (id, event_id, trigger_id, position, agent_id, agent_name, version, session_id)
+         n.once_key, f.received_at
+  FROM unnest($21::text[], $22::text[], $23::text[], $24::bigint[], $25::text[], $26::text[], $27::bigint[], $28::text[],
+              $32::text[])
+       AS n (id, event_id, trigger_id, position, agent_id, agent_name, version, session_id, once_key)
   JOIN fresh f ON f.id = n.event_id
+  ON CONFLICT DO NOTHING
   RETURNING id, tenant_id, session_id, agent_id, created_at
 ), new_jobs AS (
   INSERT INTO jobs (id, tenant_id, queue, lane, agent_id, state, run_at)
   SELECT id, tenant_id, $29, session_id, agent_id, CASE WHEN session_id IS NULL THEN 'ready' ELSE 'blocked' END, created_at
   FROM new_runs
 )
-SELECT id FROM fresh";
+SELECT id FROM fresh UNION ALL SELECT id FROM new_runs";
 
 const UPSERT_SESSIONS: &str = "\
 INSERT INTO sessions (id, tenant_id, agent_id, key, created_at, last_event_at)
@@ -60,8 +63,11 @@ macro_rules! column {
 pub(super) async fn accept_postgres(db: &Postgres, batch: &[&Prepared]) -> Result<Fresh, StoreError> {
     let keys = session_keys(batch);
     let has_files = batch.iter().any(|prepared| !prepared.acceptance.files.is_empty());
-    let has_effects = batch.iter().any(|prepared| !prepared.acceptance.effects.is_empty());
-    if keys.is_empty() && !has_files && !has_effects {
+    let has_more = batch
+        .iter()
+        .map(|prepared| &prepared.acceptance)
+        .any(|acceptance| !acceptance.effects.is_empty() || acceptance.event.message_id().is_some());
+    if keys.is_empty() && !has_files && !has_more {
         let mut connection = db.intake().acquire().await?;
         return insert_postgres(&mut connection, batch, &SessionOf::new()).await;
     }
@@ -80,6 +86,7 @@ pub(super) async fn accept_postgres(db: &Postgres, batch: &[&Prepared]) -> Resul
     }
     let fresh = insert_postgres(&mut tx, batch, &sessions).await?;
     insert_files_postgres(&mut tx, batch, &fresh).await?;
+    threads::remember!(&mut tx, batch, &fresh);
     effects::write!(&mut tx, batch, &fresh);
     if !sessions.is_empty() {
         let lanes: Vec<String> = sessions.values().map(SessionId::to_string).collect();
@@ -131,6 +138,7 @@ async fn insert_postgres(
         .bind(super::jobs::RUN_QUEUE)
         .bind(column!(batch, |p| p.body_in_request))
         .bind(column!(batch, |p| p.summary.as_str()))
+        .bind(column!(runs, |(_, run)| run.once_key.as_deref()))
         .fetch_all(connection)
         .await?;
     Ok(found.into_iter().map(|(id,)| id).collect())
@@ -226,8 +234,14 @@ pub(super) async fn accept_sqlite(db: &Sqlite, batch: &[&Prepared]) -> Result<Fr
     let runs: Vec<(&Prepared, &NewRun)> =
         new.iter().copied().flat_map(|p| p.acceptance.runs.iter().map(move |run| (p, run))).collect();
     for piece in pieces(&runs) {
-        insert_runs_sqlite(&mut tx, piece, &sessions).await?;
+        insert_runs_sqlite(&mut tx, piece, &sessions, &mut fresh).await?;
     }
+    let started: Vec<(&Prepared, &NewRun)> =
+        runs.into_iter().filter(|(_, run)| fresh.contains(run.id.as_str())).collect();
+    for piece in pieces(&started) {
+        insert_jobs_sqlite(&mut tx, piece, &sessions).await?;
+    }
+    threads::remember!(&mut tx, &new, &fresh);
     insert_files!(&mut tx, &new, fresh);
     effects::write!(&mut tx, &new, &fresh);
     if !sessions.is_empty() {
@@ -285,19 +299,31 @@ async fn insert_runs_sqlite(
     tx: &mut Transaction<'static, SqliteDatabase>,
     piece: &[(&Prepared, &NewRun)],
     sessions: &SessionOf,
+    fresh: &mut Fresh,
 ) -> Result<(), StoreError> {
     let mut rows = QueryBuilder::<SqliteDatabase>::new(
         "INSERT INTO runs (id, tenant_id, event_id, trigger_id, trigger_position, agent_id, agent_name, agent_version, \
-         session_id, created_at) ",
+         session_id, once_key, created_at) ",
     );
     rows.push_values(piece, |mut row, (p, run)| {
         let event = &p.acceptance.event;
         row.push_bind(run.id.as_str()).push_bind(event.tenant.as_str()).push_bind(event.id.as_str());
         row.push_bind(run.trigger.as_str()).push_bind(run.position).push_bind(run.agent.as_str());
         row.push_bind(&run.agent_name).push_bind(run.agent_version);
-        row.push_bind(sessions.get(&run.id).map(SessionId::as_str)).push_bind(event.received_at.0);
+        row.push_bind(sessions.get(&run.id).map(SessionId::as_str)).push_bind(run.once_key.as_deref());
+        row.push_bind(event.received_at.0);
     });
-    rows.build().execute(&mut **tx).await?;
+    rows.push(" ON CONFLICT DO NOTHING RETURNING id");
+    let added: Vec<(String,)> = rows.build_query_as().fetch_all(&mut **tx).await?;
+    fresh.extend(added.into_iter().map(|(id,)| id));
+    Ok(())
+}
+
+async fn insert_jobs_sqlite(
+    tx: &mut Transaction<'static, SqliteDatabase>,
+    piece: &[(&Prepared, &NewRun)],
+    sessions: &SessionOf,
+) -> Result<(), StoreError> {
     let mut jobs =
         QueryBuilder::<SqliteDatabase>::new("INSERT INTO jobs (id, tenant_id, queue, lane, agent_id, state, run_at) ");
     jobs.push_values(piece, |mut row, (p, run)| {

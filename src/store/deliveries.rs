@@ -96,6 +96,11 @@ impl Store {
                 .bind(again.is_none().then_some(now.0))
                 .execute(&mut *tx)
                 .await?;
+            // Providers of mail may send it under an id of their own.
+            if let Some(id) = provider_id.filter(|id| id.contains('@')) {
+                let remember = sqlx::query(super::threads::REMEMBER_SENT).bind(&lease.id).bind(clean(id).into_owned());
+                remember.execute(&mut *tx).await?;
+            }
             let job = match again {
                 None => sqlx::query(DELETE_JOB).bind(&lease.id).bind(lease.fence).execute(&mut *tx).await?,
                 Some(at) => {

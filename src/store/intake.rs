@@ -71,6 +71,8 @@ pub struct NewRun {
     pub agent_version: i64,
     /// What its session's events share; `None` when it stands alone.
     pub session_key: Option<String>,
+    /// What copies of one mail share: only one run of the agent has it. `None` for what comes once anyway.
+    pub once_key: Option<String>,
 }
 
 /// What became of an acceptance.
@@ -176,7 +178,12 @@ impl Store {
             answers.push(if fresh.contains(acceptance.event.id.as_str()) {
                 Some(Accepted {
                     event: acceptance.event.id.clone(),
-                    runs: acceptance.runs.iter().map(|run| run.id.clone()).collect(),
+                    runs: acceptance
+                        .runs
+                        .iter()
+                        .filter(|run| fresh.contains(run.id.as_str()))
+                        .map(|run| run.id.clone())
+                        .collect(),
                     duplicate: false,
                     status: acceptance.status,
                     reason: acceptance.reason.clone(),
@@ -263,5 +270,5 @@ pub(super) fn sessions_of(batch: &[&Prepared], found: &[(String, String, String)
     Ok(sessions)
 }
 
-/// Ids of events that were new.
+/// Ids of events that were new, and of the runs that they started: not those that another copy of a mail had started.
 pub(super) type Fresh = HashSet<String>;

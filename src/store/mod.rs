@@ -23,6 +23,7 @@ mod rows;
 mod runs;
 mod runs_work;
 mod sessions;
+mod threads;
 
 pub use catalog::ApplyMode;
 pub use connect::{ConnectOptions, Notices};

@@ -12,7 +12,7 @@ use crate::{
         run::{Failure, MessageKind, Run, RunResult, Usage},
         time::Timestamp,
     },
-    store::{Claimed, EventRecord, Lease, Store, StoreError, clean, jobs, on_engine, rows, to_json},
+    store::{Claimed, EventRecord, Lease, Store, StoreError, clean, jobs, on_engine, rows, threads, to_json},
 };
 
 /// Everything that a worker needs of a run that it claimed.
@@ -56,6 +56,12 @@ pub struct NewDelivery {
     pub id: DeliveryId,
     /// What to send.
     pub message: Message,
+    /// The `Message-ID` that it will have, without brackets: a mail's.
+    pub message_id: Option<String>,
+    /// What stands in its reply address for the run's session.
+    pub reply_token: Option<String>,
+    /// The address of somebody who did not write to us: it may go on in the session all the same.
+    pub guest: Option<String>,
 }
 
 /// How an attempt of a run ends.
@@ -98,6 +104,35 @@ macro_rules! append {
                 Some(first)
             }
         }
+    }};
+}
+
+/// A delivery with its queue entry, and what finds the conversation by it.
+macro_rules! owe {
+    ($tx:expr, $work:expr, $session:expr, $delivery:expr, $now:expr) => {{
+        let (run, delivery) = (&$work.run, $delivery);
+        sqlx::query(ADD_DELIVERY)
+            .bind(delivery.id.as_str())
+            .bind(run.tenant.as_str())
+            .bind(&$work.lease.id)
+            .bind(run.event.as_str())
+            .bind(to_json(&delivery.message))
+            .bind($now.0)
+            .execute(&mut *$tx)
+            .await?;
+        if let Some(id) = &delivery.message_id {
+            let remember = sqlx::query(threads::REMEMBER).bind(run.tenant.as_str()).bind(clean(id).into_owned());
+            remember.bind(run.event.as_str()).bind(delivery.id.as_str()).execute(&mut *$tx).await?;
+        }
+        if let (Some(session), Some(token)) = ($session, &delivery.reply_token) {
+            sqlx::query(threads::SET_TOKEN).bind(session).bind(token).execute(&mut *$tx).await?;
+        }
+        if let (Some(session), Some(guest)) = ($session, &delivery.guest) {
+            let add = sqlx::query(threads::ADD_GUEST).bind(session).bind(clean(guest).into_owned());
+            add.bind(run.tenant.as_str()).execute(&mut *$tx).await?;
+        }
+        let job = sqlx::query(jobs::ADD_DELIVERY_JOB).bind(delivery.id.as_str()).bind(run.tenant.as_str());
+        job.bind($now.0).bind(0_i64).execute(&mut *$tx).await?;
     }};
 }
 
@@ -251,22 +286,7 @@ impl Store {
                 return Ok(None);
             }
             for delivery in deliveries {
-                sqlx::query(ADD_DELIVERY)
-                    .bind(delivery.id.as_str())
-                    .bind(work.run.tenant.as_str())
-                    .bind(&lease.id)
-                    .bind(work.run.event.as_str())
-                    .bind(to_json(&delivery.message))
-                    .bind(now.0)
-                    .execute(&mut *tx)
-                    .await?;
-                sqlx::query(jobs::ADD_DELIVERY_JOB)
-                    .bind(delivery.id.as_str())
-                    .bind(work.run.tenant.as_str())
-                    .bind(now.0)
-                    .bind(0_i64)
-                    .execute(&mut *tx)
-                    .await?;
+                owe!(tx, work, &session, delivery, now);
             }
             if let (Some(session), None) = (session, columns.again_at) {
                 sqlx::query(db.sql(jobs::PROMOTE)).bind(db.list(&[session])).execute(&mut *tx).await?;

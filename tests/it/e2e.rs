@@ -7,6 +7,7 @@ mod claude;
 mod identity;
 mod operators;
 mod senders;
+mod threads;
 mod up;
 
 use serde_json::Value;

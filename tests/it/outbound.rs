@@ -58,7 +58,7 @@ fn egress() -> Egress {
 }
 
 fn channels(email: Option<EmailChannel>, sms: Option<SmsChannel>, secret: &'static str) -> Channels {
-    let settings = ChannelSettings { capture: false, email, sms };
+    let settings = ChannelSettings { capture: false, reply_tokens: true, email, sms };
     Channels::new(&settings, &egress(), &Clock::fixed(NOW), Arc::new(OneSecret(secret))).unwrap()
 }
 
@@ -76,6 +76,7 @@ fn email() -> Message {
         in_reply_to: Some("CAF7@mail.northwind.example".to_owned()),
         references: vec!["a@x".to_owned()],
         quote: None,
+        reply_token: None,
     })
 }
 
@@ -111,7 +112,7 @@ async fn what_is_not_configured_is_kept_instead_of_sent() {
     let sent = partly.of(&email()).send(&outgoing(email(), 1)).await;
     assert_eq!(sent, Attempt::Delivered { provider_id: None, detail: "captured".to_owned() });
 
-    let settings = ChannelSettings { capture: true, email: None, sms: None };
+    let settings = ChannelSettings { capture: true, reply_tokens: true, email: None, sms: None };
     let all = Channels::new(&settings, &egress(), &Clock::fixed(NOW), Arc::new(OneSecret("x"))).unwrap();
     assert!(all.webhook.captures());
 }
@@ -119,7 +120,7 @@ async fn what_is_not_configured_is_kept_instead_of_sent() {
 #[test]
 fn wrong_settings_are_named() {
     let make = |email| {
-        let settings = ChannelSettings { capture: false, email: Some(email), sms: None };
+        let settings = ChannelSettings { capture: false, reply_tokens: true, email: Some(email), sms: None };
         Channels::new(&settings, &egress(), &Clock::fixed(NOW), Arc::new(OneSecret("x"))).err().unwrap()
     };
     let smtp = |host: &str, security, username: Option<&str>| EmailChannel::Smtp {

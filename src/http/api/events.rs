@@ -9,7 +9,11 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::{
-    domain::id::{AttachmentId, EventId},
+    domain::{
+        event::Content,
+        id::{AttachmentId, EventId},
+        thread::Threads,
+    },
     http::{
         api::ListQuery,
         auth::Caller,
@@ -87,7 +91,11 @@ pub(in crate::http) async fn replay(
     }
     gateway.refresh().await?;
     let (routes, event) = (gateway.routes(), record.event.clone());
-    let matched = gateway.beside(move || routes.matching(&event)).await;
+    let threads = match &event.content {
+        Content::Email(email) => gateway.senders.threads(&tenant, email).await?,
+        Content::Sms(_) | Content::Webhook(_) => Threads::default(),
+    };
+    let matched = gateway.beside(move || routes.matching(&event, &threads)).await;
     let matched = matched.ok_or_else(|| {
         ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the event could not be matched")
     })?;

@@ -4,8 +4,8 @@ use serde_json::{Value, json};
 
 use crate::{
     crypto,
-    domain::event::{Mailbox, SenderAuth},
-    ingress::mail::{RawFile, ReadMail, sniff},
+    domain::event::Mailbox,
+    ingress::mail::{RawFile, ReadMail, identity, sniff},
 };
 
 /// The mail with its files' sizes and hashes in place of their bytes.
@@ -14,6 +14,7 @@ pub fn to_json(mail: &ReadMail) -> Value {
     let addresses = |boxes: &[Mailbox]| boxes.iter().map(|mailbox| mailbox.address.clone()).collect::<Vec<_>>();
     let (own, unpacked): (Vec<&RawFile>, Vec<&RawFile>) =
         mail.attachments.iter().partition(|file| file.within.is_none());
+    let (auth, reason) = identity::judge(email, &[]);
     json!({
         "from": addresses(&email.from),
         "to": addresses(&email.to),
@@ -35,7 +36,7 @@ pub fn to_json(mail: &ReadMail) -> Value {
         "references": email.references,
         "auto_submitted": mail.automatic.is_some(),
         "automatic": mail.automatic,
-        "sender_auth": { "result": SenderAuth::Unknown, "reason": "a file does not prove who sent it" },
+        "sender_auth": { "result": auth, "reason": reason, "flags": identity::flags::of(email) },
         "segments": email.segments_view(),
     })
 }

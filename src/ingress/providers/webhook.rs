@@ -7,6 +7,7 @@ use crate::{
     domain::{
         event::{Body, Content, Webhook},
         texting::Effects,
+        thread::Threads,
         time::Timestamp,
     },
     ingress::{
@@ -55,6 +56,7 @@ pub(in crate::ingress) fn bare(dedupe_key: String, kind: String, content: Conten
         stored: None,
         effects: Effects::NONE,
         evidence: Evidence::default(),
+        threads: Threads::default(),
     }
 }
 

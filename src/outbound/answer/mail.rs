@@ -5,6 +5,7 @@ use crate::{
         delivery::{EmailMessage, Message, Quote},
         event::{AgentEvent, Content, Email, Mailbox, SenderAuth},
         organisation::{Alignment, is_aligned},
+        thread::base_address,
     },
     outbound::answer::Answered,
 };
@@ -31,13 +32,14 @@ pub(super) fn same_thread(event: &AgentEvent, email: &Email, text: String) -> An
         references.push(id.clone());
     }
     Answered::send(Message::Email(EmailMessage {
-        from: ours.to_owned(),
+        from: ours,
         to: sender.address.clone(),
         subject: reply_subject(&email.subject),
         text,
         in_reply_to: email.message_id.clone(),
         references,
         quote: quote(event, email),
+        reply_token: None,
     }))
 }
 
@@ -45,22 +47,22 @@ pub(super) fn same_thread(event: &AgentEvent, email: &Email, text: String) -> An
 pub(super) fn to_third(event: &AgentEvent, to: &str, agent: &str, text: String) -> Answered {
     let (from, subject, quote) = match &event.content {
         Content::Email(email) => {
-            if own_addresses(email).any(|own| own.eq_ignore_ascii_case(to)) {
+            if own_addresses(email).any(|own| own.eq_ignore_ascii_case(&base_address(to))) {
                 return Answered::nothing("the trigger's `reply` names our own address");
             }
-            let from = own_address(email).unwrap_or_default();
-            (from, reply_subject(&email.subject), quote(event, email))
+            (own_address(email).unwrap_or_default(), reply_subject(&email.subject), quote(event, email))
         }
-        Content::Sms(_) | Content::Webhook(_) => ("", format!("{agent}: {}", event.kind), None),
+        Content::Sms(_) | Content::Webhook(_) => (String::new(), format!("{agent}: {}", event.kind), None),
     };
     Answered::send(Message::Email(EmailMessage {
-        from: from.to_owned(),
+        from,
         to: to.to_owned(),
         subject,
         text,
         in_reply_to: None,
         references: Vec::new(),
         quote,
+        reply_token: None,
     }))
 }
 
@@ -77,12 +79,11 @@ fn not_to_answer(event: &AgentEvent, email: &Email) -> Option<&'static str> {
     if is_machine(&from.address) || is_machine(target) || local_part(envelope) == "mailer-daemon" {
         return Some("the sender's address is a machine's, which reads no answers");
     }
-    if own_addresses(email).any(|own| own.eq_ignore_ascii_case(&from.address) || own.eq_ignore_ascii_case(target)) {
+    let is_ours = |address: &str| own_addresses(email).any(|own| own.eq_ignore_ascii_case(&base_address(address)));
+    if is_ours(&from.address) || is_ours(target) {
         return Some("the mail came from our own address");
     }
-    let looped = |(name, value): &(String, String)| {
-        name.eq_ignore_ascii_case("x-loop") && own_addresses(email).any(|own| own.eq_ignore_ascii_case(value.trim()))
-    };
+    let looped = |(name, value): &(String, String)| name.eq_ignore_ascii_case("x-loop") && is_ours(value.trim());
     if email.headers.iter().any(looped) {
         return Some("the mail has passed through our own address before (X-Loop)");
     }
@@ -101,15 +102,18 @@ fn recipient<'e>(event: &AgentEvent, email: &'e Email) -> Option<&'e Mailbox> {
 }
 
 /// The address that was written to: of the envelope, best one that the sender sees too.
-fn own_address(email: &Email) -> Option<&str> {
-    let seen = |own: &&str| email.to.iter().chain(&email.cc).any(|mailbox| mailbox.address.eq_ignore_ascii_case(own));
+fn own_address(email: &Email) -> Option<String> {
+    let seen = |own: &String| {
+        email.to.iter().chain(&email.cc).any(|mailbox| base_address(&mailbox.address).eq_ignore_ascii_case(own))
+    };
     own_addresses(email).find(seen).or_else(|| own_addresses(email).next())
 }
 
-/// Those of the envelope; the first of `To` where the provider tells no envelope.
-fn own_addresses(email: &Email) -> impl Iterator<Item = &str> {
+/// Those of the envelope; the first of `To` where the provider tells no envelope. Without the tokens of conversations.
+fn own_addresses(email: &Email) -> impl Iterator<Item = String> {
     let shown = email.to.first().filter(|_| email.envelope_to.is_empty());
-    email.envelope_to.iter().map(String::as_str).chain(shown.map(|mailbox| mailbox.address.as_str()))
+    let written = email.envelope_to.iter().map(String::as_str).chain(shown.map(|mailbox| mailbox.address.as_str()));
+    written.map(base_address)
 }
 
 fn is_machine(address: &str) -> bool {

@@ -13,6 +13,7 @@ use crate::{
     domain::{
         delivery::{EmailMessage, Quote},
         id::DeliveryId,
+        thread,
         time::Timestamp,
     },
     outbound::markdown,
@@ -49,8 +50,7 @@ pub enum ComposeError {
 pub fn compose(email: &EmailMessage, id: &DeliveryId, created_at: Timestamp) -> Result<Composed, ComposeError> {
     let from = address(&email.from).ok_or(ComposeError::Address("from"))?;
     let to = address(&email.to).ok_or(ComposeError::Address("to"))?;
-    let domain = from.rsplit('@').next().unwrap_or_default();
-    let message_id = format!("{id}@{domain}");
+    let message_id = message_id(email, id).ok_or(ComposeError::Address("from"))?;
 
     let kind = ContentType::new("multipart/alternative").attribute("boundary", format!("=_{id}"));
     let parts = vec![MimePart::new("text/plain", text_part(email)), MimePart::new("text/html", html_part(email))];
@@ -63,6 +63,9 @@ pub fn compose(email: &EmailMessage, id: &DeliveryId, created_at: Timestamp) -> 
         .header("Auto-Submitted", Raw::new("auto-replied"))
         .header("X-Auto-Response-Suppress", Raw::new("All"))
         .header("X-Loop", Raw::new(from.clone()));
+    if let Some(reply_to) = email.reply_token.as_deref().and_then(|token| thread::with_token(&from, token)) {
+        builder = builder.reply_to(reply_to);
+    }
     if let Some(answered) = email.in_reply_to.as_deref().and_then(message_id_of) {
         builder = builder.in_reply_to(answered);
     }
@@ -72,6 +75,17 @@ pub fn compose(email: &EmailMessage, id: &DeliveryId, created_at: Timestamp) -> 
     }
     let bytes = builder.body(MimePart::new(kind, parts)).write_to_vec().map_err(|_| ComposeError::Write)?;
     Ok(Composed { from, to, message_id, bytes })
+}
+
+/// The `Message-ID` that the mail has, without brackets; `None` where its sender is the channel's own address, or none.
+#[must_use]
+pub fn message_id(email: &EmailMessage, id: &DeliveryId) -> Option<String> {
+    let from = address(&email.from)?;
+    let (_, domain) = from.rsplit_once('@')?;
+    Some(match &email.reply_token {
+        Some(token) => thread::message_id(token, id.as_str(), domain),
+        None => format!("{id}@{domain}"),
+    })
 }
 
 /// The address in ASCII, its domain in lower case, or `None` when it has another form than
@@ -183,6 +197,7 @@ mod tests {
             in_reply_to: Some("CAF7@mail.northwind.example".to_owned()),
             references: vec!["a@x".to_owned(), "CAF7@mail.northwind.example".to_owned()],
             quote: Some(Quote { author: "Dana".to_owned(), at: AT, text: "Hi\n<script>\nbye".to_owned() }),
+            reply_token: None,
         }
     }
 
@@ -219,6 +234,19 @@ mod tests {
         assert!(html.contains("<strong>Erledigt</strong>") && html.contains("&lt;script&gt;"), "{html}");
         assert!(!html.contains("<img") && !html.contains("<b>") && html.contains("blockquote type=\"cite\""), "{html}");
         assert!(text.split("\r\n").all(|line| line.len() <= 78 && !line.contains('\n')), "{text}");
+    }
+
+    #[test]
+    fn the_token_of_a_conversation_stands_in_reply_to_and_message_id() {
+        let token = "0123456789abcdefghij".to_owned();
+        let composed = compose(&EmailMessage { reply_token: Some(token), ..email() }, &id(), AT).unwrap();
+        let text = String::from_utf8(composed.bytes).unwrap();
+        let parsed = MessageParser::default().parse(text.as_bytes()).unwrap();
+        let reply_to = parsed.reply_to().and_then(|list| list.first()).and_then(|one| one.address());
+        assert_eq!(reply_to, Some("support+0123456789abcdefghij@agents.example.com"));
+        assert_eq!(composed.message_id, "t.0123456789abcdefghij.dlv_00000000000000000000000001@agents.example.com");
+        assert_eq!(parsed.message_id(), Some(composed.message_id.as_str()));
+        assert!(text.contains("From: <support@agents.example.com>\r\n"), "{text}");
     }
 
     #[test]

@@ -121,7 +121,7 @@ impl Folder {
         })
         .await?;
         if let Ok(parsed) = &mut parsed {
-            collect.senders.settle(&self.source.spec, parsed).await;
+            collect.senders.settle(&self.source, parsed).await?;
         }
         let (routes, source) = ((collect.routes)(), Arc::clone(&self.source));
         let (tenant, clock) = (collect.tenant.clone(), collect.store.clock().clone());

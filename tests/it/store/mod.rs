@@ -14,6 +14,7 @@ mod reading;
 mod runs;
 mod schema;
 mod texting;
+mod threads;
 
 use std::{fs, path::Path};
 

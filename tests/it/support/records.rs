@@ -77,6 +77,7 @@ impl World {
             agent_name: trigger.agent_name.clone(),
             agent_version: trigger.agent_version,
             session_key: session.map(ToOwned::to_owned),
+            once_key: None,
         }
     }
 
@@ -170,7 +171,13 @@ impl World {
 
     pub(crate) fn delivery(&self, text: &str) -> NewDelivery {
         let message = SmsMessage { from: "+1".to_owned(), to: "+2".to_owned(), text: text.to_owned() };
-        NewDelivery { id: DeliveryId::new(self.store.clock().now()), message: Message::Sms(message) }
+        NewDelivery {
+            id: DeliveryId::new(self.store.clock().now()),
+            message: Message::Sms(message),
+            message_id: None,
+            reply_token: None,
+            guest: None,
+        }
     }
 
     pub(crate) async fn delivery_state(&self, id: &DeliveryId) -> DeliveryState {
