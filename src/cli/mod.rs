@@ -9,6 +9,7 @@ mod deliveries;
 mod demo;
 mod doctor;
 mod events;
+mod ingest_mail;
 mod init;
 mod keys;
 mod migrate;
@@ -61,6 +62,8 @@ enum Command {
     Migrate,
     /// Send a correctly signed test event to a running server.
     Send(Box<send::Send>),
+    /// Hand a mail from standard input to a running server: for pipes of Postfix, Exim, Dovecot.
+    IngestMail(Box<ingest_mail::IngestMail>),
     /// Show it all in a few seconds: mail, a text message and a webhook, answered by agents.
     Demo(demo::Demo),
     /// Make a running server's sources and agents those of the project.
@@ -130,6 +133,7 @@ async fn run(context: &Context, command: Command) -> anyhow::Result<ExitCode> {
         Command::Worker => serve::worker(context).await,
         Command::Migrate => migrate::migrate(context).await,
         Command::Send(send) => send::send(context, &send).await,
+        Command::IngestMail(arguments) => Ok(ingest_mail::ingest_mail(context, &arguments).await),
         Command::Demo(demo) => demo::demo(context, &demo).await,
         Command::Apply(arguments) => apply::apply(context, &arguments).await,
         Command::Diff(arguments) => apply::diff(context, &arguments).await,

@@ -73,20 +73,28 @@ impl Secrets {
 
 impl SecretSource for Secrets {
     fn secret(&self, reference: &SecretRef) -> Result<Secret, String> {
-        match reference {
-            SecretRef::Env { env } => match self.environment.get(env) {
-                Some("") => Err(format!("the environment variable {env} is empty; set it")),
-                Some(value) => Ok(Secret::new(value.as_bytes())),
-                None => Err(format!("the environment variable {env} is not set; set it")),
-            },
-            SecretRef::File { file } => read_file(&join(&self.dir, file)),
-        }
+        read_secret(reference, &self.dir, &self.environment)
     }
 
     fn named(&self, name: &str) -> Result<Secret, String> {
         let reference =
             self.named.get(name).ok_or_else(|| format!("there is no secret `{name}`; add it below [secrets]"))?;
         self.secret(reference).map_err(|fault| format!("secret `{name}`: {fault}"))
+    }
+}
+
+/// The value behind a reference, outside of any project; relative files are looked for in `dir`.
+///
+/// # Errors
+/// Why there is none, naming the variable or file and never its content.
+pub fn read_secret(reference: &SecretRef, dir: &Path, environment: &Environment) -> Result<Secret, String> {
+    match reference {
+        SecretRef::Env { env } => match environment.get(env) {
+            Some("") => Err(format!("the environment variable {env} is empty; set it")),
+            Some(value) => Ok(Secret::new(value.as_bytes())),
+            None => Err(format!("the environment variable {env} is not set; set it")),
+        },
+        SecretRef::File { file } => read_file(&join(dir, file)),
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod crash;
 mod hostile;
+mod ingest;
 mod protected;
 
 use std::{fs, time::Duration};

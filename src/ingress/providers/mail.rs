@@ -16,9 +16,9 @@ use crate::{
 };
 
 /// Carries SMTP MAIL FROM; empty or `<>` for the null sender.
-const ENVELOPE_FROM: &str = "x-envelope-from";
+pub(in crate::ingress) const ENVELOPE_FROM: &str = "x-envelope-from";
 /// Carries the SMTP RCPT TO addresses of this copy, with commas between them.
-const ENVELOPE_TO: &str = "x-envelope-to";
+pub(in crate::ingress) const ENVELOPE_TO: &str = "x-envelope-to";
 /// The longest value of what a provider says of a mail, in characters.
 const LONGEST_SAYING: usize = 200;
 

@@ -3,6 +3,7 @@
 mod form;
 mod mac;
 mod mail;
+pub mod raw;
 mod sms;
 mod webhook;
 
