@@ -21,7 +21,7 @@ pub(super) fn canonical(value: &[u8]) -> Vec<u8> {
         let rest = &value[at..];
         let word = if rest.starts_with(b"=?") && at < last { Word::read(rest) } else { None };
         match (word, &mut run) {
-            (Some(word), Some(open)) if open.charset.eq_ignore_ascii_case(&word.charset) => {
+            (Some(word), Some(open)) if open.is_continued_by(&word) => {
                 open.bytes.extend_from_slice(&word.bytes);
                 open.blanks.clear();
                 at += word.length;
@@ -82,6 +82,13 @@ struct Run {
 }
 
 impl Run {
+    /// A word in ISO 2022 begins and ends in ASCII by itself; two of them as one would hold an empty stretch, which
+    /// decoders take for a fault.
+    fn is_continued_by(&self, word: &Word) -> bool {
+        let by_itself = self.charset.get(..8).is_some_and(|start| start.eq_ignore_ascii_case("iso-2022"));
+        !by_itself && self.charset.eq_ignore_ascii_case(&word.charset)
+    }
+
     fn write(&self, out: &mut Vec<u8>) {
         let text = decode::charset(Some(&self.charset), &self.bytes);
         out.extend_from_slice(b"=?utf-8?B?");
