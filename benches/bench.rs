@@ -14,6 +14,8 @@
 mod accept;
 #[path = "bench/callbacks.rs"]
 mod callbacks;
+#[path = "bench/ingress.rs"]
+mod ingress;
 #[path = "bench/load.rs"]
 mod load;
 #[path = "bench/peers.rs"]
@@ -69,8 +71,9 @@ fn main() -> ExitCode {
     let scale = Scale::of_environment();
     // `cargo bench -- accept` measures the parts whose name contains it.
     let wanted: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
-    let parts: [(&str, Part); 5] = [
+    let parts: [(&str, Part); 6] = [
         ("size", size::all),
+        ("ingress", ingress::all),
         ("accept-postgres", accept::postgres),
         ("accept-sqlite", accept::sqlite),
         ("queue", queue::postgres),

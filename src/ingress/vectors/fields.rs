@@ -172,6 +172,10 @@ fn hook_fields(hook: &Webhook, parsed: &Parsed) -> Map<String, Value> {
         let value = pointers.iter().find_map(|pointer| body.pointer(pointer).filter(plain));
         fields.extend(value.map(|value| ((*name).to_owned(), value.clone())));
     }
+    if let Some(report) = parsed.effects.reports.first().filter(|_| channel == "sms-status") {
+        fields.insert("message_sid".to_owned(), json!(report.about));
+        fields.extend(report.code.as_ref().map(|code| ("error_code".to_owned(), json!(code))));
+    }
     if hook.headers.contains_key("x-github-event") {
         // Not every event of GitHub has an action; saying so is an answer too.
         fields.entry("action").or_insert_with(Value::default);
