@@ -19,11 +19,11 @@ use crate::{
     live::Live,
     outbound::Channels,
     pipeline::{
-        collect::Collect, deliver::Deliver, execute::Execute, intake::Intake, join::Joiner, senders::Senders,
-        sweep::Refusals,
+        collect::Collect, deliver::Deliver, execute::Execute, fetch::FetchMail, intake::Intake, join::Joiner,
+        senders::Senders, sweep::Refusals,
     },
     queue::{self, Clear, Owner, QueueOptions, Wakes},
-    store::{ApplyMode, ConnectOptions, DELIVERY_QUEUE, RUN_QUEUE, SCHEMA_VERSION, Store},
+    store::{ApplyMode, ConnectOptions, DELIVERY_QUEUE, FETCH_QUEUE, RUN_QUEUE, SCHEMA_VERSION, Store},
 };
 
 /// The tenant that is there from the first start.
@@ -40,6 +40,8 @@ const GIVE_BACK: Duration = Duration::from_secs(10);
 const CLOSE: Duration = Duration::from_secs(2);
 /// How long connecting to a mailbox may take, and TLS after it.
 const CONNECT: Duration = Duration::from_secs(20);
+/// Mails that are fetched from providers at the same time in one process.
+const FETCHES: usize = 2;
 /// How long open requests may go on after the stop.
 const HTTP_GRACE: Duration = Duration::from_secs(10);
 
@@ -293,6 +295,23 @@ impl App {
             max_lost: i64::from(worker.max_lost),
             reply_tokens: settings.channels.reply_tokens,
         };
+        let fetch = FetchMail {
+            store: self.store.clone(),
+            egress,
+            secrets: Arc::clone(secrets),
+            senders: senders(settings, &self.store),
+            wakes: Arc::clone(wakes),
+            max_bytes: settings.server.max_body_bytes,
+            max_lost: i64::from(worker.max_lost),
+        };
+        self.tasks.spawn(queue::work(
+            self.store.clone(),
+            options(FETCH_QUEUE, FETCHES),
+            owner.clone(),
+            Arc::clone(wakes),
+            self.stop.clone(),
+            move |job| fetch.clone().handle(job),
+        ));
         let deliver = Deliver { store: self.store.clone(), channels, attempts: i64::from(worker.delivery_attempts) };
         self.tasks.spawn(queue::work(
             self.store.clone(),

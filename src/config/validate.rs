@@ -235,6 +235,13 @@ impl Checker<'_> {
             self.error(&["sources", name, "schema"], &fault);
         }
         self.http_url(&["sources", name, "public_url"], source.public_url.as_deref());
+        if let Some(fetch) = &source.fetch {
+            let keys = ["sources", name, "fetch"];
+            if let Some(fault) = fetch.fault(&source.provider) {
+                self.error(&keys, fault);
+            }
+            self.http_url(&["sources", name, "fetch", "endpoint"], fetch.endpoint.as_deref());
+        }
         self.pressure(name, source);
     }
 }

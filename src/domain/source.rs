@@ -103,6 +103,9 @@ pub struct SourceSpec {
     /// The mailbox, for `provider = "imap"`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub imap: Option<ImapSpec>,
+    /// How mail that the provider keeps is fetched from it; without this it is not fetched.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fetch: Option<FetchSpec>,
     /// Values that a scheme reads as `config:NAME`. `allow_short_secret = "true"` admits a secret of fewer
     /// than 8 bytes, where the provider hands out such.
     pub options: BTreeMap<String, String>,
@@ -137,7 +140,10 @@ impl SourceSpec {
 
     /// Where everything is kept that this source holds secret.
     pub fn references(&self) -> impl Iterator<Item = &SecretRef> {
-        self.all_secrets().map(SourceSecret::reference).chain(self.imap.iter().filter_map(ImapSpec::credential))
+        self.all_secrets()
+            .map(SourceSecret::reference)
+            .chain(self.imap.iter().filter_map(ImapSpec::credential))
+            .chain(self.fetch.iter().flat_map(FetchSpec::references))
     }
 }
 
@@ -189,6 +195,55 @@ impl AttachmentPolicy {
             )),
             None => Ok(()),
         }
+    }
+}
+
+/// How what a provider keeps is fetched: `[sources.<name>.fetch]`. Mailgun wants `api_key`; S3 (SES) wants `bucket`,
+/// `access_key_id` and `secret_access_key`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct FetchSpec {
+    /// Mailgun's API key, which is not the signing key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub api_key: Option<SecretRef>,
+    /// The only S3 bucket that is read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bucket: Option<String>,
+    /// The bucket's region; default is that of the topic which told of the mail.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub region: Option<String>,
+    /// The id of an access key that may `s3:GetObject` in the bucket.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub access_key_id: Option<String>,
+    /// That key's secret.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub secret_access_key: Option<SecretRef>,
+    /// The session token of temporary credentials.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub session_token: Option<SecretRef>,
+    /// Scheme and host that are asked instead of the provider's own, such as a VPC endpoint or another S3.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<String>,
+}
+
+impl FetchSpec {
+    /// What is wrong for a source of that provider, if anything; with a way out behind `; `.
+    #[must_use]
+    pub fn fault(&self, provider: &str) -> Option<&'static str> {
+        let is_s3 = self.bucket.is_some() && self.access_key_id.is_some() && self.secret_access_key.is_some();
+        match provider {
+            "mailgun" if self.api_key.is_none() => {
+                Some("has no `api_key`; add api_key = { env = \"MAILGUN_API_KEY\" }")
+            }
+            "aws_sns" if !is_s3 => Some("needs `bucket`, `access_key_id` and `secret_access_key`; add what is missing"),
+            "mailgun" | "aws_sns" => None,
+            _ => Some("is for mailgun and aws_sns; remove it, this provider sends everything along"),
+        }
+    }
+
+    /// Where its secrets are kept.
+    pub fn references(&self) -> impl Iterator<Item = &SecretRef> {
+        self.api_key.iter().chain(&self.secret_access_key).chain(&self.session_token)
     }
 }
 

@@ -7,8 +7,10 @@ pub struct Answer {
     pub status: u16,
     /// `Retry-After` (RFC 9110 §10.2.3), as it stood there.
     pub retry_after: Option<String>,
-    /// The body, cut at `egress.max_answer_bytes`, and where the connection broke.
+    /// The body, cut at `egress.max_answer_bytes` or what the request said, and where the connection broke.
     pub body: Vec<u8>,
+    /// Whether the body is all that was sent.
+    pub is_whole: bool,
 }
 
 impl Answer {
@@ -18,12 +20,20 @@ impl Answer {
         let retry_after = response.headers().get("retry-after").and_then(|value| value.to_str().ok());
         let retry_after = retry_after.map(|value| value.chars().take(64).collect());
         let mut body = Vec::new();
-        while body.len() < max_bytes {
-            let Ok(Some(chunk)) = response.chunk().await else { break };
-            let room = max_bytes - body.len();
-            body.extend_from_slice(chunk.get(..room).unwrap_or(&chunk));
-        }
-        Self { status, retry_after, body }
+        let is_whole = loop {
+            match response.chunk().await {
+                Ok(None) => break true,
+                Err(_) => break false,
+                Ok(Some(chunk)) => {
+                    let room = max_bytes - body.len();
+                    body.extend_from_slice(chunk.get(..room).unwrap_or(&chunk));
+                    if chunk.len() > room {
+                        break false;
+                    }
+                }
+            }
+        };
+        Self { status, retry_after, body, is_whole }
     }
 
     /// The body as JSON, or null when it is none.

@@ -7,6 +7,7 @@ pub mod address;
 pub mod answer;
 pub mod dns;
 pub mod resolver;
+pub mod sigv4;
 pub mod stream;
 
 use std::{error::Error as _, sync::Arc, time::Duration};
@@ -96,19 +97,27 @@ pub struct Request {
     url: String,
     headers: HeaderMap,
     body: Vec<u8>,
+    bounds: Option<(Duration, usize)>,
 }
 
 impl Request {
     /// A POST of `body`.
     #[must_use]
     pub fn post(url: impl Into<String>, body: impl Into<Vec<u8>>) -> Self {
-        Self { method: Method::POST, url: url.into(), headers: HeaderMap::new(), body: body.into() }
+        Self { method: Method::POST, url: url.into(), headers: HeaderMap::new(), body: body.into(), bounds: None }
     }
 
     /// A GET.
     #[must_use]
     pub fn get(url: impl Into<String>) -> Self {
-        Self { method: Method::GET, url: url.into(), headers: HeaderMap::new(), body: Vec::new() }
+        Self { method: Method::GET, url: url.into(), headers: HeaderMap::new(), body: Vec::new(), bounds: None }
+    }
+
+    /// Holds this request to a time and a size of its answer of its own, instead of those of [`EgressLimits`].
+    #[must_use]
+    pub const fn within(mut self, timeout: Duration, max_answer_bytes: usize) -> Self {
+        self.bounds = Some((timeout, max_answer_bytes));
+        self
     }
 
     /// Adds a header; its value is kept out of `Debug`.
@@ -199,9 +208,10 @@ impl Egress {
             }
         };
         let host = host.to_string();
-        let sent = client.request(request.method, url).headers(request.headers).body(request.body).send().await;
-        match sent {
-            Ok(response) => Ok(Answer::read(response, self.max_answer_bytes).await),
+        let (timeout, most) = request.bounds.unwrap_or((self.timeout, self.max_answer_bytes));
+        let sent = client.request(request.method, url).headers(request.headers).body(request.body);
+        match sent.timeout(timeout).send().await {
+            Ok(response) => Ok(Answer::read(response, most).await),
             Err(error) => Err(failure(host, &error)),
         }
     }

@@ -11,6 +11,7 @@ pub mod reading;
 pub mod signature;
 pub mod signing;
 pub mod sms;
+pub mod stored;
 pub mod vectors;
 
 use crate::{

@@ -73,7 +73,7 @@ mod tests {
             ("-5", None),
             ("soon", None),
         ] {
-            let answer = Answer { status: 429, retry_after: Some(value.to_owned()), body: Vec::new() };
+            let answer = Answer { status: 429, retry_after: Some(value.to_owned()), body: Vec::new(), is_whole: true };
             assert_eq!(retry_after_ms(&answer, now), expected, "{value}");
         }
     }

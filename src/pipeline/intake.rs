@@ -8,7 +8,7 @@ use tokio::sync::{Mutex, mpsc, oneshot};
 use crate::{
     clock::Clock,
     domain::{
-        event::{AgentEvent, Content, SenderFlag},
+        event::{AgentEvent, Content, SenderFlag, StoredMail},
         id::{EventId, TenantId},
         source::Source,
         texting::Effects,
@@ -24,6 +24,10 @@ use crate::{
 
 /// Why an event is ignored whose source no trigger names.
 pub const NO_LISTENER: &str = "no trigger listens to this source";
+/// What stands at an event whose mail is elsewhere.
+const FETCHED: &str = "the mail is fetched from its provider, and is an event of its own then";
+/// Why an event is ignored whose mail is elsewhere and stays there.
+const NOT_FETCHED: &str = "the mail lies in S3, and the source has no `fetch` to get it from there";
 /// Events of one transaction at most.
 const MAX_BATCH: usize = 512;
 /// Bytes of bodies and files of one transaction at most, beyond its first event.
@@ -119,6 +123,7 @@ async fn commit(store: &Store, wakes: &Wakes, batch: Vec<Waiting>) {
     let (events, answers): (Vec<Prepared>, Vec<Answer>) =
         batch.into_iter().map(|waiting| (waiting.prepared, waiting.answer)).unzip();
     let parts = events.iter().any(Prepared::is_part);
+    let fetches = events.iter().any(Prepared::is_fetch);
     let runs = match accept(store, &events).await {
         Ok(accepted) => answer_all(accepted, answers),
         Err(fault) if events.len() > 1 && fault.is_about_a_row() => {
@@ -145,6 +150,9 @@ async fn commit(store: &Store, wakes: &Wakes, batch: Vec<Waiting>) {
     }
     if parts {
         wakes.parts();
+    }
+    if fetches {
+        wakes.fetches();
     }
 }
 
@@ -190,6 +198,17 @@ pub struct Origin<'a> {
 #[must_use]
 pub fn acceptance(origin: Origin<'_>, mut parsed: Parsed, routes: &Routes, clock: &Clock) -> Acceptance {
     mail::enforce(&origin.source.spec.attachments, &mut parsed.attachments);
+    let fetch = parsed.stored.take().filter(|_| parsed.quiet.is_none());
+    let (fetch, unfetched) = match (fetch, &origin.source.spec.fetch) {
+        (Some(stored), Some(_)) => {
+            // The mail itself is an event of its own, and has these keys then.
+            parsed.content_key = None;
+            parsed.kind.push_str(".stored");
+            (Some(stored), None)
+        }
+        (Some(StoredMail { object: Some(_), .. }), None) => (None, Some(NOT_FETCHED.to_owned())),
+        (_, _) => (None, None),
+    };
     let (attachments, files) = parsed.attachments.into_iter().unzip();
     let mut event = AgentEvent {
         id: EventId::new(clock.now()),
@@ -210,15 +229,15 @@ pub fn acceptance(origin: Origin<'_>, mut parsed: Parsed, routes: &Routes, clock
     {
         sender.flags.push(SenderFlag::LookalikeDomain);
     }
-    let silent = parsed.quiet.or_else(|| event.automatic.as_ref().map(|why| format!("sent by a machine: {why}")));
-    let (runs, routing) = match &silent {
-        Some(_) => (Vec::new(), Vec::new()),
-        None => {
-            let matched = routes.matching(&event, &parsed.threads);
-            (matched.runs, matched.routing)
-        }
+    let silent =
+        parsed.quiet.or(unfetched).or_else(|| event.automatic.as_ref().map(|why| format!("sent by a machine: {why}")));
+    let (runs, routing) = if fetch.is_some() || silent.is_some() {
+        (Vec::new(), Vec::new())
+    } else {
+        let matched = routes.matching(&event, &parsed.threads);
+        (matched.runs, matched.routing)
     };
-    let reason = silent.or_else(|| {
+    let reason = fetch.is_some().then(|| FETCHED.to_owned()).or(silent).or_else(|| {
         runs.is_empty().then(|| match routing.is_empty() {
             true => NO_LISTENER.to_owned(),
             false => "no trigger matches".to_owned(),
@@ -226,7 +245,7 @@ pub fn acceptance(origin: Origin<'_>, mut parsed: Parsed, routes: &Routes, clock
     });
     Acceptance {
         content_key: parsed.content_key,
-        status: if reason.is_some() { EventStatus::Ignored } else { EventStatus::Accepted },
+        status: if reason.is_some() && fetch.is_none() { EventStatus::Ignored } else { EventStatus::Accepted },
         reason,
         routing,
         request: origin.request,
@@ -234,6 +253,7 @@ pub fn acceptance(origin: Origin<'_>, mut parsed: Parsed, routes: &Routes, clock
         runs,
         effects: parsed.effects,
         event,
+        fetch,
     }
 }
 
@@ -263,5 +283,6 @@ pub fn rejection(origin: Origin<'_>, dedupe_key: String, fault: &ParseFault, clo
         files: Vec::new(),
         runs: Vec::new(),
         effects: Effects::NONE,
+        fetch: None,
     }
 }

@@ -3,6 +3,7 @@
 pub mod collect;
 pub mod deliver;
 pub mod execute;
+pub mod fetch;
 pub mod intake;
 pub mod join;
 mod prompt;

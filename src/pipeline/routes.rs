@@ -91,6 +91,13 @@ impl Routes {
         }
     }
 
+    /// The triggers of a catalog alone: enough to match what was verified before.
+    #[must_use]
+    pub fn of_triggers(catalog: &Catalog) -> Self {
+        let triggers = catalog.triggers.iter().map(TriggerRoute::compile).collect();
+        Self { revision: catalog.revision, triggers, ..Self::default() }
+    }
+
     /// Whether every source's secrets are still what they were, missing ones included.
     #[must_use]
     pub fn has_secrets_of(&self, secrets: &dyn SecretSource) -> bool {

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::store::{DELIVERY_QUEUE, Store};
+use crate::store::{DELIVERY_QUEUE, FETCH_QUEUE, Store};
 
 /// The shortest time between two notices to other processes.
 const QUIET: Duration = Duration::from_millis(20);
@@ -16,6 +16,7 @@ pub struct Wakes {
     runs: Notify,
     deliveries: Notify,
     parts: Notify,
+    fetches: Notify,
     others: Notify,
     /// A value, not a notice: whoever is busy renewing when it changes still sees that it did.
     renewals: watch::Sender<()>,
@@ -44,6 +45,12 @@ impl Wakes {
         self.parts.notified().await;
     }
 
+    /// Mail may be ready to be fetched from its provider, here and elsewhere.
+    pub fn fetches(&self) {
+        self.fetches.notify_one();
+        self.others.notify_one();
+    }
+
     /// Somebody wants a run stopped: whoever holds it here is to hear of it at once.
     pub fn canceled(&self) {
         self.renewals.send_replace(());
@@ -63,10 +70,15 @@ impl Wakes {
     pub fn here(&self) {
         self.runs.notify_one();
         self.deliveries.notify_one();
+        self.fetches.notify_one();
     }
 
     pub(super) fn of(&self, queue: &str) -> &Notify {
-        if queue == DELIVERY_QUEUE { &self.deliveries } else { &self.runs }
+        match queue {
+            DELIVERY_QUEUE => &self.deliveries,
+            FETCH_QUEUE => &self.fetches,
+            _ => &self.runs,
+        }
     }
 
     /// Carries wake-ups between processes until `stop`: ours out, theirs in. Failures are waited out,

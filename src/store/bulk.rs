@@ -8,7 +8,7 @@ use crate::{
     store::{
         StoreError, clean,
         connect::{Postgres, Sqlite},
-        effects,
+        effects, fetches,
         intake::{Fresh, NewRun, Prepared, SessionOf, session_keys, sessions_of},
         threads,
     },
@@ -63,10 +63,9 @@ macro_rules! column {
 pub(super) async fn accept_postgres(db: &Postgres, batch: &[&Prepared]) -> Result<Fresh, StoreError> {
     let keys = session_keys(batch);
     let has_files = batch.iter().any(|prepared| !prepared.acceptance.files.is_empty());
-    let has_more = batch
-        .iter()
-        .map(|prepared| &prepared.acceptance)
-        .any(|acceptance| !acceptance.effects.is_empty() || acceptance.event.message_id().is_some());
+    let has_more = batch.iter().map(|prepared| &prepared.acceptance).any(|acceptance| {
+        !acceptance.effects.is_empty() || acceptance.fetch.is_some() || acceptance.event.message_id().is_some()
+    });
     if keys.is_empty() && !has_files && !has_more {
         let mut connection = db.intake().acquire().await?;
         return insert_postgres(&mut connection, batch, &SessionOf::new()).await;
@@ -88,6 +87,7 @@ pub(super) async fn accept_postgres(db: &Postgres, batch: &[&Prepared]) -> Resul
     insert_files_postgres(&mut tx, batch, &fresh).await?;
     threads::remember!(&mut tx, batch, &fresh);
     effects::write!(&mut tx, batch, &fresh);
+    fetches::write!(&mut tx, batch, &fresh);
     if !sessions.is_empty() {
         let lanes: Vec<String> = sessions.values().map(SessionId::to_string).collect();
         sqlx::query(db.sql(super::jobs::PROMOTE)).bind(db.list(&lanes)).execute(&mut *tx).await?;
@@ -244,6 +244,7 @@ pub(super) async fn accept_sqlite(db: &Sqlite, batch: &[&Prepared]) -> Result<Fr
     threads::remember!(&mut tx, &new, &fresh);
     insert_files!(&mut tx, &new, fresh);
     effects::write!(&mut tx, &new, &fresh);
+    fetches::write!(&mut tx, &new, &fresh);
     if !sessions.is_empty() {
         let lanes: Vec<String> = sessions.values().map(SessionId::to_string).collect();
         sqlx::query(db.sql(super::jobs::PROMOTE)).bind(db.list(&lanes)).execute(&mut *tx).await?;

@@ -16,7 +16,7 @@ use crate::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum EventStatus {
-    /// It started at least one run.
+    /// It started at least one run, or its mail is fetched from its provider and is an event of its own then.
     Accepted,
     /// It started nothing, for the reason that stands beside it.
     Ignored,

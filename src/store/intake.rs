@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use crate::{
     domain::{
-        event::{AgentEvent, Body, Content},
+        event::{AgentEvent, Body, Content, StoredMail},
         id::{AgentId, EventId, RequestId, RunId, SessionId, TriggerId},
         texting::Effects,
         trigger::Routing,
@@ -50,6 +50,8 @@ pub struct Acceptance {
     pub files: Vec<Vec<u8>>,
     /// The runs that it starts.
     pub runs: Vec<NewRun>,
+    /// What stayed at the provider and is to be fetched from there.
+    pub fetch: Option<StoredMail>,
     /// What else it changes, when it is new.
     pub effects: Effects,
 }
@@ -144,6 +146,12 @@ impl Prepared {
     #[must_use]
     pub const fn is_part(&self) -> bool {
         self.acceptance.effects.part.is_some()
+    }
+
+    /// Whether its mail is to be fetched.
+    #[must_use]
+    pub const fn is_fetch(&self) -> bool {
+        self.acceptance.fetch.is_some()
     }
 
     /// Bytes of the body and the files.

@@ -13,6 +13,9 @@ pub const RUN_QUEUE: &str = "run";
 /// The queue of deliveries.
 pub const DELIVERY_QUEUE: &str = "delivery";
 
+/// The queue of mail to be fetched from its provider.
+pub const FETCH_QUEUE: &str = "fetch";
+
 /// Proof of a claim: the job's id and the fence under which it was claimed.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Lease {

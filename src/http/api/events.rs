@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::{
     domain::{
         event::Content,
-        id::{AttachmentId, EventId},
+        id::{AttachmentId, EventId, TenantId},
         thread::Threads,
     },
     http::{
@@ -22,7 +22,7 @@ use crate::{
         gateway::Gateway,
     },
     pipeline::intake,
-    store::{EventRecord, EventStatus, EventSummary, Page, PageOf},
+    store::{EventRecord, EventStatus, EventSummary, Fetch, Page, PageOf},
 };
 
 pub(in crate::http) async fn list(
@@ -51,10 +51,14 @@ pub(in crate::http) async fn show(
         .iter()
         .map(|run| json!({"id": run.id, "agent": run.agent_name, "state": run.state, "replay": run.replay}))
         .collect();
-    Ok(axum::Json(json!({
+    let mut shown = json!({
         "event": record.event.view(), "status": record.status, "reason": record.reason,
         "routing": record.routing, "runs": runs,
-    })))
+    });
+    if let Some(fetch) = gateway.store.fetch(&tenant, &id).await? {
+        shown["fetch"] = json!(fetch);
+    }
+    Ok(axum::Json(shown))
 }
 
 /// What a replay starts.
@@ -85,6 +89,9 @@ pub(in crate::http) async fn replay(
         let detail = format!("this event could not be read ({})", record.reason.unwrap_or_default());
         return Err(ApiError::new(StatusCode::CONFLICT, "nothing_to_replay", detail));
     }
+    if let Some(fetch) = gateway.store.fetch(&tenant, &id).await? {
+        return fetch_again(&gateway, &tenant, &id, &fetch).await;
+    }
     if let (false, Some(reason)) = (force, silence(&record)) {
         let detail = format!("no agent is started for this event: {reason}; send {{\"force\": true}} to do it");
         return Err(ApiError::new(StatusCode::CONFLICT, "needs_force", detail));
@@ -110,6 +117,24 @@ pub(in crate::http) async fn replay(
     let runs = gateway.store.add_replays(&record.event, &runs).await?;
     gateway.wakes.runs();
     Ok((StatusCode::ACCEPTED, axum::Json(json!({"event": id, "runs": runs, "status": "accepted"}))))
+}
+
+/// Tries again to fetch the mail that an event told of.
+async fn fetch_again(
+    gateway: &Gateway,
+    tenant: &TenantId,
+    id: &EventId,
+    fetch: &Fetch,
+) -> Result<(StatusCode, axum::Json<Value>), ApiError> {
+    let conflict = |detail: String| Err(ApiError::new(StatusCode::CONFLICT, "nothing_to_replay", detail));
+    if let Some(event) = &fetch.event {
+        return conflict(format!("the mail that this event told of is the event {event}; replay that one"));
+    }
+    if !gateway.store.fetch_again(tenant, id).await? {
+        return conflict("the mail is being fetched from its provider".to_owned());
+    }
+    gateway.wakes.fetches();
+    Ok((StatusCode::ACCEPTED, axum::Json(json!({"event": id, "runs": [], "status": "accepted"}))))
 }
 
 /// Why no agent was to start for an event, whatever triggers say: those were not even asked.

@@ -19,7 +19,7 @@ use crate::{
         body::{self, Form, Part},
         gate::Verified,
         mail::{MailFields, RawFile, ReadMail, from_fields, identity::results, safe_filename},
-        providers::{Provider, mail},
+        providers::{Provider, mail, mail_events},
         reading::Reading,
         signature::scheme::{Condition, Scheme, TimeRule, TimeUnit},
     },
@@ -64,7 +64,11 @@ fn parse(verified: &Verified<'_>, at: Timestamp) -> Result<Parsed, ParseFault> {
     if !reading.is_form() {
         return match (verified.event(), reading.json()) {
             (Some("stored"), Ok(event)) => Ok(stored_event(verified, event, at)),
-            (event, _) => mail::report(verified, event.unwrap_or("unknown")),
+            (event, body) => {
+                let mut parsed = mail::report(verified, event.unwrap_or("unknown"))?;
+                parsed.effects.reports = body.map(mail_events::mailgun).unwrap_or_default();
+                Ok(parsed)
+            }
         };
     }
     let posted = Posted::new(reading)?;

@@ -6,6 +6,7 @@ pub mod cloudflare_email;
 pub mod github;
 pub mod hmac;
 pub(in crate::ingress) mod mail;
+pub(in crate::ingress) mod mail_events;
 pub mod mailgun;
 pub mod plivo;
 pub mod postmark;

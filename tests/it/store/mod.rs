@@ -7,6 +7,7 @@ mod claims;
 mod connections;
 mod deliveries;
 mod fences;
+mod fetches;
 mod folders;
 mod lanes;
 mod races;

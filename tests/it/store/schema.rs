@@ -65,6 +65,10 @@ async fn the_tables_refuse_states_that_mean_nothing() {
             "UPDATE events SET status = 'maybe'",
             "UPDATE events SET status = 'ignored'",
             "UPDATE agents SET max_concurrent = 0",
+            "INSERT INTO fetches (event_id, tenant_id, stored, created_at, state) VALUES ('x', 't', '{}', 1, 'maybe')",
+            "INSERT INTO fetches (event_id, tenant_id, stored, created_at, finished_at) VALUES ('x', 't', '{}', 1, 1)",
+            "INSERT INTO fetches (event_id, tenant_id, stored, created_at, state, finished_at) \
+             VALUES ('x', 't', '{}', 1, 'fetched', 1)",
             "INSERT INTO jobs (id, tenant_id, queue, lane, state, run_at) \
              SELECT 'x', tenant_id, queue, lane, 'ready', 1 FROM jobs WHERE lane IS NOT NULL",
         ];

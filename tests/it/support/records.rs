@@ -113,6 +113,7 @@ impl World {
             files: Vec::new(),
             runs: Vec::new(),
             effects: Default::default(),
+            fetch: None,
         }
     }
 

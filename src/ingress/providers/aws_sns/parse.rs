@@ -14,7 +14,7 @@ use crate::{
         ParseFault, Parsed, body,
         gate::Verified,
         mail::{self as mails, MailFields, ReadMail, identity::results},
-        providers::{mail, webhook},
+        providers::{mail, mail_events, webhook},
     },
 };
 
@@ -35,12 +35,14 @@ pub(super) fn parse(verified: &Verified<'_>, at: Timestamp) -> Result<Parsed, Pa
     }
     let is_ses = message.get("mail").is_some();
     let event = told.filter(|_| is_ses).map(str::to_ascii_lowercase);
+    let reports = if is_ses { mail_events::ses(&message) } else { Vec::new() };
     let mut body = envelope.clone();
     if let Some(field) = body.get_mut("Message") {
         *field = message;
     }
     let name = event.as_ref().map_or_else(|| kind.to_owned(), |event| format!("email.{event}"));
     let mut parsed = plain(verified, body, name)?;
+    parsed.effects.reports = reports;
     parsed.quiet = event.map(|event| format!("a delivery report: {event}"));
     Ok(parsed)
 }

@@ -12,7 +12,7 @@ use crate::{
         ParseFault, Parsed,
         gate::Verified,
         mail::{self as mails, MailFields, RawFile, ReadMail},
-        providers::mail,
+        providers::{mail, mail_events},
     },
 };
 
@@ -25,6 +25,7 @@ pub(super) fn parse(verified: &Verified<'_>, at: Timestamp) -> Result<Parsed, Pa
         let mut parsed = mail::report(verified, event)?;
         let hash: String = crypto::sha256_hex(verified.request().body).chars().take(16).collect();
         parsed.dedupe_key = format!("{}:{event}:{hash}", parsed.dedupe_key);
+        parsed.effects.reports = mail_events::postmark(posted);
         return Ok(parsed);
     }
     if posted.get("From").is_none() && posted.get("Headers").is_none() && posted.get("RawEmail").is_none() {

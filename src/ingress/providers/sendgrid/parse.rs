@@ -14,14 +14,16 @@ use crate::{
             self as mails, MailFields, RawFile, ReadMail,
             identity::{Client, results},
         },
-        providers::mail,
+        providers::{mail, mail_events},
     },
 };
 
 pub(super) fn parse(verified: &Verified<'_>, at: Timestamp) -> Result<Parsed, ParseFault> {
     let reading = verified.reading();
     if !reading.is_form() {
-        return mail::report(verified, verified.event().unwrap_or("events"));
+        let mut parsed = mail::report(verified, verified.event().unwrap_or("events"))?;
+        parsed.effects.reports = reading.json().map(mail_events::sendgrid).unwrap_or_default();
+        return Ok(parsed);
     }
     let posted = Posted::new(reading.form()?);
     let envelope = posted.json("envelope");
