@@ -201,6 +201,7 @@ impl App {
             wakes: Arc::clone(wakes),
             secrets: Arc::clone(secrets),
             senders: senders.clone(),
+            egress: Egress::new(&EgressLimits::from(&settings.egress))?,
             public_url: server.public_url.clone().unwrap_or_else(|| format!("http://{address}")),
             settings: Arc::new(settings.clone()),
             max_body_bytes: server.max_body_bytes,

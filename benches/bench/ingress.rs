@@ -69,7 +69,7 @@ impl Sent {
         let secret = Secret::new(SECRET);
         let stamp = Stamp { url: URL, secret: Some(&secret), now, unique: "0123456789abcdef0123456789abcdef" };
         let request = signing::sign(&spec, draft, &stamp).unwrap();
-        let known = LabelledSecret { label: "a".to_owned(), secret: Secret::new(SECRET) };
+        let known = LabelledSecret::new("a", Secret::new(SECRET));
         Self { gate: Gate::new(&spec, URL, vec![known]).unwrap(), request, now }
     }
 

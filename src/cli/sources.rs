@@ -64,6 +64,10 @@ fn show(source: &Value) {
         }
         field("folder", &line.into());
     }
+    for secret in source["secrets"].as_array().into_iter().flatten() {
+        let end = if secret["until"].is_null() { String::new() } else { format!(", until {}", when(&secret["until"])) };
+        field("secret", &format!("{}{end}", word(&secret["label"])).into());
+    }
     for refusal in refusals(source) {
         let (count, code) = (word(&refusal["count"]), word(&refusal["code"]));
         field("refused", &format!("{count} times {code}, last {}", when(&refusal["last_at"])).into());

@@ -252,7 +252,7 @@ mod tests {
         postern.toml:3:1: `server.listen` is not an address with a port; write for example 127.0.0.1:8080
         postern.toml:2:1: unknown key `server.listn`; did you mean `listen`?
         postern.toml:7:1: `sources.mail.provider` must be text, not the number `7`; put it in quotes
-        postern.toml:8:1: `sources.mail.secret` has none of its forms; write { env = "NAME" }, { file = "path" } or { label = "…", secret = { env = "NAME" } }, never the secret itself
+        postern.toml:8:1: `sources.mail.secret` has none of its forms; write { env = "NAME" }, { file = "path" } or { label = "…", secret = { env = "NAME" }, until = "2027-03-01T00:00:00Z" }, never the secret itself
         "#);
     }
 

@@ -192,7 +192,7 @@ fn forms(kind: &str) -> &'static str {
     match kind {
         "SecretRef" => r#"{ env = "NAME" } or { file = "path" }, never the secret itself"#,
         "SourceSecret" => {
-            r#"{ env = "NAME" }, { file = "path" } or { label = "…", secret = { env = "NAME" } }, never the secret itself"#
+            r#"{ env = "NAME" }, { file = "path" } or { label = "…", secret = { env = "NAME" }, until = "2027-03-01T00:00:00Z" }, never the secret itself"#
         }
         "OneOrMany" => r#"a text or a list of texts, in quotes: "a" or ["a", "b"]"#,
         "EnvValue" => r#"a text, a whole number, true, false, { secret: name } or { env: NAME }"#,

@@ -219,7 +219,9 @@ impl Checker<'_> {
         if source.provider == IMAP || source.imap.is_some() {
             return self.mailbox(name, source);
         }
-        if !source.insecure && source.all_secrets().next().is_none() {
+        // Amazon SNS has no secret: the topics say whose messages are taken.
+        let names_topics = source.options.contains_key("topic_arn");
+        if !source.insecure && !names_topics && source.all_secrets().next().is_none() {
             self.error(
                 &table,
                 "has no secret; add secret = { env = \"NAME\" }, or insecure = true while listening on loopback",

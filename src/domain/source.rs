@@ -9,7 +9,7 @@ use crate::domain::{
     id::{SourceId, TenantId},
     imap::ImapSpec,
     schema::BodySchema,
-    time::Span,
+    time::{Span, Timestamp},
 };
 
 /// Where a secret is kept; the value itself is never stored by Postern.
@@ -40,6 +40,10 @@ pub enum SourceSecret {
         label: String,
         /// The secret.
         secret: SecretRef,
+        /// From then on it no longer verifies (RFC 3339, such as `2027-03-01T00:00:00Z`).
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[schemars(with = "Option<String>")]
+        until: Option<Timestamp>,
     },
 }
 
@@ -60,13 +64,28 @@ impl SourceSecret {
             Self::Labelled { label, .. } => Some(label),
         }
     }
+
+    /// The label, or `secret N` for one without, counted from `at` + 1 among the source's secrets.
+    #[must_use]
+    pub fn shown_label(&self, at: usize) -> String {
+        self.label().map_or_else(|| format!("secret {}", at + 1), ToOwned::to_owned)
+    }
+
+    /// From when on it no longer verifies; `None` means never.
+    #[must_use]
+    pub const fn until(&self) -> Option<Timestamp> {
+        match self {
+            Self::Plain(_) => None,
+            Self::Labelled { until, .. } => *until,
+        }
+    }
 }
 
 /// A source as an operator writes it under `[sources.<name>]`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct SourceSpec {
-    /// Which scheme and parser: `mailgun`, `twilio`, `github`, `stripe`, `slack`, `standard`, `hmac`, …
+    /// Which scheme and parser: `mailgun`, `twilio`, `github`, …; `hmac` for a scheme of your own.
     pub provider: String,
     /// The shared secret or key.
     pub secret: Option<SourceSecret>,
@@ -106,7 +125,7 @@ pub struct SourceSpec {
     /// How mail that the provider keeps is fetched from it; without this it is not fetched.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fetch: Option<FetchSpec>,
-    /// Values that a scheme reads as `config:NAME`. `allow_short_secret = "true"` admits a secret of fewer
+    /// Values that a scheme reads as `config:NAME`; see the provider. `allow_short_secret = "true"` admits a secret of fewer
     /// than 8 bytes, where the provider hands out such.
     pub options: BTreeMap<String, String>,
     /// Which files of its events are kept.
@@ -247,50 +266,92 @@ impl FetchSpec {
     }
 }
 
-/// A signature of an operator's own: HMAC over a template of the request.
+/// How a sender of an operator's own signs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(default, deny_unknown_fields)]
 pub struct SignatureSpec {
     /// The header that carries the signature.
     pub header: String,
-    /// `sha256` (default), `sha1` or `sha512`.
-    #[serde(default = "sha256")]
+    /// Instead of `header`: sources of the signature, such as `query:sig`. What stands in any of them counts.
+    pub from: Vec<String>,
+    /// HMAC with `sha256` (default), `sha1` or `sha512`; `ed25519`, `ecdsa` (P-256), `rsa-sha256`, `rsa-sha512` or
+    /// `rsa-sha1` with the sender's public key; `token`, `basic` or `jwt`.
     pub algorithm: String,
-    /// `hex` (default), `base64` or `base64url`.
-    #[serde(default = "hex")]
+    /// `hex` (default), `base64`, `base64url` or, for tokens, `raw`.
     pub encoding: String,
-    /// What stands before the signature in the header, such as `sha256=`.
-    #[serde(default)]
+    /// What stands before the signature, such as `sha256=`.
     pub prefix: String,
-    /// How the secret's text becomes the key: `utf8` (default), `base64` or `hex`.
-    #[serde(default = "utf8")]
+    /// What separates several signatures, such as `,`; any of them may match.
+    pub separator: Option<char>,
+    /// How the secret's text becomes the key: `utf8` (default), `base64`, `hex` or `whsec`.
     pub key: String,
     /// The signed text: `{body}` (default), `{header:X-Time}.{body}`, …
-    #[serde(default = "body")]
     pub signed: String,
     /// The header that carries the time of signing in Unix seconds; it must be part of `signed`.
-    #[serde(default)]
     pub timestamp_header: Option<String>,
+    /// Instead of `timestamp_header`: the signed time wherever it is.
+    pub time: Option<SignedTimeSpec>,
     /// The header that names the delivery, for deduplication; it counts only as part of `signed`. Default: a
     /// hash of the body.
-    #[serde(default)]
     pub id_header: Option<String>,
+    /// Instead of `id_header`: templates of the delivery's id, the first that is complete counts. All of them
+    /// must be signed.
+    pub ids: Vec<String>,
     /// The header that names the kind of event.
-    #[serde(default)]
     pub event_header: Option<String>,
+    /// Instead of `event_header`: sources of the kind of event, the first that is there counts.
+    pub events: Vec<String>,
+    /// The status that says that a request was taken, 200 to 299; default 202.
+    pub accepted: Option<u16>,
+    /// The status that says that a request is not believed, 400 to 499; default 401.
+    pub refused: Option<u16>,
 }
 
-fn sha256() -> String {
-    "sha256".to_owned()
+impl Default for SignatureSpec {
+    fn default() -> Self {
+        Self {
+            header: String::new(),
+            from: Vec::new(),
+            algorithm: "sha256".to_owned(),
+            encoding: "hex".to_owned(),
+            prefix: String::new(),
+            separator: None,
+            key: "utf8".to_owned(),
+            signed: "{body}".to_owned(),
+            timestamp_header: None,
+            time: None,
+            id_header: None,
+            ids: Vec::new(),
+            event_header: None,
+            events: Vec::new(),
+            accepted: None,
+            refused: None,
+        }
+    }
 }
-fn hex() -> String {
-    "hex".to_owned()
+
+/// The time of signing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SignedTimeSpec {
+    /// Where it is, such as `header:X-Time` or `json:/sent_at`; it must be signed.
+    pub from: String,
+    /// `s` (default), `ms` or `rfc3339`.
+    #[serde(default = "seconds")]
+    pub unit: String,
+    /// How old it may be; default 5m.
+    #[serde(default = "five_minutes")]
+    pub past: Span,
+    /// How far ahead it may be; default 5m.
+    #[serde(default = "five_minutes")]
+    pub future: Span,
 }
-fn utf8() -> String {
-    "utf8".to_owned()
+
+fn seconds() -> String {
+    "s".to_owned()
 }
-fn body() -> String {
-    "{body}".to_owned()
+const fn five_minutes() -> Span {
+    Span(300_000)
 }
 
 /// A source as the gateway knows it.

@@ -9,7 +9,8 @@ use crate::{
     config::settings::Settings,
     crypto::SecretSource,
     domain::id::TenantId,
-    http::{memory::BodyMemory, pressure::Pressure},
+    egress::Egress,
+    http::{certificates::Certificates, memory::BodyMemory, pressure::Pressure},
     live::Live,
     pipeline::{intake::Intake, routes::Routes, senders::Senders, sweep::Refusals},
     queue::Wakes,
@@ -34,6 +35,8 @@ pub struct GatewayOptions {
     pub secrets: Arc<dyn SecretSource>,
     /// Who checks the senders of mail.
     pub senders: Senders,
+    /// The way to providers' certificates.
+    pub egress: Egress,
     /// How the outside reaches this server.
     pub public_url: String,
     /// What `postern.toml` says, for what is applied by the API.
@@ -63,6 +66,7 @@ pub struct Shared {
     pub(super) bodies: BodyMemory,
     /// How much each source takes now.
     pub(super) pressure: Pressure,
+    pub(super) certificates: Certificates,
     /// How many large bodies may be read at once, beside the threads that serve requests.
     readers: Arc<Semaphore>,
     secrets: Arc<dyn SecretSource>,
@@ -82,8 +86,10 @@ impl Gateway {
     #[must_use]
     pub fn new(options: GatewayOptions) -> Self {
         let cores = std::thread::available_parallelism().map_or(2, usize::from);
+        let certificates = Certificates::new(options.egress, options.store.clock().clone());
         Self(Arc::new(Shared {
             store: options.store,
+            certificates,
             intake: options.intake,
             tenant: options.tenant,
             refusals: options.refusals,

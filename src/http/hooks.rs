@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use axum::{
+    body::Bytes,
     extract::{self, State},
-    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header, request::Parts, uri::PathAndQuery},
     response::{IntoResponse, Response},
 };
 
@@ -19,7 +20,7 @@ use crate::{
         peer::{self, Peer},
         pressure::Refused,
     },
-    ingress::{Answer, Inbound, Outcome, ParseFault, Parsed, Rejection, gate::Gate},
+    ingress::{Answer, Inbound, Outcome, ParseFault, Parsed, Rejection, gate::Gate, signature::public_key::PublicKey},
     pipeline::{
         intake::{self, IntakeError, Origin},
         routes::{Routes, SourceRoute},
@@ -37,6 +38,8 @@ struct Read {
     acceptance: Acceptance,
     fault: Option<ParseFault>,
     handshake: Option<Answer>,
+    /// What is to be fetched to confirm a subscription.
+    confirmation: Option<String>,
 }
 
 /// A request in full, with what it is read by.
@@ -48,6 +51,8 @@ struct Request {
     url: String,
     lines: Vec<(String, Vec<u8>)>,
     raw: RawRequest,
+    /// What the provider signs with, where its certificate had to be fetched.
+    key: Option<Arc<PublicKey>>,
 }
 
 /// Any method: some providers call with GET.
@@ -81,6 +86,12 @@ pub(super) async fn receive(
         Ok(place) => place,
         Err(Refused { code, retry_after_s }) => return refuse(Outcome::Busy { retry_after_s }, code),
     };
+    let url = gate.url(parts.uri.query());
+    let head = Inbound { method: parts.method.as_str(), url: &url, headers: &lines, body: &[] };
+    if let Some(answer) = gate.greeting(&head) {
+        gateway.refusals.count(&name, "unsigned_handshake", began);
+        return reply(answer);
+    }
     if let Err(rejection) = gate.early(&lines) {
         place.was_forged();
         return refuse(Outcome::Unauthorized(rejection.code), rejection.code);
@@ -100,20 +111,15 @@ pub(super) async fn receive(
             return ApiError::bad("the body did not arrive whole").into_response();
         }
     };
-    let raw = RawRequest {
-        method: parts.method.to_string(),
-        url: parts.uri.path_and_query().map_or_else(|| parts.uri.path().to_owned(), ToString::to_string),
-        headers: kept(&lines),
-        body,
-    };
-    let url = gate.url(parts.uri.query());
-    let request = Request { route: route.clone(), gate: Arc::clone(&gate), routes, url, lines, raw };
+    let raw = record(&parts, &lines, &gate, body);
+    let request = Request { route: route.clone(), gate: Arc::clone(&gate), routes, url, lines, raw, key: None };
     let read = match read(&gateway, request, began).await {
         Ok(read) => read,
         Err(NotRead::Unsettled(fault)) => {
             tracing::error!(source = name, error = ?fault, "the conversation of a mail could not be looked up");
             return refuse(Outcome::Unavailable, "database_failed");
         }
+        Err(NotRead::NoKey) => return refuse(Outcome::Unavailable, "key_fetch_failed"),
         Err(NotRead::Rejected(rejection)) => {
             place.was_forged();
             tracing::debug!(source = name, code = rejection.code, detail = rejection.detail, "not believed");
@@ -123,8 +129,15 @@ pub(super) async fn receive(
     accept(&gateway, &route, &gate, read).await
 }
 
+/// A request as it is kept: without what is a credential and no signature.
+fn record(parts: &Parts, lines: &[(String, Vec<u8>)], gate: &Gate, body: Bytes) -> RawRequest {
+    let url = parts.uri.path_and_query().map_or_else(|| parts.uri.path(), PathAndQuery::as_str);
+    RawRequest { method: parts.method.to_string(), url: gate.without_secrets(url), headers: kept(lines, gate), body }
+}
+
 /// Verifies, parses, checks who sent it, and matches. A large body is read on a thread beside those that serve requests.
-async fn read(gateway: &Gateway, request: Request, at: Timestamp) -> Result<Read, NotRead> {
+async fn read(gateway: &Gateway, mut request: Request, at: Timestamp) -> Result<Read, NotRead> {
+    request.fetch_key(gateway).await?;
     let failed = || Rejection { code: "parser_failed", detail: "a body could not be parsed".to_owned() };
     if request.raw.body.len() <= PARSE_INLINE {
         let (request, mut opened) = request.open(at)?;
@@ -141,6 +154,8 @@ async fn read(gateway: &Gateway, request: Request, at: Timestamp) -> Result<Read
 
 /// Why a request makes no event.
 enum NotRead {
+    /// The certificate that it was signed with cannot be fetched now: it may come again.
+    NoKey,
     /// It was not believed.
     Rejected(Rejection),
     /// What its triggers depend on could not be looked up now.
@@ -156,18 +171,29 @@ impl From<Rejection> for NotRead {
 /// A request that was believed, with what it says; or the key of what cannot be read, and why not.
 struct Opened {
     handshake: Option<Answer>,
+    confirmation: Option<String>,
     parsed: Result<Parsed, (String, ParseFault)>,
 }
 
 impl Request {
+    /// Fetches the key of the certificate that the request asks for, where its provider signs with one.
+    async fn fetch_key(&mut self, gateway: &Gateway) -> Result<(), NotRead> {
+        let Self { gate, raw, url, lines, .. } = &*self;
+        let inbound = Inbound { method: &raw.method, url, headers: lines, body: &raw.body };
+        if let Some(url) = gate.certificate_url(&inbound)? {
+            self.key = Some(gateway.certificates.key(&url).await.ok_or(NotRead::NoKey)?);
+        }
+        Ok(())
+    }
+
     fn open(self, at: Timestamp) -> Result<(Self, Opened), Rejection> {
         let body = self.raw.body.clone();
         let inbound = Inbound { method: &self.raw.method, url: &self.url, headers: &self.lines, body: &body };
-        let verified = self.gate.verify(&inbound, at)?;
-        let handshake = self.gate.handshake(&verified);
+        let verified = self.gate.verify_with(&inbound, at, self.key.as_deref())?;
+        let (handshake, confirmation) = (self.gate.handshake(&verified), self.gate.confirmation(&verified));
         let parsed = self.gate.parse(&verified, at).map_err(|fault| (verified.dedupe_key(), fault));
         drop(verified);
-        Ok((self, Opened { handshake, parsed }))
+        Ok((self, Opened { handshake, confirmation, parsed }))
     }
 
     async fn settle(&self, gateway: &Gateway, opened: &mut Opened) -> Result<(), NotRead> {
@@ -176,23 +202,23 @@ impl Request {
     }
 
     fn matched(self, tenant: &TenantId, clock: &Clock, opened: Opened) -> Read {
-        let Opened { handshake, parsed } = opened;
+        let Opened { handshake, confirmation, parsed } = opened;
         let origin = Origin { tenant, source: &self.route.source, request: self.raw };
         match parsed {
             Ok(parsed) => {
                 let acceptance = intake::acceptance(origin, parsed, &self.routes, clock);
-                Read { acceptance, fault: None, handshake }
+                Read { acceptance, fault: None, handshake, confirmation }
             }
             Err((key, fault)) => {
                 let acceptance = intake::rejection(origin, key, &fault, clock);
-                Read { acceptance, fault: Some(fault), handshake }
+                Read { acceptance, fault: Some(fault), handshake, confirmation }
             }
         }
     }
 }
 
 async fn accept(gateway: &Gateway, route: &SourceRoute, gate: &Gate, read: Read) -> Response {
-    let Read { acceptance, fault, handshake } = read;
+    let Read { acceptance, fault, handshake, confirmation } = read;
     let (kind, received) = (acceptance.event.kind.clone(), acceptance.event.received_at);
     let accepted = match gateway.intake.accept(acceptance).await {
         Ok(accepted) => accepted,
@@ -212,6 +238,12 @@ async fn accept(gateway: &Gateway, route: &SourceRoute, gate: &Gate, read: Read)
         kind, status = accepted.status.as_str(), duplicate = accepted.duplicate, runs = accepted.runs.len(),
         reason = accepted.reason, took_ms = gateway.clock().now().0 - received.0, "event received"
     );
+    if let Some(url) = confirmation
+        && !gateway.certificates.confirm(&url).await
+    {
+        // It is asked for again, and is a repeat then.
+        return reply(gate.answer(&Outcome::Unavailable));
+    }
     match handshake {
         Some(answer) => reply(answer),
         None => reply(gate.answer(&outcome(accepted, fault))),
@@ -257,10 +289,10 @@ fn lines(headers: &HeaderMap) -> Vec<(String, Vec<u8>)> {
     headers.iter().map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec())).collect()
 }
 
-fn kept(lines: &[(String, Vec<u8>)]) -> Vec<(String, String)> {
+fn kept(lines: &[(String, Vec<u8>)], gate: &Gate) -> Vec<(String, String)> {
     lines
         .iter()
-        .filter(|(name, _)| !NOT_KEPT.contains(&name.as_str()))
+        .filter(|(name, _)| !NOT_KEPT.contains(&name.as_str()) && !gate.is_secret_header(name))
         .map(|(name, value)| (name.clone(), String::from_utf8_lossy(value).into_owned()))
         .collect()
 }
@@ -269,14 +301,16 @@ fn reply(answer: Answer) -> Response {
     let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut response = (status, answer.body).into_response();
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(answer.content_type));
+    match answer.content_type {
+        "" => drop(headers.remove(header::CONTENT_TYPE)),
+        written => drop(headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(written))),
+    }
     if let Some(seconds) = answer.retry_after_s {
         headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
     for (name, value) in answer.headers {
-        // Providers spell their names as they like; `from_static` wants them in lower case.
-        if let Ok(name) = HeaderName::from_bytes(name.as_bytes()) {
-            headers.insert(name, HeaderValue::from_static(value));
+        if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(&value)) {
+            headers.insert(name, value);
         }
     }
     response

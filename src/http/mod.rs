@@ -3,6 +3,7 @@
 pub mod accept;
 mod api;
 mod auth;
+mod certificates;
 mod error;
 mod extract;
 mod gateway;

@@ -14,6 +14,8 @@ pub struct Replies {
     pub accepted: u16,
     /// Status for what is not believed.
     pub refused: u16,
+    /// Status for what was signed too long ago or ahead of time.
+    pub stale: u16,
     /// Status for what is believed and of no use.
     pub malformed: u16,
     /// Status for what comes too fast: 429, or 503 where the sender takes every 4xx as an end.
@@ -31,26 +33,56 @@ pub enum ReplyForm {
     Json,
     /// TwiML that says nothing back; Twilio reports any other body as an error (12300).
     EmptyTwiml,
+    /// None: the sender shows or misreads what stands there.
+    Empty,
+    /// A message for the channel, which Microsoft Teams shows as the answer.
+    TeamsMessage,
 }
 
 impl Replies {
     /// 202, 401, 400, JSON: what rows start from.
-    pub const STANDARD: Self =
-        Self { accepted: 202, refused: 401, malformed: 400, busy: 429, form: ReplyForm::Json, refused_headers: &[] };
+    pub const STANDARD: Self = Self {
+        accepted: 202,
+        refused: 401,
+        stale: 401,
+        malformed: 400,
+        busy: 429,
+        form: ReplyForm::Json,
+        refused_headers: &[],
+    };
+
+    /// The line with which a refusal asks for user and password (RFC 7617).
+    pub const ASK_FOR_PASSWORD: &'static [(&'static str, &'static str)] =
+        &[("WWW-Authenticate", "Basic realm=\"postern\"")];
+
+    /// As [`Self::STANDARD`], with another status for what was stored.
+    #[must_use]
+    pub const fn accepting(status: u16) -> Self {
+        Self { accepted: status, ..Self::STANDARD }
+    }
+
+    /// The same with another status for whatever is not believed.
+    #[must_use]
+    pub const fn refusing(self, status: u16) -> Self {
+        Self { refused: status, stale: status, ..self }
+    }
 
     /// The answer to a request of that outcome.
     #[must_use]
     pub fn answer(&self, outcome: &Outcome) -> Answer {
         match outcome {
             Outcome::Accepted { event, runs } => self.success(self.accepted, &ids(event, runs, "accepted")),
-            Outcome::Duplicate { event, runs } => self.success(200, &ids(event, runs, "duplicate")),
+            Outcome::Duplicate { event, runs } => self.success(self.again(), &ids(event, runs, "duplicate")),
             Outcome::Ignored { event, why } => {
-                self.success(200, &json!({ "event": event, "runs": [], "status": "ignored", "why": why }))
+                self.success(self.again(), &json!({ "event": event, "runs": [], "status": "ignored", "why": why }))
             }
-            Outcome::Unauthorized(_) => Answer {
-                headers: self.refused_headers,
-                ..problem(self.refused, "unauthorized", "the request could not be verified", None)
-            },
+            Outcome::Unauthorized(code) => {
+                let is_stale = matches!(*code, "stale_timestamp" | "future_timestamp");
+                let status = if is_stale { self.stale } else { self.refused };
+                let lines = self.refused_headers.iter().map(|(name, value)| (*name, (*value).to_owned()));
+                let answer = problem(status, "unauthorized", "the request could not be verified", None);
+                Answer { headers: lines.collect(), ..answer }
+            }
             Outcome::Malformed { code, detail, event } => problem(self.malformed, code, detail, event.as_ref()),
             Outcome::TooLarge => problem(413, "too_large", "the request is larger than this server reads", None),
             Outcome::Busy { retry_after_s } => {
@@ -63,10 +95,20 @@ impl Replies {
         }
     }
 
+    /// Status for what starts nothing: 202 would promise that something does.
+    const fn again(&self) -> u16 {
+        if self.accepted == 202 { 200 } else { self.accepted }
+    }
+
     fn success(&self, status: u16, body: &Value) -> Answer {
         match self.form {
             ReplyForm::Json => plain(status, "application/json", body.to_string()),
-            ReplyForm::EmptyTwiml => plain(200, "text/xml", "<Response></Response>".to_owned()),
+            ReplyForm::EmptyTwiml => plain(status, "text/xml", "<Response></Response>".to_owned()),
+            ReplyForm::Empty => plain(status, "", String::new()),
+            ReplyForm::TeamsMessage => {
+                let text = if body["status"] == "accepted" { "Working on it." } else { "Nothing to do." };
+                plain(status, "application/json", json!({ "type": "message", "text": text }).to_string())
+            }
         }
     }
 }
@@ -74,7 +116,7 @@ impl Replies {
 /// An answer without any extras.
 #[must_use]
 pub const fn plain(status: u16, content_type: &'static str, body: String) -> Answer {
-    Answer { status, content_type, body, retry_after_s: None, headers: &[] }
+    Answer { status, content_type, body, retry_after_s: None, headers: Vec::new() }
 }
 
 fn ids(event: &EventId, runs: &[RunId], status: &str) -> Value {
@@ -101,6 +143,7 @@ const fn title(status: u16) -> &'static str {
         401 => "Unauthorized",
         403 => "Forbidden",
         406 => "Not Acceptable",
+        415 => "Unsupported Media Type",
         413 => "Content Too Large",
         422 => "Unprocessable Content",
         429 => "Too Many Requests",

@@ -12,11 +12,14 @@ use crate::{
     },
     ingress::{
         Answer, Inbound, LabelledSecret, Outcome, ParseFault, Parsed, Rejection,
+        answer::Replies,
+        hidden::Hidden,
         mail::identity,
         providers::{self, Provider},
         reading::Reading,
         signature::{
             engine::{Engine, Proven, Setup},
+            public_key::PublicKey,
             scheme::Scheme,
         },
     },
@@ -28,7 +31,8 @@ pub struct Gate {
     spec: SourceSpec,
     engine: Engine,
     public_url: String,
-    hidden_headers: Arc<[String]>,
+    replies: Replies,
+    hidden: Arc<Hidden>,
     schema: Option<BodyCheck>,
 }
 
@@ -48,7 +52,7 @@ const LONGEST_KIND: usize = 128;
 pub struct Verified<'a> {
     reading: Reading<'a>,
     proven: Proven,
-    hidden_headers: Arc<[String]>,
+    hidden: Arc<Hidden>,
 }
 
 impl Gate {
@@ -56,20 +60,11 @@ impl Gate {
     ///
     /// # Errors
     /// What is wrong with the source and what to do about it.
-    #[expect(clippy::needless_pass_by_value, reason = "the caller's copies are wiped when this returns")]
-    pub fn new(spec: &SourceSpec, public_url: &str, secrets: Vec<LabelledSecret>) -> Result<Self, String> {
+    pub fn new(spec: &SourceSpec, public_url: &str, mut secrets: Vec<LabelledSecret>) -> Result<Self, String> {
         let provider = providers::find(&spec.provider)?;
+        secrets.extend(provider.names_from_options(&spec.options)?);
         if secrets.is_empty() && !spec.insecure {
-            return Err(format!(
-                "provider `{}` needs a secret; set `secret = {{ env = \"NAME\" }}`, or `insecure = true` to accept unsigned requests on loopback",
-                provider.name
-            ));
-        }
-        if provider.signs_url && !(public_url.starts_with("https://") || public_url.starts_with("http://")) {
-            return Err(format!(
-                "provider `{}` signs the URL it calls; set `public_url` to that URL, as it stands at the provider",
-                provider.name
-            ));
+            return Err(provider.needs_secret());
         }
         if spec.tolerance.is_some_and(|tolerance| tolerance > WIDEST_TOLERANCE) {
             return Err(format!(
@@ -85,16 +80,31 @@ impl Gate {
             ));
         }
         let build = |schemes: &[Scheme<'_>]| {
-            Engine::new(&Setup { schemes, secrets: &secrets, tolerance: spec.tolerance, options: &spec.options })
+            let (options, tolerance, handshakes) = (&spec.options, spec.tolerance, provider.handshakes);
+            Engine::new(&Setup { schemes, handshakes, secrets: &secrets, tolerance, options })
         };
         let engine = match own {
             Some(own) => own(spec, &build)?,
             None => build(provider.schemes)?,
         };
-        let schema = spec.schema.as_ref().map(BodyCheck::compile).transpose()?;
+        if engine.signs_url() && !(public_url.starts_with("https://") || public_url.starts_with("http://")) {
+            return Err(format!(
+                "provider `{}` signs the URL it calls; set `public_url` to that URL, as it stands at the provider",
+                provider.name
+            ));
+        }
         let public_url = public_url.split('#').next().unwrap_or_default().to_owned();
-        let hidden_headers = engine.signature_headers().map(str::to_ascii_lowercase).collect();
-        Ok(Self { provider, spec: spec.clone(), engine, public_url, hidden_headers, schema })
+        let replies = provider.replies_of(spec.signature.as_ref())?;
+        let schema = spec.schema.as_ref().map(BodyCheck::compile).transpose()?;
+        let hidden = Arc::new(Hidden::of(&engine));
+        Ok(Self { provider, spec: spec.clone(), engine, public_url, replies, hidden, schema })
+    }
+
+    /// The answer to a handshake that its provider does not sign, by method, URL and headers: Meta's
+    /// `hub.challenge`, the `OPTIONS` of CloudEvents.
+    #[must_use]
+    pub fn greeting(&self, request: &Inbound<'_>) -> Option<Answer> {
+        self.engine.greeting(&Reading::new(Inbound { body: &[], ..*request }, None))
     }
 
     /// The public URL with the query of a request, to the letter: what [`Inbound::url`] wants. A query in the
@@ -134,20 +144,64 @@ impl Gate {
         if self.engine.parses_unproven_json(media_type) { most.min(MOST_UNPROVEN_JSON) } else { most }
     }
 
+    /// The URL of the certificate that [`Gate::verify_with`] needs for this request: https, on the provider's
+    /// own hosts, for one of the names that the source takes. `None` when it needs none.
+    ///
+    /// # Errors
+    /// Why the request is not believed with any certificate.
+    pub fn certificate_url(&self, request: &Inbound<'_>) -> Result<Option<String>, Rejection> {
+        if !self.provider.fetches_keys() {
+            return Ok(None);
+        }
+        self.engine.certificate_url(&Reading::new(*request, self.provider.payload_field))
+    }
+
     /// Verifies a request over its raw bytes.
     ///
     /// # Errors
     /// Why it is not believed.
     pub fn verify<'a>(&self, request: &Inbound<'a>, now: Timestamp) -> Result<Verified<'a>, Rejection> {
+        self.verify_with(request, now, None)
+    }
+
+    /// As [`Gate::verify`], with the key of the certificate at [`Gate::certificate_url`].
+    ///
+    /// # Errors
+    /// Why it is not believed; `key_fetch_failed` when the key is missing.
+    pub fn verify_with<'a>(
+        &self,
+        request: &Inbound<'a>,
+        now: Timestamp,
+        key: Option<&PublicKey>,
+    ) -> Result<Verified<'a>, Rejection> {
         let reading = Reading::new(*request, self.provider.payload_field);
-        let proven = self.engine.verify(&reading, now)?;
-        Ok(Verified { reading, proven, hidden_headers: Arc::clone(&self.hidden_headers) })
+        let proven = self.engine.verify(&reading, now, key)?;
+        Ok(Verified { reading, proven, hidden: Arc::clone(&self.hidden) })
     }
 
     /// The answer to a handshake or ping, which is recorded and starts nothing.
     #[must_use]
     pub fn handshake(&self, verified: &Verified<'_>) -> Option<Answer> {
-        (self.provider.handshake)(verified)
+        self.engine.handshake(&verified.reading, &verified.proven)
+    }
+
+    /// The URL that a handshake asks to be fetched, which confirms a subscription; only ever one of the
+    /// provider's own hosts.
+    #[must_use]
+    pub fn confirmation(&self, verified: &Verified<'_>) -> Option<String> {
+        self.engine.confirmation(&verified.reading, &verified.proven)
+    }
+
+    /// Whether a header (in lower case) carries the secret itself, so that it must not be stored.
+    #[must_use]
+    pub fn is_secret_header(&self, name: &str) -> bool {
+        self.hidden.is_secret_header(name)
+    }
+
+    /// A URL or path without the query parameters that carry the secret itself, for the record.
+    #[must_use]
+    pub fn without_secrets(&self, url: &str) -> String {
+        self.hidden.without_secrets(url)
     }
 
     /// What the request says. `at` is when it had been read in full.
@@ -156,6 +210,9 @@ impl Gate {
     /// It is not what the provider sends.
     pub fn parse(&self, verified: &Verified<'_>, at: Timestamp) -> Result<Parsed, ParseFault> {
         let mut parsed = (self.provider.parse)(verified, at)?;
+        if parsed.quiet.is_none() && self.engine.is_handshake(&verified.reading, &verified.proven) {
+            parsed.quiet = Some("a handshake".to_owned());
+        }
         self.check_body(&parsed)?;
         parsed.dedupe_key = bounded(parsed.dedupe_key);
         parsed.content_key = parsed.content_key.map(bounded);
@@ -184,7 +241,7 @@ impl Gate {
     /// The answer that this provider expects.
     #[must_use]
     pub fn answer(&self, outcome: &Outcome) -> Answer {
-        self.provider.replies.answer(outcome)
+        self.replies.answer(outcome)
     }
 }
 
@@ -205,6 +262,12 @@ impl<'a> Verified<'a> {
     #[must_use]
     pub fn secret_label(&self) -> &str {
         &self.proven.label
+    }
+
+    /// The shape of the provider's requests that this one has: `event`, `route`, …; empty when there is only one.
+    #[must_use]
+    pub fn scheme(&self) -> &str {
+        &self.proven.scheme
     }
 
     /// The provider's id of this delivery, the same when it sends again.
@@ -229,7 +292,13 @@ impl<'a> Verified<'a> {
     /// Whether a header (in lower case) carries this source's signature.
     #[must_use]
     pub fn is_signature_header(&self, name: &str) -> bool {
-        self.hidden_headers.iter().any(|hidden| hidden == name)
+        self.hidden.is_signature_header(name)
+    }
+
+    /// Whether a query parameter carries this source's secret itself.
+    #[must_use]
+    pub fn is_secret_query(&self, name: &str) -> bool {
+        self.hidden.is_secret_query(name)
     }
 }
 
@@ -254,7 +323,7 @@ mod tests {
     use super::Gate;
     use crate::{
         crypto::Secret,
-        domain::{source::SourceSpec, time::Timestamp},
+        domain::{event::Content, source::SourceSpec, time::Timestamp},
         ingress::{Inbound, LabelledSecret},
     };
 
@@ -273,10 +342,25 @@ mod tests {
     }
 
     #[test]
+    fn a_token_in_the_url_is_not_recorded() {
+        let spec = SourceSpec { provider: "cloudevents".to_owned(), ..SourceSpec::default() };
+        let secret = LabelledSecret::new("a", Secret::new("0123456789abcdef"));
+        let gate = Gate::new(&spec, "https://a.example/in/a", vec![secret]).unwrap();
+        assert_eq!(gate.without_secrets("/in/a?x=1&access_token=0123456789abcdef&access%5Ftoken=y"), "/in/a?x=1");
+        assert_eq!(gate.without_secrets("/in/a?access_token=0123456789abcdef"), "/in/a");
+        let headers = [];
+        let url = "https://a.example/in/a?access_token=0123456789abcdef&y=2";
+        let request = Inbound { method: "POST", url, headers: &headers, body: b"{}" };
+        let verified = gate.verify(&request, Timestamp(0)).unwrap();
+        let Content::Webhook(hook) = gate.parse(&verified, Timestamp(0)).unwrap().content else { panic!("no webhook") };
+        assert_eq!(hook.query.into_iter().collect::<Vec<_>>(), [("y".to_owned(), "2".to_owned())]);
+    }
+
+    #[test]
     fn json_that_holds_its_own_signature_is_small() {
         let limit = |provider: &str, media_type: &str| {
             let spec = SourceSpec { provider: provider.to_owned(), ..SourceSpec::default() };
-            let secret = LabelledSecret { label: "a".to_owned(), secret: Secret::new("0123456789abcdef") };
+            let secret = LabelledSecret::new("a", Secret::new("0123456789abcdef"));
             let headers = [("Content-Type".to_owned(), media_type.as_bytes().to_vec())];
             Gate::new(&spec, "https://a.example/in/a", vec![secret]).unwrap().body_limit(&headers, 25 << 20)
         };

@@ -3,6 +3,7 @@
 pub mod answer;
 pub mod body;
 pub mod gate;
+mod hidden;
 pub mod mail;
 pub mod mailbox;
 pub mod multipart;
@@ -21,6 +22,7 @@ use crate::{
         id::{EventId, RunId},
         texting::Effects,
         thread::Threads,
+        time::Timestamp,
     },
     ingress::mail::identity::Evidence,
 };
@@ -45,6 +47,16 @@ pub struct LabelledSecret {
     pub label: String,
     /// The value.
     pub secret: Secret,
+    /// From then on it no longer verifies; `None` means never.
+    pub until: Option<Timestamp>,
+}
+
+impl LabelledSecret {
+    /// A secret that holds for ever.
+    #[must_use]
+    pub fn new(label: impl Into<String>, secret: Secret) -> Self {
+        Self { label: label.into(), secret, until: None }
+    }
 }
 
 /// Why a request was not believed. The sender hears only a status.
@@ -149,12 +161,12 @@ pub enum Outcome {
 pub struct Answer {
     /// HTTP status.
     pub status: u16,
-    /// Media type of the body.
+    /// Media type of the body; empty when there is no body.
     pub content_type: &'static str,
     /// The body.
     pub body: String,
     /// After how many seconds the sender should come back (`Retry-After`).
     pub retry_after_s: Option<u32>,
     /// Further header lines that the provider asks for.
-    pub headers: &'static [(&'static str, &'static str)],
+    pub headers: Vec<(&'static str, String)>,
 }

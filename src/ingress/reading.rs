@@ -116,12 +116,7 @@ impl<'a> Reading<'a> {
     /// A string, number or boolean in the JSON, as text.
     #[must_use]
     pub fn json_text(&self, pointer: &str) -> Option<Cow<'_, str>> {
-        match self.json().ok()?.pointer(pointer)? {
-            Value::String(text) => Some(Cow::Borrowed(text)),
-            Value::Number(number) => Some(Cow::Owned(number.to_string())),
-            Value::Bool(truth) => Some(Cow::Borrowed(if *truth { "true" } else { "false" })),
-            Value::Null | Value::Array(_) | Value::Object(_) => None,
-        }
+        text(self.json().ok()?.pointer(pointer)?)
     }
 
     /// The URL's query, decoded, in order.
@@ -138,6 +133,17 @@ impl<'a> Reading<'a> {
     #[must_use]
     pub fn query_value(&self, name: &str) -> Option<&[u8]> {
         self.query().last(name)
+    }
+}
+
+/// A string, number or boolean as text.
+#[must_use]
+pub fn text(value: &Value) -> Option<Cow<'_, str>> {
+    match value {
+        Value::String(text) => Some(Cow::Borrowed(text)),
+        Value::Number(number) => Some(Cow::Owned(number.to_string())),
+        Value::Bool(truth) => Some(Cow::Borrowed(if *truth { "true" } else { "false" })),
+        Value::Null | Value::Array(_) | Value::Object(_) => None,
     }
 }
 

@@ -328,8 +328,8 @@ fn hash_of_secrets<'a>(sources: impl Iterator<Item = &'a Source>, secrets: &dyn 
 fn open_gate(spec: &SourceSpec, url: &str, secrets: &dyn SecretSource) -> Result<Gate, String> {
     let mut labelled = Vec::new();
     for (number, secret) in spec.all_secrets().enumerate() {
-        let label = secret.label().map_or_else(|| format!("secret {}", number + 1), ToOwned::to_owned);
-        labelled.push(LabelledSecret { label, secret: secrets.secret(secret.reference())? });
+        let label = secret.shown_label(number);
+        labelled.push(LabelledSecret { label, secret: secrets.secret(secret.reference())?, until: secret.until() });
     }
     Gate::new(spec, url, labelled)
 }

@@ -50,7 +50,7 @@ impl Receiver {
     /// Starts it on a free port of loopback.
     pub(super) async fn start(secret: Secret) -> anyhow::Result<Self> {
         let spec = SourceSpec { provider: "standard".to_owned(), ..SourceSpec::default() };
-        let secrets = vec![LabelledSecret { label: "callback".to_owned(), secret }];
+        let secrets = vec![LabelledSecret::new("callback", secret)];
         let gate = Arc::new(Gate::new(&spec, "", secrets).map_err(anyhow::Error::msg)?);
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let address = listener.local_addr()?;

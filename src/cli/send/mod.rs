@@ -112,10 +112,12 @@ fn signed(
     unique: &str,
 ) -> anyhow::Result<SignedRequest> {
     let secrets = Secrets::new(&loaded.dir, context.environment.clone(), &loaded.settings);
-    let first = target.spec.all_secrets().next().map(SourceSecret::reference);
+    let now = Clock::system().now();
+    let mut holding = target.spec.all_secrets().filter(|secret| secret.until().is_none_or(|end| now < end));
+    let first = holding.next().map(SourceSecret::reference);
     let secret = first.map(|reference| secrets.secret(reference)).transpose();
     let secret = secret.map_err(|fault| anyhow::anyhow!("source {}: {fault}", target.name))?;
-    let stamp = Stamp { url: &target.public_url, secret: secret.as_ref(), now: Clock::system().now(), unique };
+    let stamp = Stamp { url: &target.public_url, secret: secret.as_ref(), now, unique };
     signing::sign(target.spec, draft, &stamp).map_err(|fault| anyhow::anyhow!("source {}: {fault}", target.name))
 }
 

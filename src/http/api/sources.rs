@@ -4,7 +4,11 @@ use axum::{Json, extract::State};
 use serde_json::{Value, json};
 
 use crate::{
-    domain::{catalog::Catalog, id::TenantId, source::Source},
+    domain::{
+        catalog::Catalog,
+        id::TenantId,
+        source::{Source, SourceSecret},
+    },
     http::{auth::Caller, error::ApiError, extract::Path, gateway::Gateway},
     store::{FolderRecord, Refusal},
 };
@@ -74,7 +78,13 @@ fn view(gateway: &Gateway, records: &Records, source: &Source) -> Value {
         "url": route.map(|route| route.public_url.as_str()),
         "ready": route.is_some_and(|route| route.gate.is_ok()),
         "fault": route.and_then(|route| route.gate.as_ref().err()),
-        "insecure": source.spec.insecure, "agents": agents,
+        "insecure": source.spec.insecure, "agents": agents, "secrets": secrets(source),
         "refused": refusals.iter().filter(|refusal| refusal.source == source.name).collect::<Vec<_>>(),
     })
+}
+
+/// What stands for the secrets, in the order of trying, and when they end; never the values.
+fn secrets(source: &Source) -> Vec<Value> {
+    let shown = |(number, secret): (usize, &SourceSecret)| json!({ "label": secret.shown_label(number), "until": secret.until() });
+    source.spec.all_secrets().enumerate().map(shown).collect()
 }

@@ -6,32 +6,48 @@ use crate::{
         time::Timestamp,
     },
     ingress::{
-        Answer, ParseFault, Parsed, answer,
+        ParseFault, Parsed,
         gate::Verified,
         providers::{Provider, webhook},
-        signature::scheme::{Item, Proof, Scheme},
+        signature::{
+            handshake::{Handshake, Reply},
+            scheme::{Condition, Item, Scheme},
+        },
     },
 };
 
 /// See the module.
 pub static GITHUB: Provider = Provider {
     name: "github",
+    secret: "the webhook's secret",
     schemes: &[Scheme {
         signature: &["header:X-Hub-Signature-256"],
-        items: &[Item::Signature { prefix: "sha256=", proof: Proof::Mac }],
+        items: &[Item::Signature("sha256=")],
         ids: &["{header:X-GitHub-Delivery}"],
         events: &["header:X-GitHub-Event"],
         ..Scheme::HMAC
     }],
     payload_field: Some("payload"),
-    handshake: ping,
+    handshakes: &[Handshake {
+        when: &[Condition::Equals("header:X-GitHub-Event", "ping")],
+        reply: Reply::Text("pong"),
+        ..Handshake::PING
+    }],
     parse,
     ..Provider::WEBHOOK
 };
 
-fn ping(verified: &Verified<'_>) -> Option<Answer> {
-    (verified.event() == Some("ping")).then(|| answer::plain(200, "text/plain", "pong".to_owned()))
-}
+/// Events in which people and programs talk; what else programs do is no conversation.
+const TALK: &[&str] = &[
+    "issues",
+    "issue_comment",
+    "pull_request",
+    "pull_request_review",
+    "pull_request_review_comment",
+    "discussion",
+    "discussion_comment",
+    "commit_comment",
+];
 
 fn parse(verified: &Verified<'_>, _at: Timestamp) -> Result<Parsed, ParseFault> {
     let text = |pointer: &str| verified.reading().json_text(pointer);
@@ -50,6 +66,7 @@ fn parse(verified: &Verified<'_>, _at: Timestamp) -> Result<Parsed, ParseFault> 
         auth_reason: "GitHub names the account that acted, and signed the request".to_owned(),
         flags: Vec::new(),
     });
-    parsed.quiet = (event == "ping").then(|| "a ping".to_owned());
+    let is_bot = text("/sender/type").is_some_and(|kind| kind == "Bot");
+    parsed.automatic = (is_bot && TALK.contains(&event)).then(|| "written by a GitHub bot".to_owned());
     Ok(parsed)
 }

@@ -21,40 +21,41 @@ use crate::{
         mail::{MailFields, RawFile, ReadMail, from_fields, identity::results, safe_filename},
         providers::{Provider, mail, mail_events},
         reading::Reading,
-        signature::scheme::{Condition, Scheme, TimeRule, TimeUnit},
+        signature::scheme::{Condition, Scheme, TimeRule},
     },
 };
 
-/// The window spans all retries (8 h): it is not documented whether they are signed anew.
-const fn window(source: &'static str) -> Option<TimeRule<'static>> {
-    Some(TimeRule { source, unit: TimeUnit::Seconds, past_s: 32_400, future_s: 300 })
-}
+/// 9 h span all retries: it is not documented whether they are signed anew.
+const RETRIES_S: i64 = 32_400;
 
 /// See the module.
 pub static MAILGUN: Provider = Provider {
     name: "mailgun",
+    secret: "HTTP webhook signing key (not the API key)",
     schemes: &[
         Scheme {
+            id: "event",
             when: &[Condition::MediaType(&["application/json"])],
             signature: &["json:/signature/signature"],
             signed: "{json:/signature/timestamp}{json:/signature/token}",
-            time: window("json:/signature/timestamp"),
+            time: TimeRule::spanning("json:/signature/timestamp", RETRIES_S),
             ids: &["{json:/signature/token}"],
             events: &["json:/event-data/event"],
             ..Scheme::HMAC
         },
         Scheme {
+            id: "route",
             when: &[Condition::MediaType(&["application/x-www-form-urlencoded", "multipart/form-data"])],
             signature: &["form:signature"],
             signed: "{form:timestamp}{form:token}",
-            time: window("form:timestamp"),
+            time: TimeRule::spanning("form:timestamp", RETRIES_S),
             ids: &["{form:token}"],
             events: &["const:inbound"],
             ..Scheme::HMAC
         },
     ],
     // 406 is the only status besides 200 on which it does not send again.
-    replies: Replies { accepted: 200, refused: 406, malformed: 406, ..Replies::STANDARD },
+    replies: Replies { malformed: 406, ..Replies::accepting(200).refusing(406) },
     parse,
     ..Provider::WEBHOOK
 };

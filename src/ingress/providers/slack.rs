@@ -6,46 +6,45 @@ use crate::{
         time::Timestamp,
     },
     ingress::{
-        Answer, ParseFault, Parsed,
-        answer::{self, Replies},
+        ParseFault, Parsed,
+        answer::{Replies, ReplyForm},
         gate::Verified,
         providers::{Provider, webhook},
-        signature::scheme::{Item, Proof, Scheme, TimeRule, TimeUnit},
+        signature::{
+            handshake::{Handshake, Reply},
+            scheme::{Condition, Item, Scheme, TimeRule},
+        },
     },
 };
 
 /// See the module.
 pub static SLACK: Provider = Provider {
     name: "slack",
+    secret: "signing secret",
     schemes: &[Scheme {
         signature: &["header:X-Slack-Signature"],
-        items: &[Item::Signature { prefix: "v0=", proof: Proof::Mac }],
+        items: &[Item::Signature("v0=")],
         signed: "v0:{header:X-Slack-Request-Timestamp}:{body}",
-        time: Some(TimeRule {
-            source: "header:X-Slack-Request-Timestamp",
-            unit: TimeUnit::Seconds,
-            past_s: 300,
-            future_s: 300,
-        }),
+        time: TimeRule::minutes("header:X-Slack-Request-Timestamp"),
         ids: &["{json:/event_id}", "{form:trigger_id}", "{json:/trigger_id}"],
         events: &["json:/event/type", "json:/type", "form:command"],
         ..Scheme::HMAC
     }],
     payload_field: Some("payload"),
-    replies: Replies { accepted: 200, refused_headers: &[("X-Slack-No-Retry", "1")], ..Replies::STANDARD },
-    handshake: challenge,
+    handshakes: &[Handshake {
+        when: &[Condition::Equals("json:/type", "url_verification")],
+        reply: Reply::Text("{json:/challenge}"),
+        ..Handshake::PING
+    }],
+    // Whoever gave a slash command would be shown the body.
+    replies: Replies {
+        form: ReplyForm::Empty,
+        refused_headers: &[("X-Slack-No-Retry", "1")],
+        ..Replies::accepting(200)
+    },
     parse,
     ..Provider::WEBHOOK
 };
-
-fn is_challenge(verified: &Verified<'_>) -> bool {
-    verified.reading().json_text("/type").is_some_and(|kind| kind == "url_verification")
-}
-
-fn challenge(verified: &Verified<'_>) -> Option<Answer> {
-    let challenge = verified.reading().json_text("/challenge").filter(|_| is_challenge(verified))?;
-    Some(answer::plain(200, "text/plain", challenge.into_owned()))
-}
 
 fn parse(verified: &Verified<'_>, _at: Timestamp) -> Result<Parsed, ParseFault> {
     let text = |pointer: &&str| verified.reading().json_text(pointer);
@@ -75,6 +74,5 @@ fn parse(verified: &Verified<'_>, _at: Timestamp) -> Result<Parsed, ParseFault> 
         flags: Vec::new(),
     });
     parsed.automatic = first(&["/event/bot_id", "/event/bot_profile/id"]).map(|_| "written by a Slack bot".to_owned());
-    parsed.quiet = is_challenge(verified).then(|| "a handshake".to_owned());
     Ok(parsed)
 }

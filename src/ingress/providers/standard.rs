@@ -2,45 +2,55 @@
 //! for the same headers.
 
 use crate::ingress::{
+    answer::Replies,
     providers::Provider,
-    signature::scheme::{Condition, Encoding, Item, KeyForm, Proof, Scheme, TimeRule, TimeUnit},
+    signature::scheme::{Condition, Encoding, Item, KeyForm, Scheme, TimeRule},
 };
 
-const WEBHOOK: Scheme<'static> = Scheme {
+/// The scheme, for all who use it.
+pub const WEBHOOK: Scheme<'static> = Scheme {
     key: KeyForm::StandardWebhooks,
     signature: &["header:webhook-signature"],
     separator: Some(' '),
-    items: &[
-        Item::Signature { prefix: "v1,", proof: Proof::Mac },
-        Item::Signature { prefix: "v1a,", proof: Proof::Ed25519 },
-    ],
+    items: &[Item::Signature("v1,"), Item::Ed25519("v1a,")],
     encoding: Encoding::Base64,
     signed: "{header:webhook-id}.{header:webhook-timestamp}.{body}",
-    time: Some(TimeRule { source: "header:webhook-timestamp", unit: TimeUnit::Seconds, past_s: 300, future_s: 300 }),
+    time: TimeRule::minutes("header:webhook-timestamp"),
     ids: &["{header:webhook-id}"],
     events: &["json:/type"],
     ..Scheme::HMAC
 };
 
-/// See the module.
+const SVIX_HEADERS: Scheme<'static> = Scheme {
+    id: "svix",
+    signature: &["header:svix-signature"],
+    signed: "{header:svix-id}.{header:svix-timestamp}.{body}",
+    time: TimeRule::minutes("header:svix-timestamp"),
+    ids: &["{header:svix-id}"],
+    ..WEBHOOK
+};
+
+/// Its answers, for all who use it.
+pub const REPLIES: Replies = Replies { stale: 400, ..Replies::STANDARD };
+
+/// Either names of the headers, either kind of key.
 pub static STANDARD: Provider = Provider {
     name: "standard",
+    secret: "`whsec_…` (base64), or `whpk_…` (Ed25519 public key)",
     schemes: &[
         Scheme { when: &[Condition::Has("header:webhook-signature")], ..WEBHOOK },
-        Scheme {
-            when: &[Condition::Has("header:svix-signature")],
-            signature: &["header:svix-signature"],
-            signed: "{header:svix-id}.{header:svix-timestamp}.{body}",
-            time: Some(TimeRule {
-                source: "header:svix-timestamp",
-                unit: TimeUnit::Seconds,
-                past_s: 300,
-                future_s: 300,
-            }),
-            ids: &["{header:svix-id}"],
-            ..WEBHOOK
-        },
+        Scheme { when: &[Condition::Has("header:svix-signature")], ..SVIX_HEADERS },
         WEBHOOK,
     ],
+    replies: REPLIES,
     ..Provider::WEBHOOK
 };
+
+/// The names of the specification alone.
+pub static STANDARD_WEBHOOKS: Provider = Provider { name: "standard_webhooks", schemes: &[WEBHOOK], ..STANDARD };
+
+/// As `standard_webhooks`; the key's kind says how it signs.
+pub static STANDARD_WEBHOOKS_ASYM: Provider = Provider { name: "standard_webhooks_asym", ..STANDARD_WEBHOOKS };
+
+/// Svix's names alone: Clerk, Resend, Vanta and others.
+pub static SVIX: Provider = Provider { name: "svix", schemes: &[SVIX_HEADERS], ..STANDARD };

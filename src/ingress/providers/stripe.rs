@@ -7,24 +7,25 @@ use crate::{
         answer::Replies,
         gate::Verified,
         providers::{Provider, webhook},
-        signature::scheme::{Item, Proof, Scheme, TimeRule, TimeUnit},
+        signature::scheme::{Item, Scheme, TimeRule},
     },
 };
 
 /// See the module.
 pub static STRIPE: Provider = Provider {
     name: "stripe",
+    secret: "`whsec_…` of the endpoint, as text",
     schemes: &[Scheme {
         signature: &["header:Stripe-Signature"],
         separator: Some(','),
-        items: &[Item::Digits { prefix: "t=", name: "t" }, Item::Signature { prefix: "v1=", proof: Proof::Mac }],
+        items: &[Item::Digits { prefix: "t=", name: "t" }, Item::Signature("v1=")],
         signed: "{cap:t}.{body}",
-        time: Some(TimeRule { source: "cap:t", unit: TimeUnit::Seconds, past_s: 300, future_s: 300 }),
+        time: TimeRule::minutes("cap:t"),
         ids: &["{json:/id}"],
         events: &["json:/type"],
         ..Scheme::HMAC
     }],
-    replies: Replies { accepted: 200, ..Replies::STANDARD },
+    replies: Replies::accepting(200).refusing(400),
     parse,
     ..Provider::WEBHOOK
 };

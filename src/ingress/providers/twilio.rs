@@ -16,19 +16,20 @@ use crate::{
         body,
         gate::Verified,
         providers::{Provider, webhook},
-        signature::scheme::{Algorithm, Condition, Encoding, Hash, Scheme, UrlForm},
+        signature::scheme::{Absent, BodyHash, Condition, Encoding, Hash, HashFrom, Scheme, UrlForm},
         sms::{self, Arrived, MOST_MEDIA},
     },
 };
 
 const URL: Scheme<'static> = Scheme {
     // SharedKeys (public beta) name the hash in a header of their own; the Auth Token always means SHA-1.
-    algorithm: Algorithm::HmacNamed {
+    hash: Hash::Sha1,
+    hash_from: Some(HashFrom {
         source: "header:X-Twilio-Webhooks-Signature-Settings",
-        setting: "algorithm",
+        setting: Some("algorithm"),
         names: &[("HMAC_SHA1", Hash::Sha1), ("HMAC_SHA256", Hash::Sha256)],
-        default: Hash::Sha1,
-    },
+        absent: Absent::Default,
+    }),
     signature: &["header:X-Twilio-Signature"],
     encoding: Encoding::Base64,
     signed: "{url}",
@@ -39,14 +40,21 @@ const URL: Scheme<'static> = Scheme {
 /// See the module.
 pub static TWILIO: Provider = Provider {
     name: "twilio",
+    secret: "primary auth token, or the SharedKey's secret",
     schemes: &[
         Scheme {
+            id: "json",
             when: &[Condition::Has("query:bodySHA256")],
-            body_sha256: Some("query:bodySHA256"),
+            body_hash: Some(BodyHash {
+                source: "query:bodySHA256",
+                hash: Hash::Sha256,
+                encoding: Encoding::HexAnyCase,
+            }),
             ids: &["{header:I-Twilio-Idempotency-Token}"],
             ..URL
         },
         Scheme {
+            id: "get",
             when: &[Condition::Equals("method", "GET")],
             ids: &["{query:MessageSid}:{query:MessageStatus}", "{query:MessageSid}"],
             events: &["query:MessageStatus", "query:SmsStatus"],
@@ -54,6 +62,7 @@ pub static TWILIO: Provider = Provider {
         },
         // Any other body would not be covered by the signature.
         Scheme {
+            id: "form",
             when: &[Condition::MediaType(&["application/x-www-form-urlencoded", "multipart/form-data"])],
             signed: "{url}{form_sorted}",
             ids: &["{form:MessageSid}:{form:MessageStatus}", "{form:MessageSid}"],
@@ -61,8 +70,7 @@ pub static TWILIO: Provider = Provider {
             ..URL
         },
     ],
-    signs_url: true,
-    replies: Replies { accepted: 200, refused: 403, form: ReplyForm::EmptyTwiml, ..Replies::STANDARD },
+    replies: Replies { form: ReplyForm::EmptyTwiml, ..Replies::accepting(200).refusing(403) },
     parse,
     ..Provider::WEBHOOK
 };

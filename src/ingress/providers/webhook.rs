@@ -92,7 +92,8 @@ pub fn request(verified: &Verified<'_>) -> Result<Webhook, ParseFault> {
             })
             .or_insert_with(|| value.into_owned());
     }
-    let query = verified.reading().query().text().into_iter().collect();
+    let query = verified.reading().query().text();
+    let query = query.into_iter().filter(|(name, _)| !verified.is_secret_query(name)).collect();
     Ok(Webhook { headers, query, body: body(verified)? })
 }
 

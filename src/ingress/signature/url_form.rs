@@ -23,6 +23,33 @@ pub fn spell(url: &str, form: UrlForm) -> Cow<'_, str> {
     }
 }
 
+/// `url` with those `%XX` undone whose character is among `characters`, as HubSpot does before it signs.
+#[must_use]
+pub fn unescape<'u>(url: Cow<'u, str>, characters: &str) -> Cow<'u, str> {
+    if characters.is_empty() || !url.contains('%') {
+        return url;
+    }
+    let mut out = String::with_capacity(url.len());
+    let mut rest = &*url;
+    while let Some((before, after)) = rest.split_once('%') {
+        out.push_str(before);
+        let code = after.get(..2).filter(|digits| digits.bytes().all(|b| b.is_ascii_hexdigit()));
+        let character = code.and_then(|digits| u8::from_str_radix(digits, 16).ok()).map(char::from);
+        match character.filter(|character| characters.contains(*character)) {
+            Some(character) => {
+                out.push(character);
+                rest = after.get(2..).unwrap_or_default();
+            }
+            None => {
+                out.push('%');
+                rest = after;
+            }
+        }
+    }
+    out.push_str(rest);
+    Cow::Owned(out)
+}
+
 /// Where `:port` begins, past any `user:password@` and any IPv6 address in brackets.
 fn port_start(authority: &str) -> Option<usize> {
     let host = authority.rfind('@').map_or(0, |at| at + 1);
@@ -33,7 +60,7 @@ fn port_start(authority: &str) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
-    use super::spell;
+    use super::{spell, unescape};
     use crate::ingress::signature::scheme::UrlForm::{Exact, WithPort, WithoutPort};
 
     #[test]
@@ -51,5 +78,15 @@ mod tests {
             assert_eq!(spell(url, WithoutPort), without);
             assert_eq!(spell(url, WithPort), with);
         }
+    }
+
+    #[test]
+    fn only_the_named_escapes_are_undone() {
+        let undone = |url: &'static str| unescape(url.into(), ":/?@").into_owned();
+        assert_eq!(
+            undone("https://a/?u=https%3A%2f%2Fb%3Fx%26y&e=%25%40%4%zz%é"),
+            "https://a/?u=https://b?x%26y&e=%25@%4%zz%é"
+        );
+        assert_eq!(unescape("a%3Ab".into(), ""), "a%3Ab");
     }
 }

@@ -31,11 +31,11 @@ impl Recipe {
     /// The secret is none for this scheme.
     pub(super) fn sign(self, secret: Option<&Secret>, message: &[u8]) -> Result<String, String> {
         let Some(secret) = secret else { return Ok(String::new()) };
-        if self.key == KeyForm::StandardWebhooks && secret.expose().starts_with(b"whpk_") {
+        if matches!(self.key, KeyForm::StandardWebhooks) && secret.expose().starts_with(b"whpk_") {
             return Err("the source has its sender's public key alone, which signs nothing".to_owned());
         }
         let key = key::bytes(secret, self.key)
-            .ok_or_else(|| format!("the source's secret is not written as its scheme asks ({:?})", self.key))?;
+            .ok_or_else(|| format!("the source's secret is not {}", key::written(self.key)))?;
         let bytes = match self.hash {
             Hash::Sha1 => compute(Hmac::<Sha1>::new_from_slice(key.expose()), message),
             Hash::Sha256 => compute(Hmac::<Sha256>::new_from_slice(key.expose()), message),

@@ -3,6 +3,7 @@
 mod form;
 mod mac;
 mod mail;
+mod preset;
 pub mod raw;
 mod sms;
 mod webhook;
@@ -112,21 +113,16 @@ type Sign = fn(&SourceSpec, &HookDraft, &Stamp<'_>) -> Result<SignedRequest, Str
 /// Who carries what.
 const CARRIERS: &[(&str, Carries)] = &[("mailgun", Carries::Mail), ("twilio", Carries::Sms)];
 
-/// The services whose events can be made.
-const SERVICES: &[(&str, Sign)] = &[
-    ("bearer", webhook::bearer),
-    ("github", webhook::github),
-    ("hmac", webhook::hmac),
-    ("slack", webhook::slack),
-    ("standard", webhook::standard),
-    ("stripe", webhook::stripe),
-];
+/// The services whose events are more than their row says.
+const SERVICES: &[(&str, Sign)] =
+    &[("github", webhook::github), ("hmac", webhook::hmac), ("slack", webhook::slack), ("stripe", webhook::stripe)];
 
 /// What the provider of that name carries; `None` when no request of it can be made.
 #[must_use]
 pub fn carries(provider: &str) -> Option<Carries> {
     let carrier = CARRIERS.iter().find(|(name, _)| *name == provider).map(|(_, carries)| *carries);
-    carrier.or_else(|| SERVICES.iter().any(|(name, _)| *name == provider).then_some(Carries::Hooks))
+    let is_service = SERVICES.iter().any(|(name, _)| *name == provider) || preset::is_signable(provider);
+    carrier.or_else(|| is_service.then_some(Carries::Hooks))
 }
 
 /// The request that the source's provider would send.
@@ -139,8 +135,7 @@ pub fn sign(spec: &SourceSpec, draft: &Draft, stamp: &Stamp<'_>) -> Result<Signe
         (Draft::Sms(draft), Some(Carries::Sms)) => sms::twilio(spec, draft, stamp),
         (Draft::Hook(draft), Some(Carries::Hooks)) => {
             let service = SERVICES.iter().find(|(name, _)| *name == spec.provider);
-            let (_, sign) = service.ok_or_else(|| format!("no event of `{}` can be made", spec.provider))?;
-            sign(spec, draft, stamp)
+            service.map_or(preset::sign as Sign, |(_, sign)| *sign)(spec, draft, stamp)
         }
         (Draft::Mail(_), _) => Err(format!("provider `{}` carries no mail", spec.provider)),
         (Draft::Sms(_), _) => Err(format!("provider `{}` carries no text messages", spec.provider)),

@@ -3,13 +3,16 @@
 use serde_json::{Value, json};
 
 use crate::{
-    domain::source::{SignatureSpec, SourceSpec},
+    crypto::Secret,
+    domain::source::SourceSpec,
     ingress::{
         Inbound,
+        providers::hmac::Own,
         reading::Reading,
         signature::{
-            scheme::{Encoding, Hash, KeyForm},
-            template::{Context, Source, Template},
+            scheme::Auth,
+            source::{Context, Source},
+            template::Template,
         },
         signing::{HookDraft, SignedRequest, Stamp, mac::Recipe},
     },
@@ -17,16 +20,6 @@ use crate::{
 
 /// Headers of an operator's own scheme that are made up at most.
 const MOST_MADE_UP: usize = 16;
-
-/// `Authorization: Bearer …` (RFC 6750).
-pub(super) fn bearer(_: &SourceSpec, draft: &HookDraft, stamp: &Stamp<'_>) -> Result<SignedRequest, String> {
-    let mut request = json_request(&draft.body);
-    request.put("idempotency-key", stamp.unique);
-    if let Some(token) = stamp.secret {
-        request.headers.push(("authorization".to_owned(), [b"Bearer ", token.expose()].concat()));
-    }
-    Ok(request)
-}
 
 /// docs.github.com/webhooks: `issues.opened` is the event `issues` with the action `opened`.
 pub(super) fn github(_: &SourceSpec, draft: &HookDraft, stamp: &Stamp<'_>) -> Result<SignedRequest, String> {
@@ -76,26 +69,15 @@ pub(super) fn slack(_: &SourceSpec, draft: &HookDraft, stamp: &Stamp<'_>) -> Res
     Ok(request)
 }
 
-/// Standard Webhooks 1.0.
-pub(super) fn standard(_: &SourceSpec, draft: &HookDraft, stamp: &Stamp<'_>) -> Result<SignedRequest, String> {
-    let mut body = draft.body.clone();
-    if let Some(kind) = &draft.kind {
-        add(&mut body, "type", json!(kind));
-    }
-    let mut request = json_request(&body);
-    let (id, at) = (format!("msg_{}", short(stamp.unique)), stamp.now.unix_seconds().to_string());
-    let recipe = Recipe { hash: Hash::Sha256, key: KeyForm::StandardWebhooks, encoding: Encoding::Base64 };
-    let signature = recipe.sign(stamp.secret, &joined(&[&id, ".", &at, "."], &request.body))?;
-    request.put("webhook-id", &id);
-    request.put("webhook-timestamp", &at);
-    request.put("webhook-signature", &format!("v1,{signature}"));
-    Ok(request)
-}
-
 /// As the source's `signature` says.
 pub(super) fn hmac(spec: &SourceSpec, draft: &HookDraft, stamp: &Stamp<'_>) -> Result<SignedRequest, String> {
     let mut request = json_request(&draft.body);
     let Some(own) = &spec.signature else { return Ok(request) };
+    let named = Own::new(own)?;
+    let recipe = Recipe { hash: named.hash, key: named.key, encoding: named.encoding };
+    if own.header.is_empty() {
+        return Err("`signature.from` says where the signature is; only one in `header` can be made".to_owned());
+    }
     let set = |header: &Option<String>, value: &str, request: &mut SignedRequest| {
         if let Some(name) = header {
             request.put(name, value);
@@ -104,50 +86,31 @@ pub(super) fn hmac(spec: &SourceSpec, draft: &HookDraft, stamp: &Stamp<'_>) -> R
     set(&own.timestamp_header, &stamp.now.unix_seconds().to_string(), &mut request);
     set(&own.id_header, stamp.unique, &mut request);
     set(&own.event_header, draft.kind.as_deref().unwrap_or("test"), &mut request);
-    let signed = signed_text(spec, own, stamp, &mut request)?;
-    let signature = recipe(own)?.sign(stamp.secret, &signed)?;
+    let signature = match named.auth {
+        Auth::Hmac => recipe.sign(stamp.secret, &signed_text(spec, &own.signed, stamp, &mut request)?)?,
+        Auth::Token => stamp.secret.and_then(Secret::expose_str).unwrap_or_default().to_owned(),
+        Auth::Ed25519 | Auth::Ecdsa | Auth::Rsa | Auth::Hash | Auth::Jwt => {
+            return Err(format!("`{}` is signed with a key that only the sender has", own.algorithm));
+        }
+    };
     request.put(&own.header, &format!("{}{signature}", own.prefix));
     Ok(request)
 }
 
-fn recipe(own: &SignatureSpec) -> Result<Recipe, String> {
-    let unknown = |key: &str, given: &str| format!("`signature.{key}` cannot be `{given}`");
-    Ok(Recipe {
-        hash: match own.algorithm.as_str() {
-            "sha256" => Hash::Sha256,
-            "sha1" => Hash::Sha1,
-            "sha512" => Hash::Sha512,
-            other => return Err(unknown("algorithm", other)),
-        },
-        key: match own.key.as_str() {
-            "utf8" => KeyForm::Utf8,
-            "base64" => KeyForm::Base64,
-            "hex" => KeyForm::Hex,
-            other => return Err(unknown("key", other)),
-        },
-        encoding: match own.encoding.as_str() {
-            "hex" => Encoding::Hex,
-            "base64" => Encoding::Base64,
-            "base64url" => Encoding::Base64Url,
-            other => return Err(unknown("encoding", other)),
-        },
-    })
-}
-
 /// The bytes to sign. Headers that the template asks for and nobody gave are made up.
-fn signed_text(
+pub(super) fn signed_text(
     spec: &SourceSpec,
-    own: &SignatureSpec,
+    signed: &str,
     stamp: &Stamp<'_>,
     request: &mut SignedRequest,
 ) -> Result<Vec<u8>, String> {
-    let template = Template::parse(&own.signed, &spec.options)?;
+    let template = Template::parse(signed, &spec.options)?;
     for _ in 0..=MOST_MADE_UP {
         let mut signed = Vec::new();
         let missing = {
             let inbound = Inbound { method: "POST", url: stamp.url, headers: &request.headers, body: &request.body };
             let reading = Reading::new(inbound, None);
-            let context = Context { reading: &reading, url: stamp.url, captures: &[] };
+            let context = Context { url: stamp.url, ..Context::new(&reading) };
             match template.feed(&context, &mut |piece| signed.extend_from_slice(piece)) {
                 Ok(()) => return Ok(signed),
                 Err(missing) => missing.clone(),
@@ -159,7 +122,9 @@ fn signed_text(
             | Source::Form(_)
             | Source::Query(_)
             | Source::Capture(_)
+            | Source::Claim(_)
             | Source::Literal(_)
+            | Source::Secret
             | Source::Method
             | Source::Url
             | Source::Body) => return Err(format!("the signed text needs {other:?}, which the event lacks")),
@@ -169,12 +134,12 @@ fn signed_text(
 }
 
 impl SignedRequest {
-    fn put(&mut self, name: &str, value: &str) {
+    pub(super) fn put(&mut self, name: &str, value: &str) {
         self.headers.push((name.to_ascii_lowercase(), value.as_bytes().to_vec()));
     }
 }
 
-fn json_request(body: &Value) -> SignedRequest {
+pub(super) fn json_request(body: &Value) -> SignedRequest {
     let headers = vec![("content-type".to_owned(), b"application/json".to_vec())];
     SignedRequest { headers, body: body.to_string().into_bytes() }
 }

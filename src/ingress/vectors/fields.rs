@@ -187,6 +187,10 @@ fn hook_fields(hook: &Webhook, parsed: &Parsed) -> Map<String, Value> {
     if body.get("specversion").is_some() {
         fields.insert("subject".to_owned(), body["subject"].clone());
         fields.insert("data".to_owned(), body["data"].clone());
+    } else if hook.headers.contains_key("ce-specversion") {
+        let subject = hook.headers.get("ce-subject").map(|text| body::text(&body::percent_decode(text)).into_owned());
+        fields.insert("subject".to_owned(), json!(subject));
+        fields.insert("data".to_owned(), body);
     }
     fields
 }

@@ -6,7 +6,8 @@ use crate::{
     domain::id::EventId,
     ingress::{
         Answer, Outcome, Rejection,
-        gate::Gate,
+        gate::{Gate, Verified},
+        signature::public_key::PublicKey,
         vectors::{Keys, Report, Request, Vector, fields},
     },
 };
@@ -33,9 +34,10 @@ impl Vector {
     }
 
     fn judge(&self, gate: &Gate, request: &Request) -> Report {
-        let inbound = request.inbound();
-        let verified = gate.early(&request.headers).and_then(|()| gate.verify(&inbound, request.now));
-        let verified = match verified {
+        if let Some(answer) = gate.greeting(&request.inbound()) {
+            return self.greeted(&answer);
+        }
+        let verified = match self.verify(gate, request) {
             Ok(verified) => verified,
             Err(rejection) => return self.rejected(Some(gate), rejection),
         };
@@ -48,15 +50,19 @@ impl Vector {
                 Outcome::Malformed { code: fault.code, detail: fault.detail.clone(), event: Some(event.clone()) }
             }
         };
-        let response = handshake.unwrap_or_else(|| gate.answer(&outcome));
+        let is_handshake = handshake.is_some();
+        let mut response = shown(&handshake.unwrap_or_else(|| gate.answer(&outcome)), event.as_str());
+        if let Some(url) = gate.confirmation(&verified) {
+            response["action"] = json!(format!("GET {url}"));
+        }
         let mut report = Report {
             name: self.name.clone(),
             verdict: "accept",
-            reason: "ok".to_owned(),
+            reason: if is_handshake { "handshake" } else { "ok" }.to_owned(),
             detail: None,
             replay_id: verified.replay_id().map(str::to_owned),
             event_type: verified.event().map(str::to_owned),
-            response: shown(&response, event.as_str()),
+            response,
             fields: Map::new(),
             keys: None,
         };
@@ -73,6 +79,29 @@ impl Vector {
         report.fields.insert("replay_id".to_owned(), json!(report.replay_id));
         report.fields.insert("event_type".to_owned(), json!(report.event_type));
         report
+    }
+
+    /// Verifies a request as the server does; a certificate is taken from those that the vector brings.
+    ///
+    /// # Errors
+    /// Why it is not believed.
+    pub fn verify<'r>(&self, gate: &Gate, request: &'r Request) -> Result<Verified<'r>, Rejection> {
+        gate.early(&request.headers)?;
+        let inbound = request.inbound();
+        let url = gate.certificate_url(&inbound)?;
+        let key = url.and_then(|url| PublicKey::from_certificate(self.fetch.get(&url)?.as_bytes()));
+        gate.verify_with(&inbound, request.now, key.as_ref())
+    }
+
+    /// A handshake that nobody signs.
+    fn greeted(&self, answer: &Answer) -> Report {
+        Report {
+            verdict: "accept",
+            reason: "handshake".to_owned(),
+            detail: None,
+            response: shown(answer, ""),
+            ..self.error("", String::new())
+        }
     }
 
     fn rejected(&self, gate: Option<&Gate>, rejection: Rejection) -> Report {
@@ -101,7 +130,10 @@ impl Vector {
 
 /// An answer without the ids that only a server gives.
 fn shown(answer: &Answer, event: &str) -> Value {
-    let mut shown = json!({ "status": answer.status, "type": answer.content_type });
+    let mut shown = json!({ "status": answer.status });
+    if !answer.content_type.is_empty() {
+        shown["type"] = json!(answer.content_type);
+    }
     if event.is_empty() || !answer.body.contains(event) {
         shown["body"] = json!(answer.body);
     }

@@ -4,9 +4,10 @@ use serde_json::json;
 
 use super::{echo, run, run_of};
 use crate::support::{
+    e2e_app::TestApp,
     e2e_client::Call,
-    e2e_project::{Engine, on_both_engines},
-    e2e_senders::{Mail, github, github_raw, now_s, slack, sms, standard, standard_raw, stripe},
+    e2e_project::{Engine, TestProject, on_both_engines},
+    e2e_senders::{Mail, github, github_raw, now_s, secret, slack, sms, standard, standard_raw, stripe},
     eventually,
 };
 
@@ -18,6 +19,8 @@ on_both_engines!(
     an_event_that_no_trigger_wants_is_ignored_and_says_why,
     what_is_signed_but_malformed_is_kept_as_rejected,
     handshakes_are_answered_recorded_and_start_nothing,
+    what_nobody_signs_is_answered_and_not_recorded,
+    a_token_that_is_sent_is_not_kept,
 );
 
 async fn signed_requests_of_every_provider_are_answered_as_it_expects_and_run(engine: Engine) {
@@ -25,13 +28,6 @@ async fn signed_requests_of_every_provider_are_answered_as_it_expects_and_run(en
     let calls = [
         (202, github("d-1", "issues", &json!({"action": "opened", "issue": {"number": 7}}))),
         (200, stripe(&json!({"id": "evt_1", "type": "invoice.paid", "data": {"object": {}}}), now_s())),
-        (
-            200,
-            slack(
-                &json!({"type": "event_callback", "event_id": "Ev1", "event": {"type": "message", "user": "U1"}}),
-                now_s(),
-            ),
-        ),
         (202, standard("msg_1", &json!({"type": "order.created"}), now_s())),
         (200, Mail::new("first", "in@agents.example").call()),
     ];
@@ -44,14 +40,22 @@ async fn signed_requests_of_every_provider_are_answered_as_it_expects_and_run(en
     let reply = app.send(&sms(app.address, "SM1", "+15551112222", "Hello there")).await;
     assert_eq!((reply.status, reply.text().as_str()), (200, "<Response></Response>"));
     assert_eq!(reply.header("content-type"), Some("text/xml"));
-    let event = &app.get("/v1/events?limit=1").await["items"][0];
-    let id = event["id"].as_str().unwrap();
-    let run = app.get(&format!("/v1/events/{id}")).await["runs"][0]["id"].as_str().unwrap().to_owned();
+    let run = newest_run(&app).await;
     assert_eq!(app.ended(&run).await["state"], "succeeded");
     let delivery = app.delivered(&run).await;
     assert_eq!(delivery["message"]["to"], "+15551112222", "{delivery}");
     assert_eq!(delivery["message"]["from"], "+15550009999");
+    let message = json!({"type": "event_callback", "event_id": "Ev1", "event": {"type": "message", "user": "U1"}});
+    let reply = app.send(&slack(&message, now_s())).await;
+    assert_eq!((reply.status, reply.text().as_str(), reply.header("content-type")), (200, "", None));
+    assert_eq!(app.ended(&newest_run(&app).await).await["state"], "succeeded");
     app.stop().await;
+}
+
+async fn newest_run(app: &TestApp) -> String {
+    let event = &app.get("/v1/events?limit=1").await["items"][0];
+    let id = event["id"].as_str().unwrap();
+    app.get(&format!("/v1/events/{id}")).await["runs"][0]["id"].as_str().unwrap().to_owned()
 }
 
 async fn requests_that_are_not_believed_hear_the_stopping_code_and_leave_only_a_counter(engine: Engine) {
@@ -72,10 +76,10 @@ async fn requests_that_are_not_believed_hear_the_stopping_code_and_leave_only_a_
         (401, issue.clone().without("x-hub-signature-256")),
         (401, issue.clone().without("x-hub-signature-256").with("x-hub-signature-256", "sha256=")),
         (401, issue.with("x-hub-signature-256", "sha256=00")),
-        (401, stripe(&json!({"id": "evt_1", "type": "x"}), now_s() - 900)),
-        (401, stripe(&json!({"id": "evt_1", "type": "x"}), now_s() + 900)),
+        (400, stripe(&json!({"id": "evt_1", "type": "x"}), now_s() - 900)),
+        (400, stripe(&json!({"id": "evt_1", "type": "x"}), now_s() + 900)),
         (401, slack(&json!({"type": "event_callback"}), now_s() - 900)),
-        (401, standard("msg_1", &json!({}), now_s() - 900)),
+        (400, standard("msg_1", &json!({}), now_s() - 900)),
         (401, order.clone().without("webhook-timestamp")),
         (401, order.without("webhook-id").with("webhook-id", "msg_2")),
         (406, forged_mail),
@@ -209,4 +213,59 @@ async fn handshakes_are_answered_recorded_and_start_nothing(engine: Engine) {
     assert!(events.iter().all(|event| event["status"] == "ignored"), "{events:?}");
     assert!(app.all("/v1/runs").await.is_empty());
     app.stop().await;
+}
+
+async fn what_nobody_signs_is_answered_and_not_recorded(engine: Engine) {
+    let app = with_sources(engine, "").await;
+    let subscribe = |token: &str| {
+        Call::get(&format!("/in/meta?hub.mode=subscribe&hub.challenge=1158201201&hub.verify_token={token}"))
+    };
+    let reply = app.send(&subscribe("verify-9958")).await;
+    assert_eq!((reply.status, reply.text().as_str()), (200, "1158201201"));
+    assert_eq!(app.send(&subscribe("nope")).await.status, 401);
+    assert_eq!(app.send(&subscribe("")).await.status, 401);
+    let origin = |call: Call| call.with("webhook-request-origin", "emitter.example.com");
+    let reply = app.send(&origin(Call { method: "OPTIONS", ..Call::get("/in/cloud") })).await;
+    assert_eq!((reply.status, reply.header("webhook-allowed-origin")), (200, Some("emitter.example.com")));
+    assert_eq!(app.send(&origin(Call::post("/in/cloud", "{}"))).await.status, 401);
+    assert!(app.all("/v1/events").await.is_empty());
+    app.stop().await;
+}
+
+async fn a_token_that_is_sent_is_not_kept(engine: Engine) {
+    let app = with_sources(engine, "triggers:\n- {source: gitlab}\n- {source: cloud}").await;
+    let token = secret("GITHUB_SECRET");
+    let call = Call::post("/in/gitlab", r#"{"object_kind":"push"}"#).with("content-type", "application/json");
+    let reply = app.send(&call.with("x-gitlab-token", token).with("x-gitlab-event", "Push Hook")).await;
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    let event = Call::post(&format!("/in/cloud?access_token={token}&x=1"), r#"{"id":"1","source":"/a","type":"t"}"#);
+    let reply_of_cloud = app.send(&event.with("content-type", "application/cloudevents+json")).await;
+    assert_eq!(reply_of_cloud.status, 202, "{}", reply_of_cloud.text());
+    for reply in [reply, reply_of_cloud] {
+        let shown = app.get(&format!("/v1/events/{}", reply.json()["event"].as_str().unwrap())).await.to_string();
+        assert!(!shown.contains(token), "{shown}");
+    }
+    app.stop().await;
+}
+
+/// A project that has these sources besides, and an agent for them.
+async fn with_sources(engine: Engine, triggers: &str) -> TestApp {
+    let project = TestProject::new(engine).await;
+    let path = project.path().join("postern.toml");
+    let sources = std::fs::read_to_string(&path).unwrap()
+        + r#"
+[sources.meta]
+provider = "meta"
+secret = { env = "GITHUB_SECRET" }
+options = { verify_token = "verify-9958" }
+[sources.cloud]
+provider = "cloudevents"
+secret = { env = "GITHUB_SECRET" }
+[sources.gitlab]
+provider = "gitlab"
+secret = { env = "GITHUB_SECRET" }
+"#;
+    std::fs::write(path, sources).unwrap();
+    project.agent("echo", super::ECHO, if triggers.is_empty() { "triggers:\n- {source: meta}" } else { triggers });
+    TestApp::start(project).await
 }

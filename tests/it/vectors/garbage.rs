@@ -2,7 +2,7 @@
 
 use postern::{
     domain::{source::SourceSpec, time::Timestamp},
-    ingress::{gate::Gate, vectors::Request},
+    ingress::{gate::Gate, providers, vectors::Request},
 };
 use proptest::prelude::*;
 
@@ -37,7 +37,7 @@ proptest! {
         if text.len() % 2 == 0 {
             request.headers[at].1 = text;
         }
-        let _ = verdict(&request, &gate);
+        let _ = verdict(vector, &request, &gate);
         if let Ok(verified) = open.verify(&request.inbound(), request.now) {
             let _ = open.handshake(&verified);
             let _ = open.parse(&verified, request.now);
@@ -49,7 +49,7 @@ proptest! {
         let kinds = ["application/json", "application/x-www-form-urlencoded", "multipart/form-data; boundary=B", "x"];
         let headers = vec![("Content-Type".to_owned(), kinds[kind].as_bytes().to_vec())];
         let request = Request { method: "POST".to_owned(), url: "https://h/in/x?a=%".to_owned(), headers, body, now: Timestamp(0) };
-        for provider in ["mailgun", "twilio", "slack", "github", "stripe", "standard", "bearer", "hmac"] {
+        for provider in providers::names() {
             let spec = SourceSpec { provider: provider.to_owned(), insecure: true, ..SourceSpec::default() };
             let gate = Gate::new(&spec, "https://h/in/x", Vec::new()).unwrap();
             let verified = gate.verify(&request.inbound(), request.now).unwrap();

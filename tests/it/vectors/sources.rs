@@ -21,6 +21,23 @@ fn without_secrets_nothing_opens() {
 }
 
 #[test]
+fn a_secret_whose_time_is_over_verifies_nothing() {
+    let vector = named("github/issues");
+    let request = vector.request().unwrap();
+    let spec = vector.spec().unwrap();
+    let until = |ms| {
+        let end = Some(request.now.plus_ms(ms));
+        let old = LabelledSecret { until: end, ..secret("old", &vector.secrets[0]) };
+        Gate::new(&spec, &vector.url, vec![secret("new", "another-secret"), old]).unwrap()
+    };
+    assert!(verdict(&vector, &request, &until(1)).is_ok());
+    assert_eq!(verdict(&vector, &request, &until(0)).unwrap_err().code, "bad_signature");
+    let alone = LabelledSecret { until: Some(request.now), ..secret("old", &vector.secrets[0]) };
+    let gate = Gate::new(&spec, &vector.url, vec![alone]).unwrap();
+    assert_eq!(verdict(&vector, &request, &gate).unwrap_err().code, "expired_secret");
+}
+
+#[test]
 fn a_source_that_cannot_work_says_what_to_fix() {
     let fault = |change: &dyn Fn(&mut SourceSpec), url: &str, secrets: Vec<LabelledSecret>| {
         let mut spec = SourceSpec { provider: "github".to_owned(), ..SourceSpec::default() };
@@ -64,10 +81,10 @@ fn the_operators_tolerance_replaces_the_providers() {
     let spec = |ms| SourceSpec { tolerance: Some(Span(ms)), ..vector.spec().unwrap() };
     let request = vector.request().unwrap();
     let narrow = Gate::new(&spec(299_000), &vector.url, secrets()).unwrap();
-    assert_eq!(verdict(&request, &narrow).unwrap_err().code, "stale_timestamp");
+    assert_eq!(verdict(&vector, &request, &narrow).unwrap_err().code, "stale_timestamp");
     let wide = Gate::new(&spec(600_000), &vector.url, secrets()).unwrap();
     let late = Request { now: request.now.plus_ms(300_000), ..request };
-    assert!(verdict(&late, &wide).is_ok());
+    assert!(verdict(&vector, &late, &wide).is_ok());
 }
 
 #[test]
@@ -84,7 +101,7 @@ fn an_insecure_source_believes_everybody_until_it_has_a_secret() {
     let verified = open.verify(&request.inbound(), request.now).unwrap();
     assert_eq!((verified.secret_label(), verified.event()), ("unsigned", Some("issues")));
     let shut = Gate::new(&spec, &vector.url, vec![secret("main", "long-enough")]).unwrap();
-    assert!(verdict(&request, &shut).is_err());
+    assert!(verdict(&vector, &request, &shut).is_err());
 }
 
 #[test]
@@ -94,7 +111,7 @@ fn the_matching_secret_is_named_by_its_label() {
     let label = gate.verify(&request.inbound(), request.now).unwrap().secret_label().to_owned();
     let alone =
         |n: usize| Gate::new(&vector.spec().unwrap(), &vector.url, vec![secret("only", &vector.secrets[n])]).unwrap();
-    let which = (0..vector.secrets.len()).find(|n| verdict(&request, &alone(*n)).is_ok()).unwrap();
+    let which = (0..vector.secrets.len()).find(|n| verdict(&vector, &request, &alone(*n)).is_ok()).unwrap();
     assert_eq!(label, format!("s{which}"));
 }
 

@@ -49,7 +49,7 @@ mod tests {
     fn read(request: &SignedRequest) -> Result<Parsed, ParseFault> {
         let spec = SourceSpec { provider: "raw_mail".to_owned(), ..SourceSpec::default() };
         let secret = Secret::new("whsec_MDEyMzQ1Njc4OWFiY2RlZg==");
-        let secrets = vec![LabelledSecret { label: "main".to_owned(), secret }];
+        let secrets = vec![LabelledSecret::new("main", secret)];
         let gate = Gate::new(&spec, "https://a.example/in/mta", secrets).unwrap();
         let inbound = Inbound { method: "POST", url: "", headers: &request.headers, body: &request.body };
         gate.parse(&gate.verify(&inbound, NOW).unwrap(), NOW)
