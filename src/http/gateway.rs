@@ -69,7 +69,7 @@ pub struct Shared {
     pub(super) certificates: Certificates,
     /// How many large bodies may be read at once, beside the threads that serve requests.
     readers: Arc<Semaphore>,
-    secrets: Arc<dyn SecretSource>,
+    pub(super) secrets: Arc<dyn SecretSource>,
     public_url: String,
     routes: RwLock<Arc<Routes>>,
 }

@@ -9,7 +9,7 @@ use axum::{
 };
 
 use crate::http::{
-    api::{agents, apply, deliveries, events, runs, sessions, sources},
+    api::{agents, apply, deliveries, events, explain, runs, sessions, sources},
     error::ApiError,
     gateway::Gateway,
     health, hooks, stream,
@@ -25,6 +25,7 @@ pub fn router(gateway: Gateway) -> Router {
         .route("/agents/{name}", get(agents::show))
         .route("/sources", get(sources::list))
         .route("/sources/{name}", get(sources::show))
+        .route("/sources/{name}/explain", post(explain::explain))
         .route("/events", get(events::list))
         .route("/events/{id}", get(events::show))
         .route("/events/{id}/replay", post(events::replay))

@@ -21,6 +21,7 @@ use crate::{
             engine::{Engine, Proven, Setup},
             public_key::PublicKey,
             scheme::Scheme,
+            trace::Trace,
         },
     },
 };
@@ -60,8 +61,20 @@ impl Gate {
     ///
     /// # Errors
     /// What is wrong with the source and what to do about it.
-    pub fn new(spec: &SourceSpec, public_url: &str, mut secrets: Vec<LabelledSecret>) -> Result<Self, String> {
-        let provider = providers::find(&spec.provider)?;
+    pub fn new(spec: &SourceSpec, public_url: &str, secrets: Vec<LabelledSecret>) -> Result<Self, String> {
+        Self::of(providers::find(&spec.provider)?, spec, public_url, secrets)
+    }
+
+    /// As [`Gate::new`], for a provider that need not be among those that have a name.
+    ///
+    /// # Errors
+    /// What is wrong with the source and what to do about it.
+    pub fn of(
+        provider: &'static Provider,
+        spec: &SourceSpec,
+        public_url: &str,
+        mut secrets: Vec<LabelledSecret>,
+    ) -> Result<Self, String> {
         secrets.extend(provider.names_from_options(&spec.options)?);
         if secrets.is_empty() && !spec.insecure {
             return Err(provider.needs_secret());
@@ -177,6 +190,12 @@ impl Gate {
         let reading = Reading::new(*request, self.provider.payload_field);
         let proven = self.engine.verify(&reading, now, key)?;
         Ok(Verified { reading, proven, hidden: Arc::clone(&self.hidden) })
+    }
+
+    /// Lays open what verification of a request looks at, for whoever has the secrets.
+    #[must_use]
+    pub fn trace(&self, request: &Inbound<'_>, now: Timestamp) -> Trace {
+        self.engine.trace(&Reading::new(*request, self.provider.payload_field), now)
     }
 
     /// The answer to a handshake or ping, which is recorded and starts nothing.

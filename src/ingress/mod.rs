@@ -2,6 +2,8 @@
 
 pub mod answer;
 pub mod body;
+mod cloud_event;
+pub mod explain;
 pub mod gate;
 mod hidden;
 pub mod mail;

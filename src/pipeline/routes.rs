@@ -326,12 +326,20 @@ fn hash_of_secrets<'a>(sources: impl Iterator<Item = &'a Source>, secrets: &dyn 
 }
 
 fn open_gate(spec: &SourceSpec, url: &str, secrets: &dyn SecretSource) -> Result<Gate, String> {
+    Gate::new(spec, url, secrets_of(spec, secrets)?)
+}
+
+/// The values of a source's secrets, under their labels.
+///
+/// # Errors
+/// One of them is not to be had.
+pub fn secrets_of(spec: &SourceSpec, secrets: &dyn SecretSource) -> Result<Vec<LabelledSecret>, String> {
     let mut labelled = Vec::new();
     for (number, secret) in spec.all_secrets().enumerate() {
         let label = secret.shown_label(number);
         labelled.push(LabelledSecret { label, secret: secrets.secret(secret.reference())?, until: secret.until() });
     }
-    Gate::new(spec, url, labelled)
+    Ok(labelled)
 }
 
 /// The addresses and numbers of ours that the event came to.

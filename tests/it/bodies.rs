@@ -60,6 +60,52 @@ fn xml_is_text_in_whatever_character_set() {
 }
 
 #[test]
+fn a_cloud_event_is_the_same_in_every_mode() {
+    let structured = hook(
+        "cloudevents",
+        &[("Content-Type", "application/cloudevents+json; charset=utf-8")],
+        br#"{"specversion":"1.0","id":"A1","source":"/s","type":"t.x","subject":"Euro \u20ac","datacontenttype":"application/json","data":{"n":1}}"#,
+    );
+    let headers = [
+        ("ce-specversion", "1.0"),
+        ("ce-id", "A1"),
+        ("ce-source", "/s"),
+        ("ce-type", "t.x"),
+        ("ce-subject", "Euro%20%E2%82%AC"),
+        ("Content-Type", "application/json"),
+    ];
+    let binary = hook("cloudevents", &headers, br#"{"n":1}"#);
+    assert_eq!(binary.body.view(), structured.body.view());
+    // The raw request has only the data: what is put together is stored as it is.
+    assert!(matches!(binary.body, Body::Assembled(_)));
+    let picture = hook("cloudevents", &[&headers[..5], &[("Content-Type", "image/png")]].concat(), b"\x89\xff");
+    assert_eq!(picture.body.view()["data_base64"], "if8=");
+}
+
+#[test]
+fn a_batch_of_cloud_events_is_one_event_with_a_list() {
+    let spec = SourceSpec { provider: "cloudevents".to_owned(), ..SourceSpec::default() };
+    let kind = [("Content-Type", "application/cloudevents-batch+json")];
+    let item = |id: &str| json!({"specversion": "1.0", "id": id, "source": "/s", "type": "t", "data": 1});
+    let batch = parse(&spec, &kind, json!([item("1"), item("2")]).to_string().as_bytes()).unwrap();
+    let again = parse(&spec, &kind, format!(" {}", json!([item("1"), item("2")])).as_bytes()).unwrap();
+    let other = parse(&spec, &kind, json!([item("1"), item("3")]).to_string().as_bytes()).unwrap();
+    assert_eq!((batch.kind.as_str(), &batch.dedupe_key), ("cloudevents.batch", &again.dedupe_key));
+    assert_ne!(batch.dedupe_key, other.dedupe_key);
+    let Content::Webhook(hook) = batch.content else { panic!("no webhook") };
+    assert_eq!(hook.body.view()[1]["id"], "2");
+    for (kind, body, code) in [
+        ("application/cloudevents-batch+json", "{}", "malformed_event"),
+        ("application/cloudevents-batch+json", "[{}]", "missing_field"),
+        ("application/cloudevents+json", "{\"id\":\"1\"}", "missing_field"),
+        ("application/cloudevents+json", "{", "malformed_json"),
+        ("application/cloudevents+avro", "x", "unsupported_media_type"),
+    ] {
+        assert_eq!(parse(&spec, &[("Content-Type", kind)], body.as_bytes()).unwrap_err().code, code, "{kind} {body}");
+    }
+}
+
+#[test]
 fn what_a_schema_refuses_is_no_event() {
     let schema: Value = json!({ "type": "object", "required": ["id"], "properties": { "id": { "type": "string" } } });
     let spec = |provider: &str| SourceSpec {

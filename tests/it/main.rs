@@ -17,6 +17,7 @@ mod executor_claude;
 mod executor_command;
 mod executor_killed;
 mod executor_places;
+mod explain;
 mod fetches;
 mod mail;
 mod mailbox;

@@ -1,5 +1,7 @@
 //! `verify`: whether requests would be believed, and why not, without a server.
 
+mod captured;
+mod explain;
 mod vectors;
 
 use std::process::ExitCode;
@@ -19,10 +21,13 @@ pub(super) struct Verify {
 enum Action {
     /// Run files of recorded requests and print one line of JSON each.
     Vectors(vectors::Vectors),
+    /// Explain why a captured request is believed or not.
+    Explain(Box<explain::Explain>),
 }
 
-pub(super) fn verify(_: &Context, arguments: &Verify) -> anyhow::Result<ExitCode> {
+pub(super) fn verify(context: &Context, arguments: &Verify) -> anyhow::Result<ExitCode> {
     match &arguments.action {
         Action::Vectors(arguments) => vectors::vectors(arguments),
+        Action::Explain(arguments) => explain::explain(context, arguments),
     }
 }

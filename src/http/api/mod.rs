@@ -4,6 +4,7 @@ pub(super) mod agents;
 pub(super) mod apply;
 pub(super) mod deliveries;
 pub(super) mod events;
+pub(super) mod explain;
 pub(super) mod runs;
 pub(super) mod sessions;
 pub(super) mod sources;

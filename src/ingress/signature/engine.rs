@@ -172,6 +172,11 @@ impl Engine {
         self.find(Trust::Proven, &context)?.confirmation(&context)
     }
 
+    /// The scheme that counts for a request.
+    pub(super) fn fitting(&self, reading: &Reading<'_>) -> Option<&Variant> {
+        self.variants.iter().find(|variant| variant.fits(reading))
+    }
+
     fn find(&self, trust: Trust, context: &Context<'_, '_>) -> Option<&Compiled> {
         self.handshakes.iter().filter(|handshake| handshake.trust == trust).find(|handshake| handshake.fits(context))
     }

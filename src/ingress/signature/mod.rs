@@ -13,6 +13,7 @@ pub mod public_key;
 pub mod scheme;
 pub mod source;
 pub mod template;
+pub mod trace;
 pub mod url_form;
 mod variant;
 mod window;

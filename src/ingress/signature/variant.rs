@@ -34,7 +34,7 @@ pub(super) struct Variant {
     pub(super) signed: Template,
     pub(super) window: Option<Window>,
     when: Conditions,
-    hash: HashChoice,
+    pub(super) hash: HashChoice,
     certificate: Option<(Source, Certificate)>,
     body_hash: Option<(Source, Hash, Encoding)>,
     url_forms: Vec<UrlForm>,

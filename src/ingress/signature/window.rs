@@ -16,8 +16,8 @@ use crate::{
 pub(super) struct Window {
     pub(super) source: Source,
     unit: TimeUnit,
-    past_ms: i64,
-    future_ms: i64,
+    pub(super) past_ms: i64,
+    pub(super) future_ms: i64,
 }
 
 impl Window {

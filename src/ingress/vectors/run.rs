@@ -33,7 +33,9 @@ impl Vector {
         }
     }
 
-    fn judge(&self, gate: &Gate, request: &Request) -> Report {
+    /// Verifies and reads the request at that gate.
+    #[must_use]
+    pub fn judge(&self, gate: &Gate, request: &Request) -> Report {
         if let Some(answer) = gate.greeting(&request.inbound()) {
             return self.greeted(&answer);
         }

@@ -16,6 +16,7 @@ on_both_engines!(
     no_answer_of_the_api_holds_a_secret,
     another_tenant_sees_and_changes_nothing,
     health_and_readiness_need_no_key,
+    a_captured_request_is_explained_without_a_right_signature,
 );
 
 const GETS: [&str; 14] = [
@@ -212,5 +213,24 @@ async fn health_and_readiness_need_no_key(engine: Engine) {
     for path in ["/healthz", "/readyz"] {
         assert_eq!(app.send(&Call::get(path)).await.status, 200, "{path}");
     }
+    app.stop().await;
+}
+
+async fn a_captured_request_is_explained_without_a_right_signature(engine: Engine) {
+    let app = echo(engine).await;
+    let call = github("d-1", "push", &json!({"a": 1}));
+    let explain = async |source: &str, body: &[u8]| {
+        let captured = json!({"headers": call.headers, "body_base64": data_encoding::BASE64.encode(body)});
+        let path = format!("/v1/sources/{source}/explain");
+        app.ask(Call::post(&path, captured.to_string()).with("content-type", "application/json")).await
+    };
+    let right = explain("github", &call.body).await.json();
+    assert_eq!((&right["verdict"], &right["secrets"][0]["matches"]), (&json!("accept"), &json!(true)), "{right}");
+    let spaced = explain("github", b"{\"a\": 1}").await;
+    assert_eq!(spaced.json()["cause"]["code"], "body_changed", "{}", spaced.text());
+    assert!(!spaced.text().contains("expected") && !spaced.text().contains("first_difference"));
+    assert_eq!(explain("nothing", b"").await.status, 404);
+    let nobody = Call::post("/v1/sources/github/explain", "{}").with("content-type", "application/json");
+    assert_eq!(app.send(&nobody).await.status, 401);
     app.stop().await;
 }

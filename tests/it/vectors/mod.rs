@@ -4,6 +4,7 @@ mod agreement;
 mod answers;
 mod forgery;
 mod garbage;
+mod mutants;
 mod sources;
 
 use std::{
