@@ -19,8 +19,8 @@ use crate::{
     live::Live,
     outbound::Channels,
     pipeline::{
-        collect::Collect, deliver::Deliver, execute::Execute, fetch::FetchMail, intake::Intake, join::Joiner,
-        senders::Senders, sweep::Refusals,
+        collect::Collect, deliver::Deliver, execute::Execute, fetch::FetchMail, hops::LoopGuard, intake::Intake,
+        join::Joiner, senders::Senders, sweep::Refusals,
     },
     queue::{self, Clear, Owner, QueueOptions, Wakes},
     store::{ApplyMode, ConnectOptions, DELIVERY_QUEUE, FETCH_QUEUE, RUN_QUEUE, SCHEMA_VERSION, Store},
@@ -98,6 +98,8 @@ pub struct App {
     /// The tenant of the project.
     pub tenant: TenantId,
     gateway: Option<Gateway>,
+    /// What ends a conversation of machines.
+    loops: LoopGuard,
     stop: CancellationToken,
     tasks: TaskTracker,
     /// How long stopping may take before what is left is given up.
@@ -123,12 +125,15 @@ impl App {
             store.migrate().await.map_err(failed)?;
         }
         let tenant = store.ensure_tenant(DEFAULT_TENANT).await.map_err(failed)?;
+        let key = store.signing_key(&tenant).await.map_err(failed)?;
+        let loops = LoopGuard { limits: settings.loops.clone(), key };
         let mut app = Self {
             address: None,
             first_key: None,
             store,
             tenant,
             gateway: None,
+            loops,
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
             patience: settings.server.shutdown_grace.to_std() + GIVE_BACK,
@@ -203,6 +208,7 @@ impl App {
             senders: senders.clone(),
             egress: Egress::new(&EgressLimits::from(&settings.egress))?,
             public_url: server.public_url.clone().unwrap_or_else(|| format!("http://{address}")),
+            loops: self.loops.clone(),
             settings: Arc::new(settings.clone()),
             max_body_bytes: server.max_body_bytes,
             max_body_memory_bytes: server.max_body_memory_bytes,
@@ -254,6 +260,7 @@ impl App {
             secrets: Arc::clone(secrets),
             streams: Streams::new(CONNECT)?,
             senders,
+            loops: self.loops.clone(),
             routes: Arc::new(move || routes.routes()),
             owner: Owner::of_this_process(),
             max_bytes: settings.server.max_body_bytes,
@@ -288,6 +295,7 @@ impl App {
         let runs = QueueOptions { clear: Some(clear(&executors)), ..options(RUN_QUEUE, slots) };
         self.tasks.spawn(sweep(Arc::clone(&executors), self.stop.clone()));
         let execute = Execute {
+            loops: self.loops.clone(),
             store: self.store.clone(),
             live: live.clone(),
             wakes: Arc::clone(wakes),
@@ -301,6 +309,7 @@ impl App {
             egress,
             secrets: Arc::clone(secrets),
             senders: senders(settings, &self.store),
+            loops: self.loops.clone(),
             wakes: Arc::clone(wakes),
             max_bytes: settings.server.max_body_bytes,
             max_lost: i64::from(worker.max_lost),

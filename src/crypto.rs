@@ -85,6 +85,14 @@ pub fn short_mac(key: &Secret, parts: &[&str]) -> String {
     data_encoding::BASE32_DNSSEC.encode(&bytes).chars().take(20).collect()
 }
 
+/// Lower-case hex HMAC-SHA256 (RFC 2104).
+#[must_use]
+pub fn hmac_sha256_hex(key: &Secret, text: &[u8]) -> String {
+    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key.expose()) else { return String::new() };
+    mac.update(text);
+    data_encoding::HEXLOWER.encode(&mac.finalize().into_bytes())
+}
+
 /// Bytes from the operating system's generator.
 ///
 /// # Errors

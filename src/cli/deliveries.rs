@@ -44,6 +44,16 @@ enum Action {
     Cancel(Id),
     /// Try again what failed or was canceled.
     Retry(Id),
+    /// List the addresses that mail is not sent to, the newest first: mail to them came back.
+    Suppressed {
+        #[command(flatten)]
+        page: PageArguments,
+    },
+    /// Send mail to a suppressed address again.
+    Release {
+        /// The address.
+        address: String,
+    },
     /// List who takes no text messages from us, the newest first: they said STOP, and not START since.
     OptOuts {
         #[command(flatten)]
@@ -65,6 +75,15 @@ pub(super) async fn deliveries(context: &Context, arguments: &Deliveries) -> any
             query.extend(state.clone().map(|state| ("state", state)));
             query.extend(run.clone().map(|run| ("run", run)));
             output::report(context, &client.get(&["deliveries"], &query).await?, list);
+        }
+        Action::Suppressed { page } => {
+            output::report(context, &client.get(&["suppressions"], &page.query()).await?, suppressed);
+        }
+        Action::Release { address } => {
+            let answer = client.post(&["suppressions", address, "release"], &[], &Value::Null).await?;
+            output::report(context, &answer, |answer| {
+                output::line(output::one_line(&format!("mail to {} is sent again", word(&answer["address"])), 300));
+            });
         }
         Action::OptOuts { page } => {
             output::report(context, &client.get(&["opt-outs"], &page.query()).await?, opt_outs);
@@ -100,6 +119,16 @@ pub(super) fn list(page: &Value) {
     };
     let rows: Vec<[String; 7]> = items(page).iter().map(row).collect();
     table(["ID", "CREATED", "CHANNEL", "STATE", "ATTEMPT", "TO", "DETAIL"], &rows);
+    more(page);
+}
+
+fn suppressed(page: &Value) {
+    let row = |found: &Value| {
+        let [address, delivery, reason] = ["address", "delivery", "reason"].map(|column| word(&found[column]));
+        [when(&found["at"]), address, delivery, reason]
+    };
+    let rows: Vec<[String; 4]> = items(page).iter().map(row).collect();
+    table(["SINCE", "ADDRESS", "DELIVERY", "WHY"], &rows);
     more(page);
 }
 

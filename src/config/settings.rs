@@ -22,6 +22,8 @@ pub struct Settings {
     pub worker: WorkerSettings,
     /// What agents get when their file names no limit.
     pub limits: LimitSettings,
+    /// What ends a conversation of machines.
+    pub loops: LoopSettings,
     /// The `claude` executor.
     pub claude: ClaudeSettings,
     /// How agents are kept apart from the machine.
@@ -123,6 +125,28 @@ pub struct LimitSettings {
     pub output_bytes: u64,
     /// Turns of a `claude` run.
     pub turns: u32,
+}
+
+/// `[loops]`: caps on mail that starts runs; 0 is none.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LoopSettings {
+    /// Mails of one thread in an hour.
+    pub thread_hour: u32,
+    /// Mails of one sender in one thread in a day.
+    pub thread_day: u32,
+    /// Mails of one sender in an hour.
+    pub sender_hour: u32,
+    /// Agents that a mail may have gone through, by its `X-Postern-Hops`; at least 1.
+    pub hops: u32,
+}
+
+impl LoopSettings {
+    /// Whether mails need not be counted.
+    #[must_use]
+    pub const fn is_off(&self) -> bool {
+        self.thread_hour == 0 && self.thread_day == 0 && self.sender_hour == 0
+    }
 }
 
 /// `[claude]`

@@ -123,6 +123,7 @@ impl Checker<'_> {
             (["worker", "delivery_attempts"], u64::from(settings.worker.delivery_attempts), 1),
             (["limits", "output_bytes"], settings.limits.output_bytes, 1),
             (["limits", "turns"], u64::from(settings.limits.turns), 1),
+            (["loops", "hops"], u64::from(settings.loops.hops), 1),
             (["egress", "max_answer_bytes"], settings.egress.max_answer_bytes as u64, 1),
         ] {
             if value < least {

@@ -134,6 +134,16 @@ pub struct EmailMessage {
     /// The token that finds the conversation when the answer is answered: in `Reply-To` and `Message-ID`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reply_token: Option<String>,
+    /// How many agents the conversation has gone through with this answer, from 1.
+    #[serde(default = "first_hop")]
+    pub hops: u32,
+    /// The proof of `hops`, in hex, when the server has a signing key.
+    #[serde(default)]
+    pub hops_proof: Option<String>,
+}
+
+const fn first_hop() -> u32 {
+    1
 }
 
 /// The text that an answer quotes.

@@ -364,6 +364,9 @@ impl AgentEvent {
     }
 }
 
+/// The header in which an agent's mail says how many agents it has gone through.
+pub const HOPS_HEADER: &str = "X-Postern-Hops";
+
 impl AgentEvent {
     /// The `Message-ID` of a mail, by which answers to it are known.
     #[must_use]
@@ -414,6 +417,13 @@ impl Email {
             return self.to.iter().map(|to| to.address.clone()).collect();
         }
         self.envelope_to.clone()
+    }
+
+    /// How many agents of gateways like this one the mail has gone through, as it says.
+    #[must_use]
+    pub fn hops(&self) -> u32 {
+        let found = self.headers.iter().find(|(name, _)| name.eq_ignore_ascii_case(HOPS_HEADER));
+        found.map_or(0, |(_, value)| value.split(';').next().unwrap_or_default().trim().parse().unwrap_or(1))
     }
 
     /// The labelled stretches of its text.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::time::Timestamp;
+use crate::domain::{id::DeliveryId, time::Timestamp};
 
 /// How far a message came, as its provider tells later: status callbacks, bounces, receipts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,6 +62,18 @@ pub struct NewReport {
     pub code: Option<String>,
     /// In words, for operators; empty when the provider gives none.
     pub detail: String,
+}
+
+/// A mail of ours that came back for good, or was called unwanted: its recipient gets no more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Returned {
+    /// The delivery that carried it.
+    pub delivery: DeliveryId,
+    /// Who did not get it, as the report says; it counts only when it is the delivery's recipient. `None` when the
+    /// report names nobody.
+    pub address: Option<String>,
+    /// What it says, for operators.
+    pub reason: String,
 }
 
 /// A report as it is shown with its delivery.

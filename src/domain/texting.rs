@@ -1,12 +1,14 @@
 //! What is particular to text messages: consent, and messages that come in parts.
 
-use crate::domain::report::NewReport;
+use crate::domain::report::{NewReport, Returned};
 
 /// What a request changes beside making an event, in the same transaction and only when the event is new.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Effects {
     /// What it says about messages of ours.
     pub reports: Vec<NewReport>,
+    /// Mails of ours that came back.
+    pub returned: Vec<Returned>,
     /// What somebody wants of us from now on.
     pub consent: Option<Consent>,
     /// The part of a long message that it carries.
@@ -15,12 +17,12 @@ pub struct Effects {
 
 impl Effects {
     /// What changes nothing.
-    pub const NONE: Self = Self { reports: Vec::new(), consent: None, part: None };
+    pub const NONE: Self = Self { reports: Vec::new(), returned: Vec::new(), consent: None, part: None };
 
     /// Whether it changes nothing.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
-        self.reports.is_empty() && self.consent.is_none() && self.part.is_none()
+        self.reports.is_empty() && self.returned.is_empty() && self.consent.is_none() && self.part.is_none()
     }
 }
 

@@ -1,6 +1,6 @@
 //! Conversations by mail: what an address or a Message-ID of ours says about the one it belongs to.
 
-use crate::domain::id::{AgentId, SessionId};
+use crate::domain::id::{AgentId, DeliveryId, SessionId};
 
 /// Characters of a token: 100 bits in base32.
 pub const TOKEN_CHARACTERS: usize = 20;
@@ -76,6 +76,13 @@ pub fn with_token(address: &str, token: &str) -> Option<String> {
 #[must_use]
 pub fn message_id(token: &str, unique: &str, domain: &str) -> String {
     format!("t.{token}.{unique}@{domain}")
+}
+
+/// The delivery that a Message-ID of ours names, with a token or without one.
+#[must_use]
+pub fn delivery_in_id(id: &str) -> Option<DeliveryId> {
+    let (local, _) = id.split_once('@')?;
+    local.rsplit('.').next()?.parse().ok()
 }
 
 /// The token in a Message-ID of ours.

@@ -12,7 +12,7 @@ use crate::{
     egress::Egress,
     http::{certificates::Certificates, memory::BodyMemory, pressure::Pressure},
     live::Live,
-    pipeline::{intake::Intake, routes::Routes, senders::Senders, sweep::Refusals},
+    pipeline::{hops::LoopGuard, intake::Intake, routes::Routes, senders::Senders, sweep::Refusals},
     queue::Wakes,
     store::{Store, StoreError},
 };
@@ -39,6 +39,8 @@ pub struct GatewayOptions {
     pub egress: Egress,
     /// How the outside reaches this server.
     pub public_url: String,
+    /// What ends a conversation of machines.
+    pub loops: LoopGuard,
     /// What `postern.toml` says, for what is applied by the API.
     pub settings: Arc<Settings>,
     /// Bytes of a request body.
@@ -59,6 +61,7 @@ pub struct Shared {
     pub(super) refusals: Refusals,
     pub(super) live: Live,
     pub(super) wakes: Arc<Wakes>,
+    pub(super) loops: LoopGuard,
     pub(super) settings: Arc<Settings>,
     pub(super) max_body_bytes: usize,
     pub(super) senders: Senders,
@@ -95,6 +98,7 @@ impl Gateway {
             refusals: options.refusals,
             live: options.live,
             wakes: options.wakes,
+            loops: options.loops,
             settings: options.settings,
             max_body_bytes: options.max_body_bytes,
             senders: options.senders,

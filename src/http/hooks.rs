@@ -24,6 +24,7 @@ use crate::{
     pipeline::{
         intake::{self, IntakeError, Origin},
         routes::{Routes, SourceRoute},
+        thread,
     },
     store::{Acceptance, Accepted, EventStatus, RawRequest, StoreError},
 };
@@ -135,7 +136,8 @@ fn record(parts: &Parts, lines: &[(String, Vec<u8>)], gate: &Gate, body: Bytes) 
     RawRequest { method: parts.method.to_string(), url: gate.without_secrets(url), headers: kept(lines, gate), body }
 }
 
-/// Verifies, parses, checks who sent it, and matches. A large body is read on a thread beside those that serve requests.
+/// Verifies, parses, checks who sent it, looks a mail's thread up, and matches. A large body is read on a thread beside
+/// those that serve requests.
 async fn read(gateway: &Gateway, mut request: Request, at: Timestamp) -> Result<Read, NotRead> {
     request.fetch_key(gateway).await?;
     let failed = || Rejection { code: "parser_failed", detail: "a body could not be parsed".to_owned() };
@@ -198,7 +200,9 @@ impl Request {
 
     async fn settle(&self, gateway: &Gateway, opened: &mut Opened) -> Result<(), NotRead> {
         let Ok(parsed) = &mut opened.parsed else { return Ok(()) };
-        gateway.senders.settle(&self.route.source, parsed).await.map_err(NotRead::Unsettled)
+        gateway.senders.settle(&self.route.source, parsed).await.map_err(NotRead::Unsettled)?;
+        thread::recall(&gateway.store, &gateway.tenant, &gateway.loops, &self.routes, parsed).await;
+        Ok(())
     }
 
     fn matched(self, tenant: &TenantId, clock: &Clock, opened: Opened) -> Read {

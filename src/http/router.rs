@@ -43,6 +43,8 @@ pub fn router(gateway: Gateway) -> Router {
         .route("/deliveries/{id}/cancel", post(deliveries::cancel))
         .route("/deliveries/{id}/retry", post(deliveries::retry))
         .route("/opt-outs", get(deliveries::opt_outs))
+        .route("/suppressions", get(deliveries::suppressions))
+        .route("/suppressions/{address}/release", post(deliveries::release))
         .route("/apply", post(apply::apply))
         .layer(DefaultBodyLimit::max(MAX_API_BODY));
     Router::new()

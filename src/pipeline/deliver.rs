@@ -7,7 +7,7 @@ use crate::{
     outbound::Channels,
     pipeline::execute::spread,
     queue::{Job, JobEnd, StopReason},
-    store::{Next, Store, StoreError},
+    store::{Next, Store, StoreError, Suppression},
 };
 
 /// Waits before the second, third, … attempt: the example of the Standard Webhooks specification, 75
@@ -46,13 +46,14 @@ impl Deliver {
             }
         };
         let channel = self.channels.of(&delivery.message);
-        let opted_out = match self.has_opted_out(&delivery).await {
-            Ok(opted_out) => opted_out,
+        let unwanted = match self.unwanted(&delivery).await {
+            Ok(unwanted) => unwanted,
             Err(fault) => {
-                tracing::error!(delivery = %delivery.id, error = ?fault, "the list of opt-outs could not be read");
+                tracing::error!(delivery = %delivery.id, error = ?fault, "who takes no messages could not be read");
                 return JobEnd::Abandoned;
             }
         };
+        let is_wanted = unwanted.is_none();
         let outgoing = Outgoing {
             id: delivery.id.clone(),
             created_at: delivery.created_at,
@@ -62,8 +63,8 @@ impl Deliver {
         let began = self.store.clock().now();
         let attempt = tokio::select! {
             // Sent by no channel, not even by one that keeps messages.
-            () = std::future::ready(()), if opted_out => Attempt::Refused { detail: OPTED_OUT.to_owned() },
-            attempt = tokio::time::timeout(MAX_ATTEMPT, channel.send(&outgoing)), if !opted_out => attempt.unwrap_or_else(|_| {
+            detail = std::future::ready(unwanted.unwrap_or_default()), if !is_wanted => Attempt::Refused { detail },
+            attempt = tokio::time::timeout(MAX_ATTEMPT, channel.send(&outgoing)), if is_wanted => attempt.unwrap_or_else(|_| {
                 Attempt::Later { after_ms: None, detail: "no answer within 60 s".to_owned() }
             }),
             // What was sent under a lost lease is sent again by its new holder, under the same key.
@@ -80,10 +81,23 @@ impl Deliver {
         self.record(&job, &delivery, &record, &next).await
     }
 
-    async fn has_opted_out(&self, delivery: &Delivery) -> Result<bool, StoreError> {
+    /// Why its recipient gets nothing from us; `None` when nothing speaks against it.
+    async fn unwanted(&self, delivery: &Delivery) -> Result<Option<String>, StoreError> {
         match &delivery.message {
-            Message::Sms(sms) => self.store.has_opted_out(&delivery.tenant, &sms.from, &sms.to).await,
-            Message::Email(_) | Message::Webhook(_) => Ok(false),
+            Message::Sms(sms) => {
+                let opted_out = self.store.has_opted_out(&delivery.tenant, &sms.from, &sms.to).await?;
+                Ok(opted_out.then(|| OPTED_OUT.to_owned()))
+            }
+            Message::Email(email) => {
+                let found = self.store.suppression(&delivery.tenant, &email.to).await?;
+                Ok(found.map(|found| {
+                    let Suppression { address, reason, delivery, .. } = found;
+                    format!(
+                        "{address} is suppressed since {delivery} ({reason}); `postern deliveries release {address}` lifts it"
+                    )
+                }))
+            }
+            Message::Webhook(_) => Ok(None),
         }
     }
 

@@ -23,13 +23,15 @@ use crate::{
         answer::{Answered, Finished, answer},
         email::compose,
     },
-    pipeline::{prompt, record::Recorder, senders},
+    pipeline::{hops::LoopGuard, prompt, record::Recorder, senders},
     queue::{Job, JobEnd, StopReason, Wakes},
     store::{NewDelivery, NewMessage, RUN_QUEUE, RunEnd, RunWork, Store, StoreError},
 };
 
 /// How often a run is tried while the model is busy.
 const BUSY_ATTEMPTS: i64 = 6;
+/// For how long an answer is remembered to recognise itself: a day.
+const ECHO_MS: i64 = 86_400_000;
 /// The longest wait between two tries.
 const MAX_WAIT_MS: i64 = 30 * 60 * 1000;
 
@@ -46,6 +48,8 @@ pub struct Execute {
     pub executors: Arc<Executors>,
     /// Where secrets are looked up.
     pub secrets: Arc<dyn SecretSource>,
+    /// Proves the hop counters of answers by mail.
+    pub loops: LoopGuard,
     /// How often a run is taken up again after its worker vanished.
     pub max_lost: i64,
     /// Whether answers by mail ask to be answered at an address that names their conversation.
@@ -231,6 +235,7 @@ impl Execute {
     async fn finish(&self, job: &Job, work: &RunWork, end: RunEnd, rest: Vec<NewMessage>, began: Timestamp) -> JobEnd {
         let token = self.reply_token(work).await;
         let (deliveries, mut lines) = self.owed(work, &end, token);
+        let deliveries = self.without_echoes(work, deliveries, &mut lines).await;
         let mut messages = rest;
         messages.append(&mut lines);
         loop {
@@ -293,12 +298,51 @@ impl Execute {
         let finished = Finished { run: &work.run.id, agent: &work.agent.name, outcome };
         let reply = trigger_of(work).and_then(|trigger| trigger.reply.as_ref());
         match answer(&work.event.event, reply, &finished) {
-            Answered::Send(message) => (vec![delivery(DeliveryId::new(now), *message, reply, token)], lines),
+            Answered::Send(message) => {
+                let mut owed = delivery(DeliveryId::new(now), *message, reply, token);
+                owed.echo = echo(work, &owed.message);
+                if let Message::Email(email) = &mut owed.message {
+                    self.loops.prove(email, &owed.id);
+                }
+                (vec![owed], lines)
+            }
             Answered::Nothing { reason } => {
                 lines.push(line(MessageKind::Status, json!({"text": format!("no answer goes out: {reason}")})));
                 (Vec::new(), lines)
             }
         }
+    }
+
+    /// Leaves out the answer that went out in the same thread to the same person not long ago: two machines that do not
+    /// know each other for such end there. What an operator runs again is sent again.
+    async fn without_echoes(
+        &self,
+        work: &RunWork,
+        deliveries: Vec<NewDelivery>,
+        lines: &mut Vec<NewMessage>,
+    ) -> Vec<NewDelivery> {
+        let now = self.store.clock().now();
+        let mut kept = Vec::with_capacity(deliveries.len());
+        for delivery in deliveries {
+            let before = match &delivery.echo {
+                Some(echo) if !work.run.replay => {
+                    self.store.answered_before(&work.run.tenant, echo, now.plus_ms(-ECHO_MS)).await
+                }
+                Some(_) | None => Ok(None),
+            };
+            match before {
+                Ok(Some(first)) => {
+                    let text = format!("no answer goes out: the same one went out in this thread before ({first})");
+                    lines.push(NewMessage { kind: MessageKind::Status, at: now, body: json!({ "text": text }) });
+                }
+                Ok(None) => kept.push(delivery),
+                Err(fault) => {
+                    tracing::warn!(run = %work.run.id, error = ?fault, "earlier answers could not be looked up");
+                    kept.push(delivery);
+                }
+            }
+        }
+        kept
     }
 
     fn log(&self, work: &RunWork, end: &RunEnd, deliveries: &[NewDelivery], began: Timestamp) {
@@ -327,7 +371,16 @@ fn delivery(id: DeliveryId, mut message: Message, reply: Option<&Reply>, token: 
         message_id = compose::message_id(email, &id);
         guest = matches!(reply, Some(Reply::Email(_))).then(|| email.to.to_lowercase());
     }
-    NewDelivery { id, message, message_id, reply_token, guest }
+    NewDelivery { id, message, message_id, reply_token, guest, echo: None }
+}
+
+/// See [`NewDelivery::echo`]. Only answers within a mail's own thread can be echoes.
+fn echo(work: &RunWork, message: &Message) -> Option<String> {
+    let (Message::Email(email), Content::Email(_)) = (message, &work.event.event.content) else { return None };
+    let thread = work.event.event.thread_key.as_deref().filter(|_| email.in_reply_to.is_some())?;
+    let words: String = email.text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let parts = [thread, &email.from, &email.to, &words].join("\n").to_lowercase();
+    Some(crate::crypto::sha256_hex(parts.as_bytes()))
 }
 
 fn result_line(outcome: Result<&RunResult, &Failure>) -> Value {

@@ -18,9 +18,11 @@ use crate::{
     ingress::{Parsed, mail::identity, stored},
     pipeline::{
         execute::spread,
+        hops::LoopGuard,
         intake::{self, Origin},
         routes::Routes,
         senders::Senders,
+        thread,
     },
     queue::{Job, JobEnd, StopReason, Wakes},
     store::{FetchEnd, FetchWork, Prepared, RawRequest, Store, StoreError},
@@ -42,6 +44,8 @@ pub struct FetchMail {
     pub secrets: Arc<dyn SecretSource>,
     /// Who checks senders of mail.
     pub senders: Senders,
+    /// What ends a conversation of machines.
+    pub loops: LoopGuard,
     /// Who is told that runs are ready.
     pub wakes: Arc<Wakes>,
     /// Bytes of a mail at most.
@@ -171,6 +175,7 @@ impl FetchMail {
         let request = RawRequest { method: "GET".to_owned(), url, headers, body: raw };
         let origin = Origin { tenant: &told.tenant, source, request };
         let routes = Routes::of_triggers(catalog);
+        thread::recall(&self.store, &told.tenant, &self.loops, &routes, &mut parsed).await;
         let acceptance = Prepared::from(intake::acceptance(origin, parsed, &routes, self.store.clock()));
         let accepted = self.store.accept(std::slice::from_ref(&acceptance)).await?.into_iter().next().flatten();
         let accepted = accepted.ok_or_else(|| StoreError::Conflict("the event could not be looked up".to_owned()))?;

@@ -8,6 +8,7 @@ use crate::{
     domain::{
         event::{AgentEvent, Attachment, Content, Email, SenderAuth},
         mail::MailSecurity,
+        segment::SegmentKind,
         template::{Template, clip},
     },
     executor::Prompt,
@@ -15,6 +16,9 @@ use crate::{
 
 /// The most of a message's text that is put into a prompt; all of it is in the run's `event.json`.
 const MAX_TEXT_BYTES: usize = 200_000;
+
+/// The most of a mail's quoted history that is put into a prompt.
+const MAX_HISTORY_BYTES: usize = 4_000;
 
 /// Makes the prompt of a run. `template` is the trigger's, when it has one.
 ///
@@ -44,10 +48,34 @@ pub(super) fn build(event: &AgentEvent, view: &Value, template: Option<&Template
 /// The message alone, for programs that take a prompt.
 fn plain_text(event: &AgentEvent) -> String {
     match &event.content {
-        Content::Email(email) => cut(&email.new_text),
+        Content::Email(email) => with_forwards(email),
         Content::Sms(sms) => cut(&sms.text),
         Content::Webhook(hook) => cut(&pretty(&hook.body.view())),
     }
+}
+
+/// What was written now, and below it what was passed on with it: that is what the words are about.
+fn with_forwards(email: &Email) -> String {
+    let mut text = cut(&email.new_text);
+    let passed_on = email.pieces().filter(|(kind, piece)| *kind == SegmentKind::Forward && !text.contains(piece));
+    for piece in passed_on.map(|(_, piece)| cut(piece)).collect::<Vec<_>>() {
+        text.push_str(&format!("\n\n[passed on with it]\n{piece}"));
+    }
+    text
+}
+
+/// The start of what a mail quotes of its thread, for an agent that may not know it; `None` when it quotes nothing, or
+/// keeps the quotes above its answers.
+fn history(email: &Email) -> Option<String> {
+    let quoted: Vec<&str> =
+        email.pieces().filter(|(kind, _)| *kind == SegmentKind::Quote).map(|(_, piece)| piece).collect();
+    let (whole, lines) = (quoted.join("\n"), quoted.iter().map(|piece| piece.lines().count()).sum::<usize>());
+    if whole.is_empty() || email.new_text.contains(&whole) {
+        return None;
+    }
+    let shown = clip(&whole, MAX_HISTORY_BYTES);
+    let rest = if shown.len() < whole.len() { "; its start, all of it is in event.json" } else { "" };
+    Some(format!("[quoted from earlier in the thread, {lines} lines{rest}]\n{shown}"))
 }
 
 /// The message with what belongs to it, for a model.
@@ -75,9 +103,13 @@ fn describe_email(event: &AgentEvent, email: &Email) -> String {
     }
     email.invites.iter().for_each(|invite| text.push_str(&format!("\n{}", invite.describe())));
     text.push('\n');
-    text.push_str(&cut(&email.new_text));
+    text.push_str(&with_forwards(email));
     for mail in &email.forwarded {
         text.push_str(&format!("\n\n{}", cut(&mail.describe())));
+    }
+    if let Some(history) = history(email) {
+        text.push_str("\n\n");
+        text.push_str(&history);
     }
     text
 }
@@ -135,4 +167,31 @@ fn cut(text: &str) -> String {
 fn visible(text: &str) -> String {
     let hidden = |c: &char| matches!(c, '\u{e0000}'..='\u{e007f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200b}' | '\u{2060}' | '\u{feff}');
     text.chars().filter(|c| !hidden(c)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{history, with_forwards};
+    use crate::{domain::event::Email, ingress::mail};
+
+    fn email(text: &str) -> Email {
+        let mut email = Email { text: text.to_owned(), ..Email::default() };
+        mail::segment(&mut email, &[]);
+        email
+    }
+
+    #[test]
+    fn what_is_passed_on_belongs_to_the_task_and_history_stands_apart() {
+        let forward = email(
+            "Please pay this.\n\n---------- Forwarded message ---------\nFrom: Bob <bob@example.com>\n\
+             Date: Tue, Jan 14, 2025 at 9:12 AM\nSubject: Bill\nTo: <a@example.org>\n\nThe bill is attached.",
+        );
+        assert_eq!(with_forwards(&forward), "Please pay this.\n\n[passed on with it]\nThe bill is attached.");
+        assert_eq!(history(&forward), None);
+        let reply = email("Yes.\n\nOn Tue, Jan 14, 2025 at 9:12 AM Bob <bob@example.com> wrote:\n> Twelve?\n> Or ten?");
+        assert_eq!(with_forwards(&reply), "Yes.");
+        let expected = "[quoted from earlier in the thread, 2 lines]\n> Twelve?\n> Or ten?";
+        assert_eq!(history(&reply).as_deref(), Some(expected));
+        assert_eq!(history(&email("No quote at all.")), None);
+    }
 }

@@ -133,6 +133,19 @@ impl Routes {
         triggers.flat_map(|spec| &spec.from).map(String::as_str)
     }
 
+    /// Whether a trigger's `from` names the address in full: by that an agent may write to another one.
+    #[must_use]
+    pub fn allows_agent(&self, address: &str) -> bool {
+        self.triggers.iter().any(|route| names(&route.trigger.spec.from, address))
+    }
+
+    /// Whether the address is that of an agent that may not write to others: a trigger's `to` names it in full, and no
+    /// trigger's `from` does.
+    #[must_use]
+    pub fn is_own_address(&self, address: &str) -> bool {
+        self.triggers.iter().any(|route| names(&route.trigger.spec.to, address)) && !self.allows_agent(address)
+    }
+
     /// Matches an event against every trigger of its source. `threads` are the conversations that it goes on with.
     #[must_use]
     pub fn matching(&self, event: &AgentEvent, threads: &Threads) -> Matched {
@@ -349,6 +362,10 @@ fn own_addresses(event: &AgentEvent) -> Vec<String> {
         Content::Sms(sms) => vec![sms.to.clone()],
         Content::Webhook(_) => Vec::new(),
     }
+}
+
+fn names(patterns: &[String], address: &str) -> bool {
+    patterns.iter().any(|name| name.eq_ignore_ascii_case(address))
 }
 
 fn fits(patterns: &[String], text: &str) -> bool {

@@ -4,13 +4,13 @@
 use sqlx::{Postgres as PostgresDatabase, QueryBuilder, Sqlite as SqliteDatabase, Transaction};
 
 use crate::{
-    domain::id::SessionId,
+    domain::{event::Content, id::SessionId},
     store::{
         StoreError, clean,
         connect::{Postgres, Sqlite},
         effects, fetches,
         intake::{Fresh, NewRun, Prepared, SessionOf, session_keys, sessions_of},
-        threads,
+        mails, threads,
     },
 };
 
@@ -64,7 +64,9 @@ pub(super) async fn accept_postgres(db: &Postgres, batch: &[&Prepared]) -> Resul
     let keys = session_keys(batch);
     let has_files = batch.iter().any(|prepared| !prepared.acceptance.files.is_empty());
     let has_more = batch.iter().map(|prepared| &prepared.acceptance).any(|acceptance| {
-        !acceptance.effects.is_empty() || acceptance.fetch.is_some() || acceptance.event.message_id().is_some()
+        !acceptance.effects.is_empty()
+            || acceptance.fetch.is_some()
+            || matches!(acceptance.event.content, Content::Email(_))
     });
     if keys.is_empty() && !has_files && !has_more {
         let mut connection = db.intake().acquire().await?;
@@ -86,6 +88,7 @@ pub(super) async fn accept_postgres(db: &Postgres, batch: &[&Prepared]) -> Resul
     let fresh = insert_postgres(&mut tx, batch, &sessions).await?;
     insert_files_postgres(&mut tx, batch, &fresh).await?;
     threads::remember!(&mut tx, batch, &fresh);
+    mails::insert!(&mut tx, batch, fresh);
     effects::write!(&mut tx, batch, &fresh);
     fetches::write!(&mut tx, batch, &fresh);
     if !sessions.is_empty() {
@@ -243,6 +246,7 @@ pub(super) async fn accept_sqlite(db: &Sqlite, batch: &[&Prepared]) -> Result<Fr
     }
     threads::remember!(&mut tx, &new, &fresh);
     insert_files!(&mut tx, &new, fresh);
+    mails::insert!(&mut tx, &new, fresh);
     effects::write!(&mut tx, &new, &fresh);
     fetches::write!(&mut tx, &new, &fresh);
     if !sessions.is_empty() {

@@ -65,6 +65,26 @@ macro_rules! write {
                     .execute(&mut **$tx)
                     .await?;
             }
+            for returned in &effects.returned {
+                let message: Option<(String,)> = sqlx::query_as(crate::store::suppressions::MESSAGE_OF)
+                    .bind(event.tenant.as_str())
+                    .bind(returned.delivery.as_str())
+                    .fetch_optional(&mut **$tx)
+                    .await?;
+                let address = message.and_then(|(message,)| {
+                    crate::store::suppressions::suppressed(&message, returned.address.as_deref())
+                });
+                let Some(address) = address else { continue };
+                sqlx::query(crate::store::suppressions::SUPPRESS)
+                    .bind(event.tenant.as_str())
+                    .bind(crate::store::clean(&address).into_owned())
+                    .bind(returned.delivery.as_str())
+                    .bind(event.id.as_str())
+                    .bind(crate::store::clean(&returned.reason).into_owned())
+                    .bind(event.received_at.0)
+                    .execute(&mut **$tx)
+                    .await?;
+            }
             if let Some(consent) = &effects.consent {
                 let (ours, theirs) = (crate::store::clean(&consent.ours), crate::store::clean(&consent.theirs));
                 let sql =

@@ -14,6 +14,7 @@ mod folders;
 mod intake;
 mod jobs;
 mod keys;
+mod mails;
 mod messages;
 mod migrate;
 mod page;
@@ -24,6 +25,7 @@ mod rows;
 mod runs;
 mod runs_work;
 mod sessions;
+mod suppressions;
 mod threads;
 
 pub use catalog::ApplyMode;
@@ -36,11 +38,13 @@ pub use folders::{Cursor, FolderClaim, FolderLease, FolderRecord, FolderWish};
 pub use intake::{Acceptance, Accepted, NewRun, Prepared, RawRequest};
 pub use jobs::{Claimed, DELIVERY_QUEUE, FETCH_QUEUE, Finish, Lease, NewJob, Outcome, RUN_QUEUE};
 pub use keys::KeyRecord;
+pub use mails::{MailTraffic, thread_ids};
 pub use migrate::SCHEMA_VERSION;
 pub use page::{Page, PageOf};
 pub use parts::StoredPart;
 pub use refusals::Refusal;
 pub use runs_work::{NewDelivery, NewMessage, RunEnd, RunWork};
+pub use suppressions::Suppression;
 
 use std::sync::{
     Arc,

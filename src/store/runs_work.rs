@@ -62,6 +62,8 @@ pub struct NewDelivery {
     pub reply_token: Option<String>,
     /// The address of somebody who did not write to us: it may go on in the session all the same.
     pub guest: Option<String>,
+    /// A hash of the thread, the recipient and the words of an answer by mail: the same one twice is a loop.
+    pub echo: Option<String>,
 }
 
 /// How an attempt of a run ends.
@@ -118,6 +120,7 @@ macro_rules! owe {
             .bind(run.event.as_str())
             .bind(to_json(&delivery.message))
             .bind($now.0)
+            .bind(&delivery.echo)
             .execute(&mut *$tx)
             .await?;
         if let Some(id) = &delivery.message_id {
@@ -308,8 +311,8 @@ const DELETE_JOB: &str = "DELETE FROM jobs WHERE id = $1 AND fence = $2 AND stat
 const RETURN_JOB: &str = "UPDATE jobs SET state = 'ready', lease_owner = NULL, lease_until = NULL, run_at = $3 \
     WHERE id = $1 AND fence = $2 AND state = 'running'";
 
-const ADD_DELIVERY: &str = "INSERT INTO deliveries (id, tenant_id, run_id, event_id, message, next_attempt_at, created_at) \
-    VALUES ($1, $2, $3, $4, $5, $6, $6)";
+const ADD_DELIVERY: &str = "INSERT INTO deliveries (id, tenant_id, run_id, event_id, message, next_attempt_at, created_at, echo) \
+    VALUES ($1, $2, $3, $4, $5, $6, $6, $7)";
 
 /// The columns of a run that its end sets.
 struct EndColumns<'a> {

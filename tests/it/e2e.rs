@@ -5,6 +5,7 @@ mod answers;
 mod api;
 mod claude;
 mod identity;
+mod loops;
 mod operators;
 mod senders;
 mod threads;

@@ -77,6 +77,8 @@ fn email() -> Message {
         references: vec!["a@x".to_owned()],
         quote: None,
         reply_token: None,
+        hops: 1,
+        hops_proof: None,
     })
 }
 

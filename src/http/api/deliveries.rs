@@ -15,7 +15,7 @@ use crate::{
         extract::{Path, Query},
         gateway::Gateway,
     },
-    store::{OptOut, PageOf},
+    store::{OptOut, PageOf, Suppression},
 };
 
 pub(in crate::http) async fn list(
@@ -50,6 +50,27 @@ pub(in crate::http) async fn opt_outs(
     Query(query): Query<ListQuery>,
 ) -> Result<Json<PageOf<OptOut>>, ApiError> {
     Ok(Json(gateway.store.opt_outs(&tenant, &query.page()?).await?))
+}
+
+/// The addresses that mail is not sent to.
+pub(in crate::http) async fn suppressions(
+    State(gateway): State<Gateway>,
+    Caller(tenant): Caller,
+    Query(query): Query<ListQuery>,
+) -> Result<Json<PageOf<Suppression>>, ApiError> {
+    Ok(Json(gateway.store.suppressions(&tenant, &query.page()?).await?))
+}
+
+/// Lets mail be sent to an address again.
+pub(in crate::http) async fn release(
+    State(gateway): State<Gateway>,
+    Caller(tenant): Caller,
+    Path(address): Path<String>,
+) -> Result<Json<Value>, ApiError> {
+    match gateway.store.release_address(&tenant, &address).await? {
+        true => Ok(Json(json!({"address": address.trim().to_lowercase(), "suppressed": false}))),
+        false => Err(ApiError::not_found("suppressed address")),
+    }
 }
 
 pub(in crate::http) async fn cancel(

@@ -6,7 +6,7 @@
 use crate::{
     domain::{
         event::{Email, Mailbox},
-        id::DeliveryId,
+        thread,
     },
     ingress::mail::{
         RawFile,
@@ -119,7 +119,7 @@ fn by_loop(head: &Head, email: &Email) -> Option<String> {
     if head.raw("X-Loop").map(unstructured).any(own) {
         return Some("it has been here before (X-Loop names the addressee)".to_owned());
     }
-    if email.message_id.as_deref().is_some_and(is_our_message_id) {
+    if email.message_id.as_deref().is_some_and(|id| thread::delivery_in_id(id).is_some()) {
         return Some("it is our own mail (Message-ID)".to_owned());
     }
     own_sender(email)
@@ -129,11 +129,6 @@ fn by_loop(head: &Head, email: &Email) -> Option<String> {
 pub(super) fn own_sender(email: &Email) -> Option<String> {
     let from_us = |from: &Mailbox| email.envelope_to.iter().any(|to| to.eq_ignore_ascii_case(&from.address));
     email.from.iter().any(from_us).then(|| "its sender is the address of ours that it came to".to_owned())
-}
-
-/// `dlv_…@domain`: a delivery's id is the local part of its mail's `Message-ID`.
-fn is_our_message_id(id: &str) -> bool {
-    id.split_once('@').is_some_and(|(local, _)| local.parse::<DeliveryId>().is_ok())
 }
 
 /// Local parts of machines: what they are in letters and figures alone.

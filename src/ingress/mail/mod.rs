@@ -23,6 +23,7 @@ mod policy;
 mod repair;
 mod reply;
 mod report;
+mod returned;
 mod rtf;
 mod sniff;
 mod tnef;
@@ -31,7 +32,12 @@ mod words;
 
 use mail_parser::{HeaderName, MessageParser};
 
-use crate::domain::{event::Email, mail::MailSecurity, template::clip};
+use crate::domain::{
+    event::Email,
+    mail::MailSecurity,
+    report::{NewReport, Returned},
+    template::clip,
+};
 
 pub use check::{MailFault, MailLimits};
 pub use json::to_json;
@@ -159,10 +165,19 @@ pub fn from_fields(fields: MailFields) -> ReadMail {
         .with_envelope(fields.envelope_from.as_deref(), &fields.envelope_to)
 }
 
+impl ReadMail {
+    /// What it says about mail of ours, and what of that came back for good.
+    #[must_use]
+    pub fn returned(&self) -> Option<(NewReport, Option<Returned>)> {
+        returned::of(self)
+    }
+}
+
 /// Cuts a mail's text into labelled stretches: what was written now, what is history. `remembered` is what we sent, or
 /// stored, of the mails that this one names as its thread; what is equal to it is quotation.
 pub fn segment(email: &mut Email, remembered: &[&str]) {
-    let known = reply::Known { subject: &email.subject, html: email.html.as_deref(), remembered };
+    let is_answer = !email.in_reply_to.is_empty() || !email.references.is_empty() || reply::has_mark(&email.subject);
+    let known = reply::Known { subject: &email.subject, is_answer, html: email.html.as_deref(), remembered };
     let cut = reply::cut(&email.text, &known);
     email.segments = cut.segments;
     email.new_text = cut.new_text;

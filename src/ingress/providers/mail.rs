@@ -57,6 +57,7 @@ pub(in crate::ingress) fn event(verified: &Verified<'_>, read: ReadMail, at: Tim
 
 /// The event of a mail that did not come by a request of its own.
 pub(in crate::ingress) fn of_mail(dedupe_key: String, read: ReadMail, at: Timestamp) -> Parsed {
+    let returned = read.returned();
     let email = read.email;
     let mut parsed = webhook::bare(dedupe_key, "email".to_owned(), Content::Email(Email::default()));
     parsed.content_key = email.message_id.as_ref().map(|id| format!("<{id}>|{}", email.envelope_to.join(",")));
@@ -65,6 +66,10 @@ pub(in crate::ingress) fn of_mail(dedupe_key: String, read: ReadMail, at: Timest
     parsed.automatic = read.automatic;
     parsed.attachments = read.attachments.into_iter().map(|file| file.into_attachment(at)).collect();
     parsed.content = Content::Email(email);
+    if let Some((report, returned)) = returned {
+        parsed.effects.reports.push(report);
+        parsed.effects.returned.extend(returned);
+    }
     parsed
 }
 

@@ -40,6 +40,8 @@ pub(super) fn same_thread(event: &AgentEvent, email: &Email, text: String) -> An
         references,
         quote: quote(event, email),
         reply_token: None,
+        hops: email.hops().saturating_add(1),
+        hops_proof: None,
     }))
 }
 
@@ -63,6 +65,11 @@ pub(super) fn to_third(event: &AgentEvent, to: &str, agent: &str, text: String) 
         references: Vec::new(),
         quote,
         reply_token: None,
+        hops: match &event.content {
+            Content::Email(email) => email.hops().saturating_add(1),
+            Content::Sms(_) | Content::Webhook(_) => 1,
+        },
+        hops_proof: None,
     }))
 }
 

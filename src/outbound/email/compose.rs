@@ -12,6 +12,7 @@ use mail_builder::{
 use crate::{
     domain::{
         delivery::{EmailMessage, Quote},
+        event::HOPS_HEADER,
         id::DeliveryId,
         thread,
         time::Timestamp,
@@ -62,7 +63,8 @@ pub fn compose(email: &EmailMessage, id: &DeliveryId, created_at: Timestamp) -> 
         .message_id(message_id.clone())
         .header("Auto-Submitted", Raw::new("auto-replied"))
         .header("X-Auto-Response-Suppress", Raw::new("All"))
-        .header("X-Loop", Raw::new(from.clone()));
+        .header("X-Loop", Raw::new(from.clone()))
+        .header(HOPS_HEADER, Raw::new(hops(email)));
     if let Some(reply_to) = email.reply_token.as_deref().and_then(|token| thread::with_token(&from, token)) {
         builder = builder.reply_to(reply_to);
     }
@@ -86,6 +88,14 @@ pub fn message_id(email: &EmailMessage, id: &DeliveryId) -> Option<String> {
         Some(token) => thread::message_id(token, id.as_str(), domain),
         None => format!("{id}@{domain}"),
     })
+}
+
+/// The hop counter with its proof.
+fn hops(email: &EmailMessage) -> String {
+    match &email.hops_proof {
+        Some(proof) => format!("{}; {proof}", email.hops),
+        None => email.hops.to_string(),
+    }
 }
 
 /// The address in ASCII, its domain in lower case, or `None` when it has another form than
@@ -198,6 +208,8 @@ mod tests {
             references: vec!["a@x".to_owned(), "CAF7@mail.northwind.example".to_owned()],
             quote: Some(Quote { author: "Dana".to_owned(), at: AT, text: "Hi\n<script>\nbye".to_owned() }),
             reply_token: None,
+            hops: 2,
+            hops_proof: Some("00ff".to_owned()),
         }
     }
 
@@ -219,6 +231,7 @@ mod tests {
             "Auto-Submitted: auto-replied\r\n",
             "X-Auto-Response-Suppress: All\r\n",
             "X-Loop: support@agents.example.com\r\n",
+            "X-Postern-Hops: 2; 00ff\r\n",
             "MIME-Version: 1.0\r\n",
         ] {
             assert!(text.contains(line), "{line} in {text}");

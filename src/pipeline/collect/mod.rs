@@ -21,6 +21,7 @@ use crate::{
     egress::stream::Streams,
     pipeline::{
         collect::folder::Folder,
+        hops::LoopGuard,
         intake::{Intake, IntakeError},
         routes::Routes,
         senders::Senders,
@@ -49,6 +50,8 @@ pub struct Collect {
     pub streams: Streams,
     /// Who checks the senders of mail.
     pub senders: Senders,
+    /// What ends a conversation of machines.
+    pub loops: LoopGuard,
     /// Sources and triggers as they are now.
     pub routes: Arc<dyn Fn() -> Arc<Routes> + Send + Sync>,
     /// Who holds the leases.

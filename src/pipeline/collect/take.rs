@@ -15,6 +15,7 @@ use crate::{
             folder::{Folder, Reading},
         },
         intake::{self, Origin},
+        thread,
     },
     store::{Acceptance, RawRequest},
 };
@@ -120,10 +121,11 @@ impl Folder {
             None => mailbox::read_mail(&raw, own_key, &source.spec, at),
         })
         .await?;
+        let (routes, source) = ((collect.routes)(), Arc::clone(&self.source));
         if let Ok(parsed) = &mut parsed {
             collect.senders.settle(&self.source, parsed).await?;
+            thread::recall(&collect.store, &collect.tenant, &collect.loops, &routes, parsed).await;
         }
-        let (routes, source) = ((collect.routes)(), Arc::clone(&self.source));
         let (tenant, clock) = (collect.tenant.clone(), collect.store.clock().clone());
         beside(move || {
             let origin = Origin { tenant: &tenant, source: &source, request };

@@ -115,6 +115,8 @@ fn prose_that_looks_like_a_quote_stays_whole() {
         "The config:\n\nfrom: a@example.org\nto: b@example.org\ndate: 2025-01-14 09:12\n\nFix it.",
         "Session:\n>>> print(1)\n1\n>>> quit()",
         "name,from\n>100,x\nSort it.",
+        "Translate:\n\n> Guten Tag\n> Auf Wiedersehen\n\nto French, please.",
+        "We got the order from Bob <bob@example.com> on 14 January 2025 at 09:12:\n\n- 12 chairs\n\nPlease confirm.",
         "Log:\n```\n> From: a@example.org\n-- \nOn 14 Jan 2025 9:12 Bob <b@example.org> wrote:\n```\nWhy?",
         "Sent from the warehouse were 12 boxes.",
         "-- Message of the day --\nAll good.",

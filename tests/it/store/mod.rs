@@ -10,6 +10,7 @@ mod fences;
 mod fetches;
 mod folders;
 mod lanes;
+mod mails;
 mod races;
 mod reading;
 mod runs;

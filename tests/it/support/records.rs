@@ -178,6 +178,7 @@ impl World {
             message_id: None,
             reply_token: None,
             guest: None,
+            echo: None,
         }
     }
 

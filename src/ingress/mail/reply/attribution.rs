@@ -25,6 +25,7 @@ pub(super) fn ending_at(lines: &[Line<'_>], end: usize, floor: usize) -> Option<
         return None;
     }
     let before_quote = quote_follows(lines, end + 1);
+    let before_list = list_follows(lines, end + 1);
     let mut joined = String::new();
     let mut found = None;
     for start in (floor..=end).rev().take(LINES) {
@@ -40,7 +41,7 @@ pub(super) fn ending_at(lines: &[Line<'_>], end: usize, floor: usize) -> Option<
         if joined.len() > BYTES {
             break;
         }
-        if (Candidate { text: &joined, before_quote }).is_complete() {
+        if (Candidate { text: &joined, before_quote, before_list }).is_complete() {
             found = Some(start);
             break;
         }
@@ -51,6 +52,14 @@ pub(super) fn ending_at(lines: &[Line<'_>], end: usize, floor: usize) -> Option<
         None => return None,
     };
     Some(Attribution { start, before_quote })
+}
+
+/// Whether `lines[from..]` begins, after blank lines, with an item of a list.
+fn list_follows(lines: &[Line<'_>], from: usize) -> bool {
+    lines.iter().skip(from).take(4).find(|line| !line.is_blank()).is_some_and(|line| {
+        let rest = line.body.trim_start_matches(|c: char| c.is_ascii_digit());
+        line.body.starts_with(['-', '*', '•']) || (rest.len() < line.body.len() && rest.starts_with([')', '.']))
+    })
 }
 
 /// Ends as an attribution may: with a colon, or with the verb between dashes.
@@ -97,6 +106,8 @@ fn has_abbreviation_end(body: &str) -> bool {
 struct Candidate<'a> {
     text: &'a str,
     before_quote: bool,
+    /// A list comes next: a sentence that ends with a colon announces one.
+    before_list: bool,
 }
 
 impl Candidate<'_> {
@@ -123,7 +134,7 @@ impl Candidate<'_> {
             return false;
         }
         (dated && verb && built && closed)
-            || (boxed && !self.is_list())
+            || (boxed && !self.is_list() && !self.before_list && !self.text.starts_with(char::is_lowercase))
             || (address && when.time && verb && closed)
             || gmail
             || (dated && when.time && self.ends_with_mailbox())

@@ -3,7 +3,7 @@
 use crate::{
     domain::segment::SegmentKind,
     ingress::mail::reply::{
-        attribution,
+        Known, attribution,
         block::{self, Boundary},
         disclaimer,
         line::Line,
@@ -12,7 +12,11 @@ use crate::{
 };
 
 /// Labels every line.
-pub(super) fn kinds(lines: &[Line<'_>]) -> Vec<SegmentKind> {
+///
+/// A run of `>` without an attribution is a quotation in an answer, or behind another quotation; in a mail that answers
+/// nothing it is what somebody wrote.
+pub(super) fn kinds(lines: &[Line<'_>], known: &Known<'_>) -> Vec<SegmentKind> {
+    let mut quotes = known.is_answer;
     let mut kinds = vec![SegmentKind::New; lines.len()];
     let mut at = 0;
     // Lines before this one belong to something already.
@@ -39,6 +43,7 @@ pub(super) fn kinds(lines: &[Line<'_>]) -> Vec<SegmentKind> {
         if let Some(found) = attribution::ending_at(lines, at, floor) {
             sign(lines, &mut kinds, new_start, found.start);
             kinds[found.start..=at].fill(SegmentKind::Attribution);
+            quotes = true;
             if !found.before_quote {
                 kinds[at + 1..].fill(SegmentKind::Quote);
                 return kinds;
@@ -48,7 +53,7 @@ pub(super) fn kinds(lines: &[Line<'_>]) -> Vec<SegmentKind> {
             (at, floor, new_start) = (end, end, end);
             continue;
         }
-        if is_quoted(lines, at) {
+        if is_quoted(lines, at) && (quotes || lines[at].known.is_some()) {
             sign(lines, &mut kinds, new_start, at);
             let end = quote_end(lines, at);
             kinds[at..end].fill(SegmentKind::Quote);

@@ -29,6 +29,8 @@ const CONTEXT_LINES: usize = 8;
 pub(super) struct Known<'a> {
     /// `Subject`.
     pub(super) subject: &'a str,
+    /// Whether it answers another mail, by its headers or its subject.
+    pub(super) is_answer: bool,
     /// The HTML part.
     pub(super) html: Option<&'a str>,
     /// What we sent or stored of the thread.
@@ -58,7 +60,7 @@ pub(super) fn cut(text: &str, known: &Known<'_>) -> Cut {
     if let Some(html) = known.html {
         structure::mark(&mut lines, html);
     }
-    let mut kinds = label::kinds(&lines);
+    let mut kinds = label::kinds(&lines, known);
     if words::is_forward_subject(known.subject) {
         label::pass_on(&lines, &mut kinds);
     }
@@ -118,6 +120,11 @@ fn context(quote: &str) -> String {
     let mut context: String = kept.iter().map(|body| format!("> {body}\n")).collect();
     context.push('\n');
     context
+}
+
+/// Whether a subject begins with `Re:`, `AW:` or another mark of few letters.
+pub(super) fn has_mark(subject: &str) -> bool {
+    subject.split_once([':', '：']).is_some_and(|(mark, _)| (1..=6).contains(&mark.trim().chars().count()))
 }
 
 /// Whether a text begins with a header block in whatever language: three short labels with their values, an address

@@ -1,0 +1,104 @@
+//! What a mail is to its thread, looked up before it is matched: which of its lines we know already, and whether
+//! there was too much of it lately.
+//!
+//! Only mail that names earlier mails, or would start something, is looked up; nothing else waits for the database.
+
+use std::time::Duration;
+
+use crate::{
+    config::settings::LoopSettings,
+    domain::{
+        event::{Content, SenderAuth},
+        id::TenantId,
+    },
+    ingress::{Parsed, mail},
+    pipeline::{
+        hops::{Hops, LoopGuard},
+        routes::Routes,
+    },
+    store::{MailTraffic, Store, thread_ids},
+};
+
+/// How long a look-up may take. A mail whose look-up fails is taken all the same, by its words alone.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Looks a mail's thread up and marks what it finds in `parsed`.
+pub async fn recall(store: &Store, tenant: &TenantId, guard: &LoopGuard, routes: &Routes, parsed: &mut Parsed) {
+    let Content::Email(email) = &mut parsed.content else { return };
+    let ids = thread_ids(email);
+    if !ids.is_empty() {
+        match tokio::time::timeout(PATIENCE, store.remembered(tenant, &ids)).await {
+            Ok(Ok(texts)) if !texts.is_empty() => {
+                let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+                mail::segment(email, &texts);
+            }
+            Ok(Ok(_)) => {}
+            Ok(Err(fault)) => tracing::warn!(error = ?fault, "a mail's thread could not be looked up"),
+            Err(_) => tracing::warn!("looking a mail's thread up took too long"),
+        }
+    }
+    let (limits, found) = (&guard.limits, guard.read(email));
+    let address = parsed.sender.as_ref().map(|sender| sender.address.clone()).unwrap_or_default();
+    let (thread, sender) = (parsed.thread_key.as_deref().unwrap_or_default(), address.as_str());
+    let disbelieved = parsed.sender.as_ref().is_some_and(|sender| sender.auth == SenderAuth::Failed);
+    if matches!(found, Hops::Proved(_)) && !disbelieved && routes.allows_agent(sender) {
+        // Our agents' mail says of itself that a machine wrote it. Here that is wanted, for so many hops.
+        parsed.automatic = None;
+        if let Some(sender) = &mut parsed.sender {
+            sender.auth = SenderAuth::Verified;
+            sender.auth_reason = "one of our own agents sent it, by its signed hop counter".to_owned();
+        }
+    }
+    if parsed.quiet.is_some() || parsed.automatic.is_some() {
+        return;
+    }
+    if let Hops::Said(hops) | Hops::Proved(hops) = found
+        && hops >= limits.hops.max(1)
+    {
+        parsed.automatic = Some(format!("it has gone through {hops} agents, and `loops.hops` is {}", limits.hops));
+        return;
+    }
+    if routes.is_own_address(sender) {
+        parsed.automatic = Some("its sender is an address of one of our agents".to_owned());
+        return;
+    }
+    if limits.is_off() || sender.is_empty() {
+        return;
+    }
+    match tokio::time::timeout(PATIENCE, store.mail_traffic(tenant, thread, sender, store.clock().now())).await {
+        Ok(Ok(traffic)) => parsed.quiet = too_much(limits, traffic),
+        Ok(Err(fault)) => tracing::warn!(error = ?fault, "a mail's sender could not be looked up"),
+        Err(_) => tracing::warn!("looking a mail's sender up took too long"),
+    }
+}
+
+/// Why a mail starts nothing although a person may have written it.
+fn too_much(limits: &LoopSettings, traffic: MailTraffic) -> Option<String> {
+    let over = |count: i64, limit: u32| limit > 0 && count >= i64::from(limit);
+    let found = if over(traffic.thread_hour, limits.thread_hour) {
+        ("mails of this thread started runs in the last hour", "loops.thread_hour", limits.thread_hour)
+    } else if over(traffic.thread_day, limits.thread_day) {
+        ("mails of this sender in this thread started runs in the last day", "loops.thread_day", limits.thread_day)
+    } else if over(traffic.sender_hour, limits.sender_hour) {
+        ("mails of this sender started runs in the last hour", "loops.sender_hour", limits.sender_hour)
+    } else {
+        return None;
+    };
+    let (what, key, limit) = found;
+    Some(format!("{limit} {what}, which is the most that `{key}` allows"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::too_much;
+    use crate::{config::settings::LoopSettings, store::MailTraffic};
+
+    #[test]
+    fn a_cap_is_reached_with_as_many_mails_as_it_says_and_zero_is_none() {
+        let limits = LoopSettings { thread_hour: 2, thread_day: 4, sender_hour: 0, hops: 3 };
+        let traffic = |thread_hour, thread_day, sender_hour| MailTraffic { thread_hour, thread_day, sender_hour };
+        assert_eq!(too_much(&limits, traffic(1, 3, 900)), None);
+        assert!(too_much(&limits, traffic(2, 0, 0)).unwrap().contains("`loops.thread_hour`"));
+        assert!(too_much(&limits, traffic(0, 4, 0)).unwrap().starts_with("4 mails of this sender in this thread"));
+    }
+}
