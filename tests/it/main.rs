@@ -19,6 +19,7 @@ mod executor_killed;
 mod executor_places;
 mod explain;
 mod fetches;
+mod fuzz;
 mod mail;
 mod mailbox;
 mod outbound;

@@ -24,7 +24,7 @@ use postern::{
 use serde_json::Value;
 
 /// Whether a request is believed, asked as the server asks.
-fn verdict(vector: &Vector, request: &Request, gate: &Gate) -> Result<(), Rejection> {
+pub(crate) fn verdict(vector: &Vector, request: &Request, gate: &Gate) -> Result<(), Rejection> {
     vector.verify(gate, request).map(drop)
 }
 
@@ -55,7 +55,7 @@ fn vectors(name: &str) -> Vec<Vector> {
 }
 
 /// What is believed because it is signed; some handshakes are answered to anybody.
-fn accepted() -> Vec<Vector> {
+pub(crate) fn accepted() -> Vec<Vector> {
     let is_signed = |vector: &Vector| {
         let (gate, request) = (vector.gate().unwrap(), vector.request().unwrap());
         gate.greeting(&request.inbound()).is_none()
