@@ -149,6 +149,33 @@ need_claude() {
   claude_is_pinned "$POSTERN_TEST_CLAUDE" || fail "$POSTERN_TEST_CLAUDE does not run here: see '$POSTERN_TEST_CLAUDE --version'"
 }
 
+# Sets POSTERN_TEST_CLIENTS to a directory with the providers' own libraries, as pinned in tests/clients.
+need_clients() {
+  local lock=tests/clients/package-lock.json directory
+  command -v node >/dev/null || apt_install nodejs
+  directory="$CACHE_DIR/clients-$(sha256sum "$lock" | head -c 12)"
+  export POSTERN_TEST_CLIENTS="${POSTERN_TEST_CLIENTS:-$directory}"
+  # npm writes this file last
+  if [ -f "$POSTERN_TEST_CLIENTS/node_modules/.package-lock.json" ] &&
+    cmp -s "$lock" "$POSTERN_TEST_CLIENTS/package-lock.json"; then
+    return
+  fi
+  [ "$POSTERN_TEST_CLIENTS" = "$directory" ] ||
+    fail "POSTERN_TEST_CLIENTS=$POSTERN_TEST_CLIENTS has not what $lock pins: unset it, or run 'npm ci' there"
+  need_npm
+  say "fetching the providers' libraries (57 MB unpacked, once) into $directory"
+  mkdir -p "$CACHE_DIR"
+  UNPACKED=$(mktemp -d "$CACHE_DIR/.clients-XXXXXX")
+  cp tests/clients/package.json "$lock" "$UNPACKED"
+  if ! (cd "$UNPACKED" && npm ci --ignore-scripts --omit=peer --no-audit --no-fund) >"$UNPACKED/log" 2>&1; then
+    tail -n 5 "$UNPACKED/log" >&2
+    rm -rf "$UNPACKED"
+    fail "npm could not install what $lock pins: repair the network, or point POSTERN_TEST_CLIENTS at a directory with it"
+  fi
+  rm -rf "$directory"
+  mv "$UNPACKED" "$directory"
+}
+
 # Postgres refuses to run as root; then the system user of its package runs it.
 as_postgres() {
   local user=postgres

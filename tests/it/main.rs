@@ -8,6 +8,7 @@ mod architecture;
 mod bodies;
 mod carriers;
 mod cli;
+mod clients;
 mod config;
 mod crash;
 mod demo;
