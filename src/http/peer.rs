@@ -22,10 +22,11 @@ pub(super) fn client(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> Ip
     if !is_trusted(nearest, trusted) {
         return nearest;
     }
-    let lines = headers.get_all(FORWARDED).iter().rev().filter_map(|line: &HeaderValue| line.to_str().ok());
-    let hops = lines.flat_map(|line| line.rsplit(',')).take(MOST_HOPS);
+    // By bytes: a line that is no text must not uncover what stands before it.
+    let lines = headers.get_all(FORWARDED).iter().rev().map(HeaderValue::as_bytes);
+    let hops = lines.flat_map(|line| line.rsplit(|byte| *byte == b',')).take(MOST_HOPS);
     for hop in hops {
-        let Some(address) = address(hop) else { return nearest };
+        let Some(address) = std::str::from_utf8(hop).ok().and_then(address) else { return nearest };
         nearest = address;
         if !is_trusted(nearest, trusted) {
             return nearest;
@@ -66,7 +67,7 @@ fn address(hop: &str) -> Option<IpAddr> {
 
 #[cfg(test)]
 mod tests {
-    use axum::http::HeaderMap;
+    use axum::http::{HeaderMap, HeaderValue};
 
     use super::{FORWARDED, client, network};
 
@@ -95,6 +96,18 @@ mod tests {
             }
             let found = client(peer.parse().unwrap(), &headers, &trusted);
             assert_eq!(found.to_string(), expected, "{peer} {lines:?}");
+        }
+    }
+
+    #[test]
+    fn a_line_that_is_no_text_does_not_uncover_what_its_sender_wrote_before_it() {
+        let trusted = ["10.0.0.0/8".parse().unwrap()];
+        for (line, expected) in [(&b"\xff, 1.2.3.4"[..], "1.2.3.4"), (b"1.2.3.4, \xff", "10.0.0.1")] {
+            let mut headers = HeaderMap::new();
+            headers.append(FORWARDED, "6.6.6.6".parse().unwrap());
+            headers.append(FORWARDED, HeaderValue::from_bytes(line).unwrap());
+            let found = client("10.0.0.1".parse().unwrap(), &headers, &trusted);
+            assert_eq!(found.to_string(), expected);
         }
     }
 

@@ -16,6 +16,8 @@ use crate::domain::{
 const MOST_ADDRESSES: usize = 50_000;
 /// The longest that a sender is told to wait, in seconds.
 const LONGEST_WAIT_S: i64 = 3_600;
+/// The shortest time between two looks through all counts for those that are full again.
+const SWEEP_MS: u64 = 1_000;
 const US_PER_MS: i64 = 1_000;
 const US_PER_S: i64 = 1_000_000;
 
@@ -28,6 +30,8 @@ struct Counts {
     /// When each key's bucket is full again, in microseconds since the epoch (generic cell rate algorithm,
     /// ITU-T I.371). A key that is absent is full.
     full_at: HashMap<Key, i64>,
+    /// When the counts were last looked through, in milliseconds since the epoch.
+    swept_at_ms: i64,
     /// Requests being worked on, by source.
     open: HashMap<String, usize>,
 }
@@ -118,8 +122,12 @@ impl Counts {
     fn key_of(&mut self, source: &str, address: IpAddr, now: Timestamp) -> Key {
         let key = Key { source: source.to_owned(), who: Who::Address(address) };
         if self.full_at.len() >= MOST_ADDRESSES && !self.full_at.contains_key(&key) {
-            let now_us = now.0.saturating_mul(US_PER_MS);
-            self.full_at.retain(|_, full_at| *full_at > now_us);
+            // Not for every address of a flood: all requests wait for it.
+            if now.0.abs_diff(self.swept_at_ms) >= SWEEP_MS {
+                let now_us = now.0.saturating_mul(US_PER_MS);
+                self.full_at.retain(|_, full_at| *full_at > now_us);
+                self.swept_at_ms = now.0;
+            }
             if self.full_at.len() >= MOST_ADDRESSES {
                 return Key { source: source.to_owned(), who: Who::Others };
             }

@@ -177,7 +177,8 @@ impl FetchMail {
         let routes = Routes::of_triggers(catalog);
         thread::recall(&self.store, &told.tenant, &self.loops, &routes, &mut parsed).await;
         let acceptance = Prepared::from(intake::acceptance(origin, parsed, &routes, self.store.clock()));
-        let accepted = self.store.accept(std::slice::from_ref(&acceptance)).await?.into_iter().next().flatten();
+        let accepted =
+            intake::accept(&self.store, std::slice::from_ref(&acceptance)).await?.into_iter().next().flatten();
         let accepted = accepted.ok_or_else(|| StoreError::Conflict("the event could not be looked up".to_owned()))?;
         tracing::info!(
             event = %accepted.event, told = %told.id, tenant = %told.tenant, source = told.source_name,

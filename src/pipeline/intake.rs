@@ -157,7 +157,7 @@ async fn commit(store: &Store, wakes: &Wakes, batch: Vec<Waiting>) {
 }
 
 /// A commit that takes longer than anybody waits for it goes over a connection that is given up.
-async fn accept(store: &Store, batch: &[Prepared]) -> Result<Vec<Option<Accepted>>, StoreError> {
+pub(super) async fn accept(store: &Store, batch: &[Prepared]) -> Result<Vec<Option<Accepted>>, StoreError> {
     match tokio::time::timeout(COMMIT_PATIENCE, store.accept(batch)).await {
         Ok(accepted) => accepted,
         Err(_) => {

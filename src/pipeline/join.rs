@@ -64,14 +64,20 @@ impl Joiner {
                 return;
             }
         };
-        for set in due(waiting, self.store.clock().now()) {
+        let now = self.store.clock().now();
+        for set in due(waiting, now) {
             let events: Vec<String> = set.iter().map(|part| part.event.clone()).collect();
-            // A source that is gone has no triggers; its parts stay on record as events of their own.
-            if let Some(acceptance) = self.acceptance(&set, routes)
-                && let Err(fault) = self.intake.accept(acceptance).await
-            {
-                tracing::warn!(error = %fault, "a long message could not be committed; trying again");
-                continue;
+            match self.acceptance(&set, routes) {
+                Some(acceptance) => {
+                    if let Err(fault) = self.intake.accept(acceptance).await {
+                        tracing::warn!(error = %fault, "a long message could not be committed; trying again");
+                        continue;
+                    }
+                }
+                // A source that is new is known in a moment, or to the process that its parts came to.
+                None if !is_overdue(&set, now) => continue,
+                // One that is gone has no triggers; its parts stay on record as events of their own.
+                None => {}
             }
             if let Err(fault) = self.store.forget_parts(&self.tenant, &events).await {
                 tracing::warn!(error = ?fault, "parts of a long message could not be forgotten; trying again");
@@ -116,15 +122,20 @@ fn due(waiting: Vec<StoredPart>, now: Timestamp) -> Vec<Vec<StoredPart>> {
         }
     }
     let is_due = |set: &Vec<StoredPart>| {
-        let newest = set.iter().map(|part| part.at.0).max().unwrap_or(0);
         let complete = set.first().is_some_and(|part| set.len() == usize::from(part.part.total));
-        complete || now.0 - newest >= PATIENCE_MS || (crowded && set.first().map(|part| &part.event) == oldest.as_ref())
+        complete || is_overdue(set, now) || (crowded && set.first().map(|part| &part.event) == oldest.as_ref())
     };
     sets.retain(is_due);
     for set in &mut sets {
         set.sort_by_key(|part| part.part.number);
     }
     sets
+}
+
+/// Whether the newest part has waited for long.
+fn is_overdue(set: &[StoredPart], now: Timestamp) -> bool {
+    let newest = set.iter().map(|part| part.at.0).max().unwrap_or(0);
+    now.0 - newest >= PATIENCE_MS
 }
 
 /// References come again: a part whose place is taken belongs to a later message.

@@ -15,7 +15,8 @@ use crate::{
 };
 
 /// Events, and for those that are new their requests, runs and jobs. `$1` to `$16` are columns of events,
-/// `$17` to `$20` of requests, `$21` to `$29` and `$32` of runs. A job with a lane begins blocked.
+/// `$17` to `$20` of requests, `$21` to `$29` and `$32` of runs. A job with a lane begins blocked. Runs go in by
+/// what copies of a mail share: two writers with copies of the same mails in another order would wait for each other.
 const ACCEPT: &str = "\
 WITH fresh AS (
   INSERT INTO events (id, tenant_id, source_id, source_name, request_id, dedupe_key, content_key, kind, thread_key,
@@ -38,6 +39,7 @@ WITH fresh AS (
               $32::text[])
        AS n (id, event_id, trigger_id, position, agent_id, agent_name, version, session_id, once_key)
   JOIN fresh f ON f.id = n.event_id
+  ORDER BY n.once_key, n.agent_id
   ON CONFLICT DO NOTHING
   RETURNING id, tenant_id, session_id, agent_id, created_at
 ), new_jobs AS (

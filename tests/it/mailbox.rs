@@ -170,6 +170,8 @@ async fn a_restarted_gateway_goes_on_where_it_was(engine: Engine) {
     connected(&app).await;
     server.put("INBOX", mail("first", "1"));
     events(&app, 1).await;
+    let passed = async || (source(&app).await["folders"][0]["next_uid"] == 2).then_some(());
+    eventually("the cursor to pass what was taken", PATIENCE, passed).await;
     let key = app.key.clone();
     let project = app.stop().await;
     eventually("the connection to end", PATIENCE, async || server.look(|state| (state.open == 0).then_some(()))).await;

@@ -11,6 +11,7 @@ use crate::{
         ParseFault, Parsed,
         gate::Verified,
         mail::{self, MailLimits, ReadMail},
+        mailbox::bounded,
         providers::webhook,
     },
 };
@@ -60,8 +61,9 @@ pub(in crate::ingress) fn of_mail(dedupe_key: String, read: ReadMail, at: Timest
     let returned = read.returned();
     let email = read.email;
     let mut parsed = webhook::bare(dedupe_key, "email".to_owned(), Content::Email(Email::default()));
-    parsed.content_key = email.message_id.as_ref().map(|id| format!("<{id}>|{}", email.envelope_to.join(",")));
-    parsed.thread_key = email.references.first().or(email.in_reply_to.first()).or(email.message_id.as_ref()).cloned();
+    let content_key = email.message_id.as_ref().map(|id| format!("<{id}>|{}", email.envelope_to.join(",")));
+    let thread_key = email.references.first().or(email.in_reply_to.first()).or(email.message_id.as_ref()).cloned();
+    (parsed.content_key, parsed.thread_key) = (content_key.map(bounded), thread_key.map(bounded));
     parsed.evidence.signed = read.signed;
     parsed.automatic = read.automatic;
     parsed.attachments = read.attachments.into_iter().map(|file| file.into_attachment(at)).collect();
@@ -136,4 +138,26 @@ pub(in crate::ingress) fn text<'v>(value: &'v Value, pointer: &str) -> Option<&'
 pub(in crate::ingress) fn texts(value: &Value, pointer: &str) -> Vec<String> {
     let list = value.pointer(pointer).and_then(Value::as_array);
     list.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::of_mail;
+    use crate::{
+        domain::{event::Email, time::Timestamp},
+        ingress::mail::ReadMail,
+    };
+
+    #[test]
+    fn keys_fit_the_indexes_of_a_database_however_a_mail_came() {
+        let email = Email {
+            message_id: Some(format!("{}@x.example", "a".repeat(900))),
+            envelope_to: (0..500).map(|number| format!("somebody-{number}@x.example")).collect(),
+            ..Email::default()
+        };
+        let parsed = of_mail("key".to_owned(), ReadMail { email, ..ReadMail::default() }, Timestamp(1));
+        for key in [parsed.content_key, parsed.thread_key] {
+            assert!(key.is_some_and(|key| key.starts_with("sha256:")));
+        }
+    }
 }
