@@ -79,10 +79,13 @@ impl Gate {
         if secrets.is_empty() && !spec.insecure {
             return Err(provider.needs_secret());
         }
-        if spec.tolerance.is_some_and(|tolerance| tolerance > WIDEST_TOLERANCE) {
-            return Err(format!(
-                "`tolerance` is wider than {WIDEST_TOLERANCE}; repeats are only recognised for so long"
-            ));
+        let own_time = spec.signature.as_ref().and_then(|signature| signature.time.as_ref());
+        let windows = own_time
+            .into_iter()
+            .flat_map(|time| [("signature.time.past", time.past), ("signature.time.future", time.future)]);
+        let mut windows = windows.chain(spec.tolerance.map(|tolerance| ("tolerance", tolerance)));
+        if let Some((name, _)) = windows.find(|(_, window)| *window > WIDEST_TOLERANCE) {
+            return Err(format!("`{name}` is wider than {WIDEST_TOLERANCE}; repeats are only recognised for so long"));
         }
         spec.attachments.check()?;
         let own = provider.operator_defined;

@@ -103,7 +103,9 @@ impl<'a> Iterator for RawLines<'a> {
 pub(super) fn without_wrapping(raw: &[u8]) -> &[u8] {
     let raw = raw.strip_prefix(b"\xef\xbb\xbf").unwrap_or(raw);
     let raw = &raw[raw.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count()..];
-    match raw.starts_with(b"From ") {
+    // `From :` is the header, with a blank that old rules allow.
+    let is_mbox = raw.strip_prefix(b"From ").is_some_and(|rest| !rest.trim_ascii_start().starts_with(b":"));
+    match is_mbox {
         true => raw.iter().position(|byte| *byte == b'\n').map_or(raw, |end| &raw[end + 1..]),
         false => raw,
     }

@@ -66,7 +66,7 @@ impl Head {
             message_id: self.raw("Message-ID").flat_map(ids).next(),
             in_reply_to: capped(self.raw("In-Reply-To").flat_map(ids).collect()),
             references: capped(self.raw("References").flat_map(ids).collect()),
-            headers: self.lines.iter().map(|(name, value)| (name.clone(), unstructured(value))).collect(),
+            headers: self.lines.iter().map(|(name, value)| (name.clone(), shown(name, value))).collect(),
             ..Email::default()
         }
     }
@@ -88,6 +88,15 @@ pub(super) fn bare_address(raw: &str) -> String {
         Some((local, domain)) => format!("{local}@{}", domain.to_lowercase()),
         None => inner.to_owned(),
     }
+}
+
+/// The value of a field of any name. Fields by which machines prove who wrote have no encoded words (RFC 2047 section 5):
+/// decoded, one would put a domain of the sender's choice where the signing domain stands.
+fn shown(name: &str, value: &[u8]) -> String {
+    let is_proof = ["arc-", "authentication-results", "dkim-", "domainkey-", "received-spf", "x-mailgun-"]
+        .iter()
+        .any(|start| name.get(..start.len()).is_some_and(|found| found.eq_ignore_ascii_case(start)));
+    if is_proof { clean::line(&String::from_utf8_lossy(&words::unfolded(value))) } else { unstructured(value) }
 }
 
 /// A value with encoded words decoded and folding undone, free of controls.

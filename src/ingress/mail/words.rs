@@ -55,7 +55,7 @@ pub(super) fn canonical(value: &[u8]) -> Vec<u8> {
 }
 
 /// Line ends before blanks are the transport's (RFC 5322 §2.2.3).
-fn unfolded(value: &[u8]) -> Vec<u8> {
+pub(super) fn unfolded(value: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(value.len());
     let mut rest = value;
     while let Some((first, tail)) = rest.split_first() {
@@ -114,12 +114,14 @@ impl Word {
             return None;
         }
         let (encoding, text) = (body.get(end + 1)?, body.get(end + 2..)?.strip_prefix(b"?")?);
-        let length = text.windows(2).position(|pair| pair == b"?=")?;
-        // `=?utf-8?Q?=?=`: the sign before the end may be the text's own.
+        // Looked for no further than to where another word begins, so that words without an end cost no more.
+        let length = match text.windows(2).position(|pair| matches!(pair, b"?=" | b"=?"))? {
+            end if text[end..].starts_with(b"?=") => end,
+            // `=?utf-8?Q?=?=`: the sign before the end may be the text's own.
+            sign if text[sign..].starts_with(b"=?=") => sign + 1,
+            _ => return None,
+        };
         let text = &text[..length];
-        if text.windows(2).any(|pair| pair == b"=?") {
-            return None;
-        }
         let bytes = match encoding {
             b'B' | b'b' => decode::transfer("base64", text).into_owned(),
             b'Q' | b'q' => quoted(text),

@@ -131,11 +131,17 @@ impl Found {
         if !(1..=15).contains(&text.len()) || !text.bytes().all(|b| b.is_ascii_digit()) {
             return Ok(false);
         }
-        if self.captures.iter().any(|(known, value)| *known == at && value != text.as_bytes()) {
-            return Err(reject("ambiguous_signature_header", "the signature says one thing twice, differently"));
+        match self.captures.iter().find(|(known, _)| *known == at) {
+            Some((_, value)) if value != text.as_bytes() => {
+                Err(reject("ambiguous_signature_header", "the signature says one thing twice, differently"))
+            }
+            // Kept once: a header may say it thousands of times.
+            Some(_) => Ok(true),
+            None => {
+                self.captures.push((at, text.as_bytes().to_vec()));
+                Ok(true)
+            }
         }
-        self.captures.push((at, text.as_bytes().to_vec()));
-        Ok(true)
     }
 
     fn take_jwt(&mut self, jwt: Jwt) -> Result<bool, Rejection> {
@@ -163,5 +169,21 @@ impl Found {
         }
         self.candidates.push((auth, bytes));
         Ok(true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Found;
+
+    #[test]
+    fn what_is_captured_is_kept_once_and_never_differs() {
+        let mut found = Found { candidates: Vec::new(), captures: Vec::new(), jwt: None };
+        for _ in 0..3 {
+            assert_eq!(found.capture(0, "17").ok(), Some(true));
+        }
+        assert_eq!(found.captures.len(), 1);
+        assert_eq!(found.capture(0, "18").unwrap_err().code, "ambiguous_signature_header");
+        assert_eq!(found.capture(1, "x").ok(), Some(false));
     }
 }

@@ -127,7 +127,11 @@ impl Variant {
                 self.certificate_url(reading)?;
                 let fetched =
                     fetched.ok_or_else(|| reject("key_fetch_failed", "the provider's certificate is not to be had"))?;
-                self.prove_fetched(fetched, hash, &found, &context)?
+                let key = self.prove_fetched(fetched, hash, &found, &context)?;
+                if !self.keys.get(key).is_some_and(|key| key.holds(now)) {
+                    return Err(reject("expired_secret", "the time of the sender's name is over"));
+                }
+                key
             }
             None => self.prove(hash, &found, &context, now)?,
         };

@@ -9,7 +9,7 @@ pub(super) fn decode(text: &str) -> Option<(char, usize)> {
         return numeric(number);
     }
     let length = body.bytes().take(10).take_while(u8::is_ascii_alphanumeric).count();
-    let name = &body[..length];
+    let name = Some(&body[..length]).filter(|name| name.len() > 1)?;
     let (_, c) = NAMED.iter().find(|(known, _)| *known == name)?;
     let semicolon = usize::from(body[length..].starts_with(';'));
     Some((*c, 1 + length + semicolon))

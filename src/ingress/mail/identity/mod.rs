@@ -127,12 +127,16 @@ const fn rank(auth: SenderAuth) -> u8 {
 
 /// The domain of the one address in the one `From`; several are how a signature over one covers for another.
 fn author(email: &Email) -> Result<String, &'static str> {
-    let fields = email.headers.iter().filter(|(name, _)| name.eq_ignore_ascii_case("from")).count();
+    let fields = |wanted: &str| email.headers.iter().filter(|(name, _)| name.eq_ignore_ascii_case(wanted)).count();
     let [from] = email.from.as_slice() else {
         return Err("the mail names no sender or several");
     };
-    if fields > 1 {
+    if fields("from") > 1 {
         return Err("the mail has several From fields");
+    }
+    // A signature covers the last one (RFC 6376 section 5.4.2); anybody can put another one in front of a signed mail.
+    if fields("subject") > 1 || fields("content-type") > 1 {
+        return Err("the mail has several Subject or Content-Type fields, of which a signature covers one");
     }
     domain_of(from).ok_or("the From address is none")
 }

@@ -32,7 +32,10 @@ pub(super) fn read(email: &Email, value: &str) -> Option<Claims> {
         };
         match method.split('/').next().unwrap_or_default().to_ascii_lowercase().as_str() {
             "spf" => {
-                let domain = property(&["smtp.mailfrom", "smtp.mail"]).or_else(|| envelope_domain(email));
+                // SPF of the HELO name says nothing of the envelope sender, who wrote what stands in `Return-Path`.
+                let of_helo = property(&["smtp.helo"]).is_some();
+                let domain = property(&["smtp.mailfrom", "smtp.mail", "smtp.mfrom"])
+                    .or_else(|| envelope_domain(email).filter(|_| !of_helo));
                 claims.spf = domain.map(|domain| Claim { verdict, domain });
             }
             "dkim" if claims.dkim.len() < MOST_SIGNATURES => {
@@ -169,8 +172,8 @@ fn without_comments(value: &str) -> String {
             }
             _ => {}
         }
-        // A `;` inside quotes must not begin a result of its own.
-        if depth == 0 && !(quoted && c == ';') {
+        // A `;` or a blank inside quotes must not begin a result or a property of its own.
+        if depth == 0 && !(quoted && (c == ';' || c.is_whitespace())) {
             out.push(c);
         }
     }

@@ -56,9 +56,11 @@ pub(super) fn mark(lines: &mut [Line<'_>], remembered: &[&str]) {
         }
     }
     let runs = runs(lines, &weights);
-    let is_all = (0..lines.len())
-        .filter(|at| lines[*at].depth == 0 && weights[*at].1 > 0)
-        .all(|at| runs.iter().any(|(start, end)| (*start..*end).contains(&at)));
+    let is_all = (0..lines.len()).filter(|at| lines[*at].depth == 0 && weights[*at].1 > 0).all(|at| {
+        // They stand in order and apart from each other.
+        let next = runs.partition_point(|(start, _)| *start <= at);
+        next.checked_sub(1).and_then(|last| runs.get(last)).is_some_and(|(_, end)| at < *end)
+    });
     if !is_all {
         for (start, end) in runs {
             lines[start..end].iter_mut().for_each(|line| line.mark(SegmentKind::Quote));
