@@ -71,6 +71,10 @@ fn senders_hear_what_their_provider_expects() {
             (413, 429, 503)
         );
     }
+    for takes_every_4xx_as_an_end in ["aws_sns", "zoom"] {
+        let answer = gate(takes_every_4xx_as_an_end).answer(&Outcome::Busy { retry_after_s: 10 });
+        assert_eq!(answer.status, 503, "{takes_every_4xx_as_an_end}");
+    }
     let answer = gate("github").answer(&accepted);
     let body: Value = serde_json::from_str(&answer.body).unwrap();
     assert_eq!(body, json!({ "event": event, "runs": [run], "status": "accepted" }));
