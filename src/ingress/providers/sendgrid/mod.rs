@@ -23,7 +23,8 @@ pub static SENDGRID: Provider = Provider {
         events: &["json:/0/event"],
         ..Scheme::HMAC
     }],
-    replies: Replies::accepting(200).refusing(403),
+    // Inbound Parse takes every 4xx as an end (see the table in docs/sources.md).
+    replies: Replies { busy: 503, ..Replies::accepting(200).refusing(403) },
     parse: parse::parse,
     ..Provider::WEBHOOK
 };
@@ -33,6 +34,6 @@ pub static SENDGRID_INBOUND: Provider = Provider {
     name: "sendgrid_inbound",
     secret: "`user:password` of the URL",
     schemes: &[Scheme::BASIC],
-    replies: Replies { refused_headers: Replies::ASK_FOR_PASSWORD, ..Replies::accepting(200) },
+    replies: Replies { refused_headers: Replies::ASK_FOR_PASSWORD, busy: 503, ..Replies::accepting(200) },
     ..SENDGRID
 };
