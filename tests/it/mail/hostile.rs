@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use rustix::time::{ClockId, clock_gettime};
+
 use super::{TEXT, attachment, mail, multipart, try_read};
 
 /// A debug build on a busy machine gets as long as a release build needs for many times the work.
@@ -9,10 +11,17 @@ const BOUND: Duration = Duration::from_secs(1);
 
 /// Reads, and says the text or the refusal's code.
 fn outcome(name: &str, raw: impl AsRef<[u8]>) -> Result<postern::ingress::mail::ReadMail, &'static str> {
-    let started = Instant::now();
+    let (started, worked) = (Instant::now(), processor_time());
     let outcome = try_read(raw).map_err(|fault| fault.code());
-    assert!(started.elapsed() < BOUND, "{name} took {:?}", started.elapsed());
+    // Others use the processor as well: of both the shorter is nearer to what the mail took.
+    let took = started.elapsed().min(processor_time() - worked);
+    assert!(took < BOUND, "{name} took {took:?}");
     outcome
+}
+
+/// What this process has used of the processors.
+fn processor_time() -> Duration {
+    Duration::try_from(clock_gettime(ClockId::ProcessCPUTime)).unwrap()
 }
 
 fn nested(depth: usize) -> String {
