@@ -71,7 +71,7 @@ fn senders_hear_what_their_provider_expects() {
             (413, 429, 503)
         );
     }
-    for takes_every_4xx_as_an_end in ["aws_sns", "sendgrid", "zoom"] {
+    for takes_every_4xx_as_an_end in ["aws_sns", "sendgrid_inbound", "zoom"] {
         let answer = gate(takes_every_4xx_as_an_end).answer(&Outcome::Busy { retry_after_s: 10 });
         assert_eq!(answer.status, 503, "{takes_every_4xx_as_an_end}");
     }
