@@ -238,7 +238,10 @@ async fn a_token_that_is_sent_is_not_kept(engine: Engine) {
     let call = Call::post("/in/gitlab", r#"{"object_kind":"push"}"#).with("content-type", "application/json");
     let reply = app.send(&call.with("x-gitlab-token", token).with("x-gitlab-event", "Push Hook")).await;
     assert_eq!(reply.status, 200, "{}", reply.text());
-    let event = Call::post(&format!("/in/cloud?access_token={token}&x=1"), r#"{"id":"1","source":"/a","type":"t"}"#);
+    let event = Call::post(
+        &format!("/in/cloud?access_token={token}&x=1"),
+        r#"{"specversion":"1.0","id":"1","source":"/a","type":"t"}"#,
+    );
     let reply_of_cloud = app.send(&event.with("content-type", "application/cloudevents+json")).await;
     assert_eq!(reply_of_cloud.status, 202, "{}", reply_of_cloud.text());
     for reply in [reply, reply_of_cloud] {
