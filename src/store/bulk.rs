@@ -15,9 +15,11 @@ use crate::{
 };
 
 /// Events, and for those that are new their requests, runs and jobs. `$1` to `$16` are columns of events,
-/// `$17` to `$20` of requests, `$21` to `$29` and `$32` of runs. A job with a lane begins blocked. Runs go in by
-/// what copies of a mail share: two writers with copies of the same mails in another order would wait for each other.
-const ACCEPT: &str = "\
+/// `$17` to `$20` of requests, `$21` to `$29` and `$32` of runs. A job with a lane begins blocked.
+macro_rules! accept_sql {
+    ($runs_conflict:literal) => {
+        concat!(
+            "\
 WITH fresh AS (
   INSERT INTO events (id, tenant_id, source_id, source_name, request_id, dedupe_key, content_key, kind, thread_key,
                       sender, automatic, status, reason, routing, content, summary, body_in_request, received_at)
@@ -39,15 +41,29 @@ WITH fresh AS (
               $32::text[])
        AS n (id, event_id, trigger_id, position, agent_id, agent_name, version, session_id, once_key)
   JOIN fresh f ON f.id = n.event_id
-  ORDER BY n.once_key, n.agent_id
-  ON CONFLICT DO NOTHING
+",
+            $runs_conflict,
+            "
   RETURNING id, tenant_id, session_id, agent_id, created_at
 ), new_jobs AS (
   INSERT INTO jobs (id, tenant_id, queue, lane, agent_id, state, run_at)
   SELECT id, tenant_id, $29, session_id, agent_id, CASE WHEN session_id IS NULL THEN 'ready' ELSE 'blocked' END, created_at
   FROM new_runs
 )
-SELECT id FROM fresh UNION ALL SELECT id FROM new_runs";
+SELECT id FROM fresh UNION ALL SELECT id FROM new_runs"
+        )
+    };
+}
+
+/// For batches in which every run stands alone, which need not look for copies.
+const ACCEPT: &str = accept_sql!("");
+
+/// For batches with copies of mails: of runs with one key the first stays. Runs go in by what copies share, since two
+/// writers with copies of the same mails in another order would wait for each other.
+const ACCEPT_ONCE: &str = accept_sql!(
+    "ORDER BY n.once_key, n.agent_id \
+     ON CONFLICT (agent_id, once_key) WHERE once_key IS NOT NULL DO NOTHING"
+);
 
 const UPSERT_SESSIONS: &str = "\
 INSERT INTO sessions (id, tenant_id, agent_id, key, created_at, last_event_at)
@@ -111,7 +127,8 @@ async fn insert_postgres(
         .copied()
         .flat_map(|prepared| prepared.acceptance.runs.iter().map(move |run| (prepared, run)))
         .collect();
-    let found: Vec<(String,)> = sqlx::query_as(ACCEPT)
+    let has_copies = runs.iter().any(|(_, run)| run.once_key.is_some());
+    let found: Vec<(String,)> = sqlx::query_as(if has_copies { ACCEPT_ONCE } else { ACCEPT })
         .bind(column!(batch, |p| p.acceptance.event.id.as_str()))
         .bind(column!(batch, |p| p.acceptance.event.tenant.as_str()))
         .bind(column!(batch, |p| p.acceptance.event.source.as_str()))
@@ -320,7 +337,7 @@ async fn insert_runs_sqlite(
         row.push_bind(sessions.get(&run.id).map(SessionId::as_str)).push_bind(run.once_key.as_deref());
         row.push_bind(event.received_at.0);
     });
-    rows.push(" ON CONFLICT DO NOTHING RETURNING id");
+    rows.push(" ON CONFLICT (agent_id, once_key) WHERE once_key IS NOT NULL DO NOTHING RETURNING id");
     let added: Vec<(String,)> = rows.build_query_as().fetch_all(&mut **tx).await?;
     fresh.extend(added.into_iter().map(|(id,)| id));
     Ok(())
