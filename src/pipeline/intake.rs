@@ -17,7 +17,7 @@ use crate::{
         ParseFault, Parsed,
         mail::{self, identity::flags},
     },
-    pipeline::routes::Routes,
+    pipeline::{copies, routes::Routes},
     queue::Wakes,
     store::{Acceptance, Accepted, EventStatus, Prepared, RawRequest, Store, StoreError},
 };
@@ -243,8 +243,10 @@ pub fn acceptance(origin: Origin<'_>, mut parsed: Parsed, routes: &Routes, clock
             false => "no trigger matches".to_owned(),
         })
     });
+    // What was read out of a mailbox has a hash of its body there.
+    let is_posted = origin.source.spec.imap.is_none();
     Acceptance {
-        content_key: parsed.content_key,
+        content_key: parsed.content_key.map(|key| if is_posted { copies::content_key(&key, &event) } else { key }),
         status: if reason.is_some() && fetch.is_none() { EventStatus::Ignored } else { EventStatus::Accepted },
         reason,
         routing,

@@ -1,6 +1,7 @@
 //! The product: intake · execute · deliver · sweep.
 
 pub mod collect;
+mod copies;
 pub mod deliver;
 pub mod execute;
 pub mod fetch;

@@ -20,6 +20,7 @@ use crate::{
         trigger::{Routing, SenderRule, Trigger},
     },
     ingress::{LabelledSecret, gate::Gate},
+    pipeline::copies,
     store::NewRun,
 };
 
@@ -151,7 +152,7 @@ impl Routes {
     pub fn matching(&self, event: &AgentEvent, threads: &Threads) -> Matched {
         let mut matched = Matched { runs: Vec::new(), routing: Vec::new() };
         let views = Views::new(event, threads);
-        let once = once_key(event);
+        let once = copies::once_key(event);
         for route in self.triggers.iter().filter(|route| route.trigger.spec.source == event.source_name) {
             let verdict = route.judge(&views);
             let (is_match, reason) = match verdict {
@@ -311,18 +312,6 @@ impl TriggerRoute {
         }
         Some(key)
     }
-}
-
-/// What all copies of one mail share, whichever address of ours and source they came by. A mail that only bears the same
-/// id is another one: senders choose ids.
-fn once_key(event: &AgentEvent) -> Option<String> {
-    let Content::Email(email) = &event.content else { return None };
-    let id = email.message_id.as_deref()?;
-    let from = email.from.iter().map(|mailbox| mailbox.address.as_str());
-    let files = event.attachments.iter().map(|file| file.sha256.as_str());
-    let parts: Vec<&str> =
-        [id, email.subject.as_str(), email.text.as_str()].into_iter().chain(from).chain(files).collect();
-    Some(crypto::sha256_hex(serde_json::to_string(&parts).ok()?.as_bytes()))
 }
 
 /// A hash over the hashes of all secrets, in order; the values leave no trace.

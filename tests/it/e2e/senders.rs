@@ -16,6 +16,7 @@ on_both_engines!(
     requests_that_are_not_believed_hear_the_stopping_code_and_leave_only_a_counter,
     a_hundred_copies_at_once_of_twenty_events_start_twenty_runs,
     a_repeated_delivery_gets_the_same_ids,
+    a_mail_with_the_id_of_one_to_come_takes_nothing_from_it,
     an_event_that_no_trigger_wants_is_ignored_and_says_why,
     what_is_signed_but_malformed_is_kept_as_rejected,
     handshakes_are_answered_recorded_and_start_nothing,
@@ -154,6 +155,32 @@ async fn a_repeated_delivery_gets_the_same_ids(engine: Engine) {
     let body = json!({"id": "again", "type": "x"});
     let (one, two) = (standard("msg_a", &body, now_s()), standard("msg_b", &body, now_s()));
     assert_ne!(run_of(&app.send(&one).await), run_of(&app.send(&two).await));
+    app.stop().await;
+}
+
+/// Whoever has seen the thread, or guesses ids, can send first.
+async fn a_mail_with_the_id_of_one_to_come_takes_nothing_from_it(engine: Engine) {
+    let app = echo(engine).await;
+    let real = Mail::new("real", "in@agents.example");
+    let token = |token: &str| format!("{token:0<50}");
+    let other_text = Mail { token: token("f1"), from: "mallory@evil.example", text: "Never mind.", ..real.clone() };
+    let other_sender = Mail { token: token("f2"), from: "mallory@evil.example", ..real.clone() };
+    let mut not_believed = Mail { token: token("f3"), ..real.clone() };
+    not_believed.headers.retain(|(name, _)| *name != "X-Mailgun-Spf");
+    let mut answered_elsewhere = Mail { token: token("f4"), ..real.clone() };
+    answered_elsewhere.headers.push(("Reply-To", "mallory@evil.example".to_owned()));
+    let other_file = Mail { token: token("f5"), files: vec![("a.txt", b"other")], ..real.clone() };
+    for forged in [other_text, other_sender, not_believed, answered_elsewhere, other_file] {
+        let reply = app.send(&forged.call()).await;
+        assert_eq!(reply.status, 200, "{}", reply.text());
+        assert_ne!(reply.json()["status"], "duplicate", "{}", reply.text());
+    }
+    let (id, ended) = run(&app, &real.call()).await;
+    assert_eq!(ended["state"], "succeeded");
+    // The carrier's own repeat of it, under whatever delivery id, is still the same mail.
+    let again = app.send(&Mail { token: token("again"), at: now_s() - 60, ..real }.call()).await.json();
+    assert_eq!((&again["status"], &again["runs"][0]), (&json!("duplicate"), &json!(id)), "{again}");
+    assert_eq!(app.all("/v1/events").await.len(), 6);
     app.stop().await;
 }
 
