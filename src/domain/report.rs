@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::{id::DeliveryId, time::Timestamp};
+use crate::domain::time::Timestamp;
 
 /// How far a message came, as its provider tells later: status callbacks, bounces, receipts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -67,8 +67,9 @@ pub struct NewReport {
 /// A mail of ours that came back for good, or was called unwanted: its recipient gets no more.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Returned {
-    /// The delivery that carried it.
-    pub delivery: DeliveryId,
+    /// The id of the delivery that carried it, or the provider's id of the message. What is not of ours suppresses
+    /// nobody.
+    pub about: String,
     /// Who did not get it, as the report says; it counts only when it is the delivery's recipient. `None` when the
     /// report names nobody.
     pub address: Option<String>,

@@ -286,6 +286,12 @@ impl<'a> Verified<'a> {
         &self.proven.label
     }
 
+    /// Whether the provider proved it: what an insecure source takes proves nothing.
+    #[must_use]
+    pub const fn is_proven(&self) -> bool {
+        self.proven.is_signed()
+    }
+
     /// The shape of the provider's requests that this one has: `event`, `route`, …; empty when there is only one.
     #[must_use]
     pub fn scheme(&self) -> &str {

@@ -66,19 +66,20 @@ macro_rules! write {
                     .await?;
             }
             for returned in &effects.returned {
-                let message: Option<(String,)> = sqlx::query_as(crate::store::suppressions::MESSAGE_OF)
+                let found: Option<(String, String)> = sqlx::query_as(crate::store::suppressions::MESSAGE_OF)
                     .bind(event.tenant.as_str())
-                    .bind(returned.delivery.as_str())
+                    .bind(crate::store::clean(&returned.about).into_owned())
                     .fetch_optional(&mut **$tx)
                     .await?;
-                let address = message.and_then(|(message,)| {
-                    crate::store::suppressions::suppressed(&message, returned.address.as_deref())
+                let ours = found.and_then(|(delivery, message)| {
+                    let reported = returned.address.as_deref();
+                    Some((delivery, crate::store::suppressions::suppressed(&message, reported)?))
                 });
-                let Some(address) = address else { continue };
+                let Some((delivery, address)) = ours else { continue };
                 sqlx::query(crate::store::suppressions::SUPPRESS)
                     .bind(event.tenant.as_str())
                     .bind(crate::store::clean(&address).into_owned())
-                    .bind(returned.delivery.as_str())
+                    .bind(delivery)
                     .bind(event.id.as_str())
                     .bind(crate::store::clean(&returned.reason).into_owned())
                     .bind(event.received_at.0)

@@ -29,7 +29,8 @@ fn as_timestamp<S: serde::Serializer>(at: &i64, serializer: S) -> Result<S::Ok, 
     Timestamp(*at).serialize(serializer)
 }
 
-pub(super) const MESSAGE_OF: &str = "SELECT message FROM deliveries WHERE tenant_id = $1 AND id = $2";
+pub(super) const MESSAGE_OF: &str = "SELECT id, message FROM deliveries WHERE tenant_id = $1 AND id = $2 \
+    UNION ALL SELECT id, message FROM deliveries WHERE tenant_id = $1 AND provider_id = $2 LIMIT 1";
 
 pub(super) const SUPPRESS: &str = "INSERT INTO suppressions (tenant_id, address, delivery_id, event_id, reason, at) \
     VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (tenant_id, address) DO NOTHING";

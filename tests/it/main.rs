@@ -6,6 +6,7 @@
 mod abuse;
 mod architecture;
 mod bodies;
+mod bounces;
 mod carriers;
 mod cli;
 mod clients;

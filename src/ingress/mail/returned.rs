@@ -30,19 +30,11 @@ pub(super) fn of(mail: &ReadMail) -> Option<(NewReport, Option<Returned>)> {
     let delivery = our_delivery(mail)?;
     let code = report.code.clone();
     let detail = report.detail();
-    let gone = match status {
-        ReportStatus::Undelivered => "mail to it came back",
-        ReportStatus::Complained => "its reader called our mail unwanted",
-        ReportStatus::Waiting
-        | ReportStatus::Sent
-        | ReportStatus::Delivered
-        | ReportStatus::Read
-        | ReportStatus::Failed => "",
-    };
-    let returned = (!gone.is_empty()).then(|| Returned {
-        delivery: delivery.clone(),
-        address: report.recipient.clone().filter(|_| status == ReportStatus::Undelivered),
-        reason: format!("{gone}: {} {detail}", code.as_deref().unwrap_or("")).trim_end().to_owned(),
+    // Whoever was given one of our mails can write that somebody complained; only the provider's own event counts.
+    let returned = (status == ReportStatus::Undelivered).then(|| Returned {
+        about: delivery.to_string(),
+        address: report.recipient.clone(),
+        reason: format!("mail to it came back: {} {detail}", code.as_deref().unwrap_or("")).trim_end().to_owned(),
     });
     Some((NewReport { about: delivery.to_string(), status, code, detail }, returned))
 }

@@ -67,7 +67,9 @@ fn parse(verified: &Verified<'_>, at: Timestamp) -> Result<Parsed, ParseFault> {
             (Some("stored"), Ok(event)) => Ok(stored_event(verified, event, at)),
             (event, body) => {
                 let mut parsed = mail::report(verified, event.unwrap_or("unknown"))?;
-                parsed.effects.reports = body.map(mail_events::mailgun).unwrap_or_default();
+                if let Ok(event) = body {
+                    mail_events::mailgun(event, verified, &mut parsed.effects);
+                }
                 Ok(parsed)
             }
         };

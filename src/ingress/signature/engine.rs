@@ -41,6 +41,14 @@ pub struct Proven {
     by: Option<(usize, usize)>,
 }
 
+impl Proven {
+    /// Whether a key proved it; an insecure source believes what nobody signed.
+    #[must_use]
+    pub const fn is_signed(&self) -> bool {
+        self.by.is_some()
+    }
+}
+
 /// What [`Engine::new`] is made from.
 pub struct Setup<'s> {
     /// In order; the first that fits a request counts.

@@ -148,7 +148,7 @@ async fn a_mail_that_came_back_is_told_of_its_delivery_and_suppresses_its_recipi
                 detail: "no such user".to_owned(),
             });
             bounce.effects.returned.push(Returned {
-                delivery: delivery.clone(),
+                about: delivery.to_string(),
                 address: Some(address.to_owned()),
                 reason: "mail to it came back: 5.1.1 no such user".to_owned(),
             });

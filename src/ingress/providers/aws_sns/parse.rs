@@ -8,6 +8,7 @@ use serde_json::Value;
 use crate::{
     domain::{
         event::{Body, Content, StoredMail, StoredObject},
+        texting::Effects,
         time::Timestamp,
     },
     ingress::{
@@ -35,14 +36,17 @@ pub(super) fn parse(verified: &Verified<'_>, at: Timestamp) -> Result<Parsed, Pa
     }
     let is_ses = message.get("mail").is_some();
     let event = told.filter(|_| is_ses).map(str::to_ascii_lowercase);
-    let reports = if is_ses { mail_events::ses(&message) } else { Vec::new() };
+    let mut effects = Effects::NONE;
+    if is_ses {
+        mail_events::ses(&message, verified, &mut effects);
+    }
     let mut body = envelope.clone();
     if let Some(field) = body.get_mut("Message") {
         *field = message;
     }
     let name = event.as_ref().map_or_else(|| kind.to_owned(), |event| format!("email.{event}"));
     let mut parsed = plain(verified, body, name)?;
-    parsed.effects.reports = reports;
+    parsed.effects = effects;
     parsed.quiet = event.map(|event| format!("a delivery report: {event}"));
     Ok(parsed)
 }

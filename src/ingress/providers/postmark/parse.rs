@@ -25,7 +25,7 @@ pub(super) fn parse(verified: &Verified<'_>, at: Timestamp) -> Result<Parsed, Pa
         let mut parsed = mail::report(verified, event)?;
         let hash: String = crypto::sha256_hex(verified.request().body).chars().take(16).collect();
         parsed.dedupe_key = format!("{}:{event}:{hash}", parsed.dedupe_key);
-        parsed.effects.reports = mail_events::postmark(posted);
+        mail_events::postmark(posted, verified, &mut parsed.effects);
         return Ok(parsed);
     }
     if posted.get("From").is_none() && posted.get("Headers").is_none() && posted.get("RawEmail").is_none() {

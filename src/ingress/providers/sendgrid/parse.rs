@@ -22,7 +22,9 @@ pub(super) fn parse(verified: &Verified<'_>, at: Timestamp) -> Result<Parsed, Pa
     let reading = verified.reading();
     if !reading.is_form() {
         let mut parsed = mail::report(verified, verified.event().unwrap_or("events"))?;
-        parsed.effects.reports = reading.json().map(mail_events::sendgrid).unwrap_or_default();
+        if let Ok(batch) = reading.json() {
+            mail_events::sendgrid(batch, verified, &mut parsed.effects);
+        }
         return Ok(parsed);
     }
     let posted = Posted::new(reading.form()?);
