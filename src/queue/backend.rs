@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use tower::layer::util::Identity;
 
 use crate::{
+    domain::time::Timestamp,
     queue::{Job, JobEnd, Owner, QueueOptions, StopReason, Wakes, held::Held},
     store::{Finish, Lease, Outcome, Store},
 };
@@ -33,6 +34,8 @@ const TICK: Duration = Duration::from_secs(2);
 const COMPARE: Duration = Duration::from_secs(10);
 /// The longest that a claim may take before its connection counts as broken.
 const CLAIM_PATIENCE: Duration = Duration::from_secs(10);
+/// How long the database is left alone after it failed.
+const TROUBLE: Duration = Duration::from_millis(500);
 /// How many ends wait for their common transaction at most.
 const ENDS: usize = 1024;
 
@@ -124,6 +127,8 @@ async fn claim(core: Arc<Core>) -> Vec<Job> {
             slots.push(slot);
         }
         let lease_ms = i64::try_from(options.lease.as_millis()).unwrap_or(i64::MAX);
+        // What becomes due while the database is slow must be seen: from here on, not from the end of the claim.
+        let since = core.store.clock().now();
         let claimed = core.store.claim(options.queue, core.owner.as_str(), slots.len(), lease_ms);
         let wait = match tokio::time::timeout(CLAIM_PATIENCE, claimed).await {
             Ok(Ok(claimed)) if !claimed.is_empty() => {
@@ -135,14 +140,14 @@ async fn claim(core: Arc<Core>) -> Vec<Job> {
                 }
                 return jobs;
             }
-            Ok(Ok(_)) => until_due(&core).await,
+            Ok(Ok(_)) => until_due(&core, since).await,
             Ok(Err(fault)) => {
                 tracing::warn!(queue = options.queue, error = ?fault, "claiming failed; trying again");
-                Duration::from_millis(500).min(options.poll)
+                TROUBLE.min(options.poll)
             }
             Err(_) => {
                 tracing::warn!(queue = options.queue, "claiming takes too long; trying again");
-                options.poll
+                TROUBLE.min(options.poll)
             }
         };
         drop(slots);
@@ -154,14 +159,17 @@ async fn claim(core: Arc<Core>) -> Vec<Job> {
     }
 }
 
-/// How long nothing can be due, at most the poll interval.
-async fn until_due(core: &Core) -> Duration {
-    match core.store.next_due(core.options.queue).await {
-        Ok(Some(at)) => {
+/// How long nothing can be due, at most the poll interval. A job that became due after `since`, when the claim began,
+/// may have come too late for it.
+async fn until_due(core: &Core, since: Timestamp) -> Duration {
+    let poll = core.options.poll;
+    match tokio::time::timeout(CLAIM_PATIENCE, core.store.next_due(core.options.queue, since)).await {
+        Ok(Ok(Some(at))) => {
             let ms = at.0.saturating_sub(core.store.clock().now().0).max(1);
-            Duration::from_millis(ms.unsigned_abs()).min(core.options.poll)
+            Duration::from_millis(ms.unsigned_abs()).min(poll)
         }
-        Ok(None) | Err(_) => core.options.poll,
+        Ok(Ok(None)) => poll,
+        Ok(Err(_)) | Err(_) => TROUBLE.min(poll),
     }
 }
 

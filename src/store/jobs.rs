@@ -111,15 +111,14 @@ const RELEASE_DELIVERY: &str = "UPDATE deliveries SET state = 'pending', lease =
     WHERE id = $1 AND lease = $2 AND state = 'sending'";
 
 impl Store {
-    /// When the next job of the queue that waits for its time is due.
+    /// When the next job of the queue is due, of those whose time had not come at `since`.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn next_due(&self, queue: &str) -> Result<Option<Timestamp>, StoreError> {
+    pub async fn next_due(&self, queue: &str, since: Timestamp) -> Result<Option<Timestamp>, StoreError> {
         let sql = "SELECT MIN(run_at) FROM jobs WHERE queue = $1 AND state = 'ready' AND run_at > $2";
-        let (at,): (Option<i64>,) = on_engine!(self, |db| {
-            sqlx::query_as(sql).bind(queue).bind(self.clock.now().0).fetch_one(db.read()).await?
-        });
+        let (at,): (Option<i64>,) =
+            on_engine!(self, |db| { sqlx::query_as(sql).bind(queue).bind(since.0).fetch_one(db.read()).await? });
         Ok(at.map(Timestamp))
     }
 

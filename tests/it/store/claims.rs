@@ -96,8 +96,10 @@ async fn a_job_is_claimed_at_its_time_and_the_urgent_one_first() {
             .await
             .unwrap();
         db.execute("UPDATE jobs SET priority = 1 WHERE id = 'a'").await.unwrap();
-        assert_eq!(db.store.next_due(OTHER_QUEUE).await.unwrap(), Some(now.plus_ms(1_000)));
-        assert_eq!(db.store.next_due(DELIVERY_QUEUE).await.unwrap(), None);
+        assert_eq!(db.store.next_due(OTHER_QUEUE, now).await.unwrap(), Some(now.plus_ms(1_000)));
+        assert_eq!(db.store.next_due(DELIVERY_QUEUE, now).await.unwrap(), None);
+        // Whoever began to claim before a job's time must hear of it, even when that time has come by now.
+        assert_eq!(db.store.next_due(OTHER_QUEUE, now.plus_ms(-1)).await.unwrap(), Some(now));
         let mut order = Vec::new();
         for _ in 0..4 {
             order.extend(db.store.claim(OTHER_QUEUE, "c", 1, LEASE_MS).await.unwrap());

@@ -56,7 +56,7 @@ async fn the_order_holds_over_tries_releases_and_lost_workers() {
         let again = RunEnd::Again(Failure::new(FailureCode::ModelBusy, "busy"), Usage::default(), at);
         assert!(world.finish(&work, &again).await.is_some());
         assert!(world.claim(10).await.is_empty(), "the lane waits for its first run");
-        assert_eq!(db.store.next_due(RUN_QUEUE).await.unwrap(), Some(at));
+        assert_eq!(db.store.next_due(RUN_QUEUE, db.clock.now()).await.unwrap(), Some(at));
         db.clock.advance(5_000);
         let claimed = world.claim(10).await;
         assert_eq!(ids(&claimed), [runs[0].as_str()]);
