@@ -49,6 +49,32 @@ const TALK: &[&str] = &[
     "commit_comment",
 ];
 
+/// Where the number of an issue, a pull request or a discussion stands: what a check is about, too.
+const NUMBERS: &[&str] = &[
+    "/issue/number",
+    "/pull_request/number",
+    "/discussion/number",
+    "/number",
+    "/workflow_run/pull_requests/0/number",
+    "/check_run/pull_requests/0/number",
+    "/check_suite/pull_requests/0/number",
+];
+
+/// Where the branch stands that an event without a number is about.
+const BRANCHES: &[&str] = &[
+    "/workflow_run/head_branch",
+    "/check_suite/head_branch",
+    "/check_run/check_suite/head_branch",
+    "/workflow_job/head_branch",
+    "/deployment/ref",
+    "/ref",
+];
+
+/// A branch as people call it.
+fn short(branch: &str) -> &str {
+    branch.strip_prefix("refs/heads/").unwrap_or(branch)
+}
+
 fn parse(verified: &Verified<'_>, _at: Timestamp) -> Result<Parsed, ParseFault> {
     let text = |pointer: &str| verified.reading().json_text(pointer);
     let event = verified.event().unwrap_or("webhook");
@@ -57,8 +83,10 @@ fn parse(verified: &Verified<'_>, _at: Timestamp) -> Result<Parsed, ParseFault> 
         None => event.to_owned(),
     };
     let mut parsed = webhook::parsed(verified, kind, Content::Webhook(webhook::request(verified)?));
-    let number = ["/issue/number", "/pull_request/number", "/discussion/number", "/number"].into_iter().find_map(text);
-    parsed.thread_key = text("/repository/full_name").zip(number).map(|(name, number)| format!("{name}#{number}"));
+    let number = NUMBERS.iter().find_map(|pointer| text(pointer)).map(|number| format!("#{number}"));
+    let branch = || BRANCHES.iter().find_map(|pointer| text(pointer)).map(|branch| format!("@{}", short(&branch)));
+    parsed.thread_key =
+        text("/repository/full_name").zip(number.or_else(branch)).map(|(name, about)| format!("{name}{about}"));
     parsed.sender = text("/sender/login").map(|login| Sender {
         address: login.into_owned(),
         name: None,

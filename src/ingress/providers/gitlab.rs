@@ -12,6 +12,7 @@ const ABOUT: About = About {
         &["/project/path_with_namespace", "/merge_request/iid"],
         &["/project/path_with_namespace", "/issue/iid"],
         &["/project/path_with_namespace", "/object_attributes/iid"],
+        &["/project/path_with_namespace", "/ref"],
     ],
     sender: &["/user/username", "/user_username"],
     sender_name: &["/user/name", "/user_name"],

@@ -7,7 +7,12 @@ use crate::ingress::{
 };
 
 const ABOUT: About = About {
-    threads: &[&["/issue/key"], &["/repository/full_name", "/pullrequest/id"], &["/repository/full_name", "/issue/id"]],
+    threads: &[
+        &["/issue/key"],
+        &["/repository/full_name", "/pullrequest/id"],
+        &["/repository/full_name", "/issue/id"],
+        &["/repository/full_name", "/push/changes/0/new/name"],
+    ],
     sender: &["/user/accountId", "/comment/author/accountId", "/actor/account_id"],
     sender_name: &["/user/displayName", "/comment/author/displayName", "/actor/display_name"],
     reliance: "Atlassian names the account that acted, and signed the request",

@@ -16,6 +16,8 @@ const ABOUT: About = About {
     threads: &[
         &["/entry/0/changes/0/value/metadata/phone_number_id", "/entry/0/changes/0/value/messages/0/from"],
         &["/entry/0/messaging/0/recipient/id", "/entry/0/messaging/0/sender/id"],
+        &["/entry/0/changes/0/value/post_id"],
+        &["/entry/0/changes/0/value/media/id"],
     ],
     sender: &["/entry/0/changes/0/value/messages/0/from", "/entry/0/messaging/0/sender/id"],
     sender_name: &["/entry/0/changes/0/value/contacts/0/profile/name"],

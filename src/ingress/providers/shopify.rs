@@ -14,7 +14,11 @@ const WEBHOOK: Scheme<'static> = Scheme {
     ..Scheme::HMAC
 };
 
-const ABOUT: About = About { threads: &[&["/admin_graphql_api_id"]], ..About::NOTHING };
+const ABOUT: About = About {
+    // The customer, in orders and in its own events alike; else the object itself.
+    threads: &[&["/customer/admin_graphql_api_id"], &["/admin_graphql_api_id"]],
+    ..About::NOTHING
+};
 
 /// See the module.
 pub static SHOPIFY: Provider = Provider {

@@ -61,7 +61,14 @@ fn parse(verified: &Verified<'_>, _at: Timestamp) -> Result<Parsed, ParseFault> 
         "/message/ts",
         "/container/message_ts",
     ]);
-    parsed.thread_key = channel.zip(thread).map(|(channel, thread)| format!("{channel}:{thread}"));
+    // A talk with the app alone is one conversation, threads in it aside.
+    let is_direct = text(&"/event/channel_type").is_some_and(|kind| kind == "im");
+    let thread = if is_direct { text(&"/event/thread_ts") } else { thread };
+    let channel = channel.or_else(|| verified.reading().form_text("channel_id").filter(|id| !id.is_empty()));
+    parsed.thread_key = channel.map(|channel| match thread {
+        Some(thread) => format!("{channel}:{thread}"),
+        None => channel.into_owned(),
+    });
     let user =
         first(&["/event/user", "/event/user/id", "/user/id"]).or_else(|| verified.reading().form_text("user_id"));
     parsed.sender = user.map(|user| Sender {
