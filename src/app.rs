@@ -20,7 +20,7 @@ use crate::{
     outbound::Channels,
     pipeline::{
         collect::Collect, deliver::Deliver, execute::Execute, fetch::FetchMail, hops::LoopGuard, intake::Intake,
-        join::Joiner, senders::Senders, sweep::Refusals,
+        join::Joiner, senders::Senders, sweep::Refusals, upkeep::Upkeep,
     },
     queue::{self, Clear, Owner, QueueOptions, Wakes},
     store::{ApplyMode, ConnectOptions, DELIVERY_QUEUE, FETCH_QUEUE, RUN_QUEUE, SCHEMA_VERSION, Store},
@@ -32,7 +32,7 @@ pub const DEFAULT_TENANT: &str = "default";
 const REFRESH: Duration = Duration::from_secs(2);
 /// How often old work directories are looked for.
 const SWEEP: Duration = Duration::from_secs(3_600);
-/// How long a session's work directory is kept after its last use.
+/// How long a directory is kept that a dead worker left, at least.
 const KEEP: Duration = Duration::from_secs(30 * 86_400);
 /// How long giving back what did not end in the grace time may take.
 const GIVE_BACK: Duration = Duration::from_secs(10);
@@ -267,6 +267,20 @@ impl App {
         })
     }
 
+    /// Keeps this worker's disk free of what nobody needs any more.
+    fn look_after_files(&self, settings: &Settings, executors: &Arc<Executors>, wakes: &Arc<Wakes>) {
+        let keep = KEEP.max(settings.sessions.idle.to_std() + Duration::from_secs(86_400));
+        self.tasks.spawn(sweep(Arc::clone(executors), keep, self.stop.clone()));
+        let upkeep = Upkeep {
+            store: self.store.clone(),
+            executors: Arc::clone(executors),
+            wakes: Arc::clone(wakes),
+            idle_ms: settings.sessions.idle.0,
+            max_disk_bytes: settings.sessions.max_disk_bytes,
+        };
+        self.tasks.spawn(upkeep.keep(self.stop.clone()));
+    }
+
     fn start_workers(
         &self,
         settings: &Settings,
@@ -293,7 +307,7 @@ impl App {
             clear: None,
         };
         let runs = QueueOptions { clear: Some(clear(&executors)), ..options(RUN_QUEUE, slots) };
-        self.tasks.spawn(sweep(Arc::clone(&executors), self.stop.clone()));
+        self.look_after_files(settings, &executors, wakes);
         let execute = Execute {
             loops: self.loops.clone(),
             store: self.store.clone(),
@@ -402,13 +416,13 @@ fn clear(executors: &Arc<Executors>) -> Clear {
 }
 
 /// Removes work directories that nobody used for long.
-async fn sweep(executors: Arc<Executors>, stop: CancellationToken) {
+async fn sweep(executors: Arc<Executors>, older_than: Duration, stop: CancellationToken) {
     loop {
         tokio::select! {
             () = tokio::time::sleep(SWEEP) => {}
             () = stop.cancelled() => return,
         }
-        let count = executors.sweep(KEEP).await;
+        let count = executors.sweep(older_than).await;
         if count > 0 {
             tracing::info!(count, "removed old work directories");
         }

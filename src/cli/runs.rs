@@ -35,7 +35,7 @@ enum Action {
     List {
         #[command(flatten)]
         page: PageArguments,
-        /// Only queued, running, succeeded, failed or canceled ones.
+        /// Only queued, running, succeeded, failed, canceled or merged ones.
         #[arg(long)]
         state: Option<String>,
         /// Only those of this event.
@@ -138,6 +138,14 @@ fn head(run: &Value) {
     if !run["cancel_requested_at"].is_null() {
         field_text("cancel asked", &when(&run["cancel_requested_at"]));
     }
+    for (name, key) in [("why", "cancel_reason"), ("merged into", "merged_into")] {
+        if !run[key].is_null() {
+            field(name, &run[key]);
+        }
+    }
+    if !run["next_attempt_at"].is_null() {
+        field_text("next try", &when(&run["next_attempt_at"]));
+    }
     let usage = &run["usage"];
     let [turns, input, output, read, written] =
         ["turns", "input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens"]
@@ -149,6 +157,11 @@ fn head(run: &Value) {
     field_text("cost", &dollars(&usage["cost_micros"]));
     if run["failure"].is_object() {
         field_text("failure", &record::failure(&run["failure"]));
+    }
+    let counts = run["failures"].as_object().into_iter().flatten();
+    let counts: Vec<String> = counts.map(|(class, count)| format!("{class} {}", word(count))).collect();
+    if !counts.is_empty() {
+        field_text("failures", &counts.join(", "));
     }
     block("result", run["result_text"].as_str().unwrap_or_default());
     if !run["result_json"].is_null() {

@@ -21,7 +21,7 @@ use crate::{
         source::{SecretRef, is_valid_name},
         template::{Template, clip},
         time::Span,
-        trigger::{Reply, ReplySecret, ReplyWord, TriggerSpec},
+        trigger::{Reply, ReplySecret, ReplyWord, TriggerSpec, WhileRunning},
     },
 };
 
@@ -81,6 +81,13 @@ pub(crate) fn check(
     check_env(spec, files, settings, checker);
     for (index, trigger) in spec.triggers.iter_mut().enumerate() {
         check_trigger(trigger, &index.to_string(), settings, checker);
+        if trigger.while_running == WhileRunning::Steer && !spec.executor.takes_input() {
+            checker.warning(
+                &["triggers", &index.to_string(), "while_running"],
+                format!("an agent with executor {} cannot be told more while it works", spec.executor.as_str()),
+                "its events wait for their turn; write `queue`",
+            );
+        }
         if let Some(Reply::Webhook(reply)) = &mut trigger.reply
             && let ReplySecret::Reference(SecretRef::File { file }) = &mut reply.secret
         {
@@ -173,6 +180,16 @@ fn check_limits(spec: &AgentSpec, checker: &mut Checker<'_>) {
     }
     if !(1..=20).contains(&spec.attempts) {
         checker.error(&["attempts"], format!("`attempts` is {}", spec.attempts), "write 1 to 20");
+    }
+    for (class, rule) in spec.retries.named() {
+        if let Some(attempts) = rule.attempts.filter(|attempts| !(1..=20).contains(attempts)) {
+            let fault = format!("`retries.{class}.attempts` is {attempts}");
+            checker.error(&["retries", class, "attempts"], fault, "write 1 to 20");
+        }
+        if let Some(span) = rule.longest.filter(|span| !(Span(1_000)..=Span(7 * 86_400_000)).contains(span)) {
+            let fault = format!("`retries.{class}.longest` is {span}");
+            checker.error(&["retries", class, "longest"], fault, "write a span between 1s and 7d");
+        }
     }
 }
 
@@ -284,6 +301,17 @@ fn check_trigger(trigger: &TriggerSpec, index: &str, settings: &Settings, checke
         }
     }
     let kind = kind_of(&source.provider);
+    let alone = match &trigger.session {
+        None => kind == Kind::Webhook,
+        Some(rule) => *rule == SessionRule::Event,
+    };
+    if alone && trigger.while_running.manner().is_some() {
+        checker.warning(
+            &["triggers", index, "while_running"],
+            "each event is a session of its own here, so no run of it is ever active",
+            "write `session: thread`, `sender` or `source`",
+        );
+    }
     if kind != Kind::Webhook && trigger.from.is_empty() {
         checker.warning(&path, "nobody can start this trigger", "name senders in `from`, such as [\"*@example.com\"]");
     }

@@ -22,6 +22,8 @@ pub struct Settings {
     pub worker: WorkerSettings,
     /// What agents get when their file names no limit.
     pub limits: LimitSettings,
+    /// How long conversations are kept.
+    pub sessions: SessionSettings,
     /// What ends a conversation of machines.
     pub loops: LoopSettings,
     /// The `claude` executor.
@@ -125,6 +127,16 @@ pub struct LimitSettings {
     pub output_bytes: u64,
     /// Turns of a `claude` run.
     pub turns: u32,
+}
+
+/// `[sessions]`
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SessionSettings {
+    /// A session to which nothing came for so long ends; the next event of its key begins a new one.
+    pub idle: Span,
+    /// Bytes of the files of all sessions on one worker; beyond them those of the longest unused go.
+    pub max_disk_bytes: u64,
 }
 
 /// `[loops]`: caps on mail that starts runs; 0 is none.

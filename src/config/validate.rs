@@ -123,6 +123,7 @@ impl Checker<'_> {
             (["worker", "delivery_attempts"], u64::from(settings.worker.delivery_attempts), 1),
             (["limits", "output_bytes"], settings.limits.output_bytes, 1),
             (["limits", "turns"], u64::from(settings.limits.turns), 1),
+            (["sessions", "max_disk_bytes"], settings.sessions.max_disk_bytes, 1 << 20),
             (["loops", "hops"], u64::from(settings.loops.hops), 1),
             (["egress", "max_answer_bytes"], settings.egress.max_answer_bytes as u64, 1),
         ] {
@@ -150,6 +151,10 @@ impl Checker<'_> {
             if !(least_ms..=30 * DAY_MS).contains(&value.0) {
                 self.error(&keys, &format!("is {value}; write a span between {} and 30d", Span(least_ms)));
             }
+        }
+        let idle = settings.sessions.idle;
+        if !(60_000..=3_650 * DAY_MS).contains(&idle.0) {
+            self.error(&["sessions", "idle"], &format!("is {idle}; write a span between 1m and 3650d"));
         }
     }
 

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::domain::{id::AgentId, source::SecretRef, time::Span, trigger::TriggerSpec};
+use crate::domain::{id::AgentId, retries::Retries, source::SecretRef, time::Span, trigger::TriggerSpec};
 
 /// Where nothing may be mounted: the system's own places, and those that a run's files have.
 pub const CLOSED_PLACES: [&str; 17] = [
@@ -71,9 +71,12 @@ pub struct AgentSpec {
     /// Where it must stop.
     #[serde(default)]
     pub limits: Limits,
-    /// How often a run that the agent itself failed is tried, from 1.
+    /// How often a run that the agent itself failed is tried, from 1; `retries.agent.attempts` goes before it.
     #[serde(default = "one")]
     pub attempts: u32,
+    /// How often a run is tried by what was at fault, and how long it waits.
+    #[serde(default)]
+    pub retries: Retries,
     /// What starts it.
     #[serde(default)]
     pub triggers: Vec<TriggerSpec>,
@@ -103,6 +106,15 @@ impl ExecutorKind {
         match self {
             Self::Claude => "claude",
             Self::Command => "command",
+        }
+    }
+
+    /// Whether its agents can be told more while they are at work.
+    #[must_use]
+    pub const fn takes_input(self) -> bool {
+        match self {
+            Self::Claude => true,
+            Self::Command => false,
         }
     }
 }

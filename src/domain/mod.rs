@@ -14,6 +14,7 @@ pub mod mail;
 pub mod organisation;
 pub mod pattern;
 pub mod report;
+pub mod retries;
 pub mod run;
 pub mod schema;
 pub mod segment;

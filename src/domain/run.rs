@@ -1,5 +1,7 @@
 //! One piece of work of one agent for one event, and its states.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -22,6 +24,8 @@ pub enum RunState {
     Failed,
     /// Ended because someone said so.
     Canceled,
+    /// Ended without having begun: the run before it in its session took its event in, and answers for both.
+    Merged,
 }
 
 /// What can happen to a run.
@@ -39,11 +43,14 @@ pub enum RunStep {
     Cancel,
     /// Someone asked for another try of a run that had ended without a result.
     Retry,
+    /// The agent at work on another run of the session has its event.
+    Merge,
 }
 
 impl RunState {
     /// Every state, in the order a run meets them.
-    pub const ALL: [Self; 5] = [Self::Queued, Self::Running, Self::Succeeded, Self::Failed, Self::Canceled];
+    pub const ALL: [Self; 6] =
+        [Self::Queued, Self::Running, Self::Succeeded, Self::Failed, Self::Canceled, Self::Merged];
 
     /// The state after `step`, or `None` where `step` means nothing.
     ///
@@ -56,6 +63,7 @@ impl RunState {
             (Self::Running, RunStep::Fail) => Self::Failed,
             (Self::Running, RunStep::Release) | (Self::Failed | Self::Canceled, RunStep::Retry) => Self::Queued,
             (Self::Queued | Self::Running, RunStep::Cancel) => Self::Canceled,
+            (Self::Queued, RunStep::Merge) => Self::Merged,
             _ => return None,
         })
     }
@@ -63,7 +71,7 @@ impl RunState {
     /// Whether no worker step can follow.
     #[must_use]
     pub const fn is_final(self) -> bool {
-        matches!(self, Self::Succeeded | Self::Failed | Self::Canceled)
+        matches!(self, Self::Succeeded | Self::Failed | Self::Canceled | Self::Merged)
     }
 
     /// The word in columns and JSON.
@@ -75,6 +83,7 @@ impl RunState {
             Self::Succeeded => "succeeded",
             Self::Failed => "failed",
             Self::Canceled => "canceled",
+            Self::Merged => "merged",
         }
     }
 
@@ -136,11 +145,49 @@ impl FailureCode {
     }
 }
 
+/// What failures have in common when it is asked whether another try makes sense; see `agent::Retries`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FailureClass {
+    /// The model's API is overloaded or limits us.
+    ModelBusy,
+    /// The model's API failed otherwise.
+    Model,
+    /// The agent itself ended in an error.
+    Agent,
+    /// The executor broke.
+    Executor,
+    /// The worker vanished.
+    Lost,
+    /// A limit of the agent was hit; never tried again.
+    Limit,
+    /// The agent cannot be started, or its key is refused; never tried again by itself.
+    Setup,
+}
+
+impl FailureCode {
+    /// Its class.
+    #[must_use]
+    pub const fn class(self) -> FailureClass {
+        match self {
+            Self::ModelBusy => FailureClass::ModelBusy,
+            Self::Model => FailureClass::Model,
+            Self::Agent => FailureClass::Agent,
+            Self::Executor => FailureClass::Executor,
+            Self::Lost => FailureClass::Lost,
+            Self::MaxTurns | Self::Budget | Self::Timeout | Self::Idle | Self::OutputLimit => FailureClass::Limit,
+            Self::ModelAuth | Self::Setup => FailureClass::Setup,
+        }
+    }
+}
+
 /// A failure with its reason in words. Holds no secrets: executors mask them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
     /// What readers branch on.
     pub code: FailureCode,
+    /// Always the code's.
+    pub class: FailureClass,
     /// What people read.
     pub message: String,
     /// When the other side said that another try makes sense, in milliseconds from now.
@@ -151,7 +198,7 @@ impl Failure {
     /// A failure without a hint when to try again.
     #[must_use]
     pub fn new(code: FailureCode, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), retry_after_ms: None }
+        Self { code, class: code.class(), message: message.into(), retry_after_ms: None }
     }
 }
 
@@ -304,6 +351,14 @@ pub struct Run {
     pub usage: Usage,
     /// When somebody asked to stop it.
     pub cancel_requested_at: Option<Timestamp>,
+    /// Why it was to stop, when another run wanted it: an event that interrupts.
+    pub cancel_reason: Option<String>,
+    /// The run that took its event in; set when and only when it is `merged`.
+    pub merged_into: Option<RunId>,
+    /// How often it failed, by class of failure, since somebody last asked for a retry; see `agent::Retries`.
+    pub failures: BTreeMap<FailureClass, u32>,
+    /// When it is tried again, while it waits for that.
+    pub next_attempt_at: Option<Timestamp>,
     /// When it was made.
     pub created_at: Timestamp,
     /// When its first attempt began.
@@ -316,8 +371,15 @@ pub struct Run {
 mod tests {
     use super::{RunState, RunStep};
 
-    const STEPS: [RunStep; 6] =
-        [RunStep::Claim, RunStep::Succeed, RunStep::Fail, RunStep::Release, RunStep::Cancel, RunStep::Retry];
+    const STEPS: [RunStep; 7] = [
+        RunStep::Claim,
+        RunStep::Succeed,
+        RunStep::Fail,
+        RunStep::Release,
+        RunStep::Cancel,
+        RunStep::Retry,
+        RunStep::Merge,
+    ];
 
     #[test]
     fn only_a_person_moves_a_run_that_ended() {
@@ -325,7 +387,9 @@ mod tests {
             let moved_by_worker = STEPS.iter().any(|step| *step != RunStep::Retry && state.after(*step).is_some());
             assert_eq!(moved_by_worker, !state.is_final(), "{state:?}");
         }
-        assert_eq!(RunState::Succeeded.after(RunStep::Retry), None);
+        for over in [RunState::Succeeded, RunState::Merged] {
+            assert_eq!(over.after(RunStep::Retry), None);
+        }
     }
 
     #[test]

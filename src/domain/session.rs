@@ -3,7 +3,7 @@
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::domain::{
-    id::{AgentId, SessionId, TenantId},
+    id::{AgentId, RunId, SessionId, TenantId},
     time::Timestamp,
 };
 
@@ -86,10 +86,57 @@ pub struct Session {
     pub agent: AgentId,
     /// What its events share, as the session rule made it. Unique for the agent.
     pub key: String,
-    /// The executor's own id to continue by; set by the first finished run.
+    /// The executor's own id to continue by; set by the first run whose agent has its prompt.
     pub resume_id: Option<String>,
+    /// The worker on whose disk its files are, as that names itself; `None` before its first run.
+    pub place: Option<String>,
+    /// The session from whose conversation it went on in the beginning.
+    pub forked_from: Option<SessionId>,
     /// When it began.
     pub created_at: Timestamp,
     /// When the last event joined it.
     pub last_event_at: Timestamp,
+    /// When it ended: the next event of its key begins another one.
+    pub closed_at: Option<Timestamp>,
+    /// Why it ended.
+    pub closed_reason: Option<ClosedReason>,
+}
+
+/// Why a session ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ClosedReason {
+    /// Somebody closed it.
+    Closed,
+    /// Nothing came for longer than sessions are kept.
+    Expired,
+}
+
+impl ClosedReason {
+    /// As a record says it.
+    #[must_use]
+    pub const fn in_words(self) -> &'static str {
+        match self {
+            Self::Closed => "was closed",
+            Self::Expired => "expired: nothing had come for long",
+        }
+    }
+}
+
+/// A session with what its runs come to.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct SessionSummary {
+    /// It.
+    #[serde(flatten)]
+    pub session: Session,
+    /// How many runs it has, of all states.
+    pub runs: i64,
+    /// How many of them have not ended.
+    pub open_runs: i64,
+    /// What they cost, in millionths of a US dollar.
+    pub cost_micros: i64,
+    /// When an event joined it or a run of it began or ended last.
+    pub last_activity_at: Timestamp,
+    /// Its newest runs, newest first, 50 at most.
+    pub newest_runs: Vec<RunId>,
 }

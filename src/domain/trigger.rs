@@ -62,6 +62,23 @@ pub enum WhileRunning {
     /// Its run waits for its turn.
     #[default]
     Queue,
+    /// It is handed into the running conversation between two turns; where the agent cannot take it, its run waits
+    /// for its turn.
+    Steer,
+    /// The active run is stopped, and its own begins as soon as that is gone.
+    Interrupt,
+}
+
+impl WhileRunning {
+    /// How the queue is to treat the run besides letting it wait; `None` when waiting is all.
+    #[must_use]
+    pub const fn manner(self) -> Option<&'static str> {
+        match self {
+            Self::Queue => None,
+            Self::Steer => Some("steer"),
+            Self::Interrupt => Some("interrupt"),
+        }
+    }
 }
 
 /// How an answer goes out.

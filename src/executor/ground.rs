@@ -16,6 +16,7 @@ use crate::{
     executor::{
         RunSink, RunSpec, Stopped, WorkRoot,
         environment::{self, Environment},
+        keeping,
         processes::{Keeper, Launch, Process},
         sandbox::{self, Inside, Sandbox, Walls},
         trash::Trash,
@@ -32,7 +33,9 @@ pub(super) struct Ground {
     limits: LimitSettings,
     /// See `WorkRoot`; absolute, links resolved.
     pub(super) root: PathBuf,
-    trash: Arc<Trash>,
+    pub(super) trash: Arc<Trash>,
+    /// See `Executors::place`.
+    pub(super) place_name: String,
     path: OsString,
 }
 
@@ -70,7 +73,8 @@ impl Ground {
         let keeper = Keeper::start(&root)?;
         let sandbox = Sandbox::new(walls, &path, keeper.clone());
         let trash = Trash::start(&root)?;
-        Ok(Self { keeper, sandbox, limits, root, trash, path })
+        let place_name = keeping::place_name(&root)?;
+        Ok(Self { keeper, sandbox, limits, root, trash, place_name, path })
     }
 
     /// What the agent's file says, else the server's default.

@@ -4,6 +4,8 @@ pub mod claude;
 pub mod command;
 mod environment;
 mod ground;
+mod input;
+mod keeping;
 mod lines;
 mod mask;
 mod mounts;
@@ -17,6 +19,7 @@ use std::{
     collections::BTreeMap, ffi::OsString, future::Future, io, path::PathBuf, pin::Pin, sync::Arc, time::Duration,
 };
 
+pub use input::{Input, Inputs, Taken};
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
@@ -59,6 +62,11 @@ pub struct RunSpec {
     pub attachments: Arc<[AttachmentFile]>,
     /// The environment that its file names, secrets resolved.
     pub env: BTreeMap<String, Secret>,
+    /// What comes while the agent is at work. Only executors whose agents [take input](ExecutorKind::takes_input)
+    /// look there.
+    pub inputs: Inputs,
+    /// What attempts before this one took of it: said again where the conversation does not hold it.
+    pub taken: Vec<Taken>,
     /// Cancelled when somebody stops the run, the lease is lost, or the process shuts down.
     pub cancel: CancellationToken,
 }
@@ -90,6 +98,10 @@ pub struct LeaseLost;
 pub trait RunSink: Send {
     /// Records one line. Waits when the store is slow; fails when the lease is gone.
     fn message(&mut self, kind: MessageKind, body: Value) -> BoxFuture<'_, Result<(), LeaseLost>>;
+
+    /// The executor's id of the conversation, once the agent has something of it: the session's next run continues
+    /// by it however this one ends.
+    fn conversation(&mut self, _id: &str) {}
 }
 
 /// How an attempt ended without a result.
@@ -125,7 +137,7 @@ pub trait Executor: Send + Sync {
 /// Where executors keep what outlives a run.
 #[derive(Clone, Debug)]
 pub struct WorkRoot(
-    /// `<root>/sessions/<id>`, `<root>/runs/<run>-<fence>` and `<root>/trash`.
+    /// `<root>/sessions/<id>`, `<root>/runs/<run>-<fence>`, `<root>/trash`, and `<root>/place`, its name.
     pub PathBuf,
 );
 

@@ -73,6 +73,12 @@ pub fn sweep(root: &Path, older_than: Duration) -> usize {
     swept
 }
 
+/// How long ago the directory or something right in it changed last.
+pub(super) fn unused_for(dir: &Path) -> Option<Duration> {
+    let ago_ms = Clock::system().now().0.saturating_sub(touched_ms(dir)?);
+    Some(Duration::from_millis(ago_ms.max(0).unsigned_abs()))
+}
+
 /// When the directory or something right in it changed last, in milliseconds since 1970.
 fn touched_ms(dir: &Path) -> Option<i64> {
     let changed = |path: &Path| {

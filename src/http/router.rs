@@ -38,6 +38,8 @@ pub fn router(gateway: Gateway) -> Router {
         .route("/runs/{id}/retry", post(runs::retry))
         .route("/sessions", get(sessions::list))
         .route("/sessions/{id}", get(sessions::show))
+        .route("/sessions/{id}/close", post(sessions::close))
+        .route("/sessions/{id}/fork", post(sessions::fork))
         .route("/deliveries", get(deliveries::list))
         .route("/deliveries/{id}", get(deliveries::show))
         .route("/deliveries/{id}/cancel", post(deliveries::cancel))

@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     crypto::{Secret, SecretSource},
@@ -11,29 +12,32 @@ use crate::{
         delivery::Message,
         event::Content,
         id::DeliveryId,
-        run::{Failure, FailureCode, MessageKind, RunResult, RunState, Usage},
+        run::{Failure, FailureCode, MessageKind, Run, RunResult, RunState, Usage},
+        session::ClosedReason,
         template::Template,
         thread,
         time::Timestamp,
         trigger::{Reply, TriggerSpec},
     },
-    executor::{AttachmentFile, Executors, RunSink, RunSpec, Stopped},
+    executor::{AttachmentFile, Executors, Inputs, LeaseLost, RunSink, RunSpec, Stopped},
     live::Live,
     outbound::{
         answer::{Answered, Finished, answer},
         email::compose,
     },
-    pipeline::{hops::LoopGuard, prompt, record::Recorder, senders},
+    pipeline::{
+        hops::LoopGuard,
+        prompt,
+        record::Recorder,
+        retry, senders,
+        steer::{self, Steering},
+    },
     queue::{Job, JobEnd, StopReason, Wakes},
-    store::{NewDelivery, NewMessage, RUN_QUEUE, RunEnd, RunWork, Store, StoreError},
+    store::{MergedRun, NewDelivery, NewMessage, RUN_QUEUE, RunEnd, RunWork, Store, StoreError},
 };
 
-/// How often a run is tried while the model is busy.
-const BUSY_ATTEMPTS: i64 = 6;
 /// For how long an answer is remembered to recognise itself: a day.
 const ECHO_MS: i64 = 86_400_000;
-/// The longest wait between two tries.
-const MAX_WAIT_MS: i64 = 30 * 60 * 1000;
 
 /// What running agents needs.
 #[derive(Clone)]
@@ -60,6 +64,8 @@ pub struct Execute {
 enum Ended {
     Run(RunEnd),
     GiveBack,
+    /// The model cannot be asked before then, for this reason.
+    PutOff(Timestamp, String),
     Lost,
 }
 
@@ -95,58 +101,120 @@ impl Execute {
         }
     }
 
-    async fn attempt(&self, job: &Job, work: RunWork) -> JobEnd {
+    async fn attempt(&self, job: &Job, mut work: RunWork) -> JobEnd {
         let began = self.store.clock().now();
         let run = work.run.id.clone();
         let (recorder, writer) =
             Recorder::start(self.store.clone(), self.live.clone(), run.clone(), work.lease.clone());
-        let ended = self.run(job, &work, recorder.clone()).await;
+        let (ended, mut merged) = self.run(job, &work, recorder.clone()).await;
+        work.merged.append(&mut merged);
+        work.conversation = recorder.continues_by();
         let rest = recorder.rest(writer).await;
         match ended {
             Ended::Lost => JobEnd::Abandoned,
             Ended::GiveBack => self.give_back(&work, &rest).await,
+            Ended::PutOff(until, reason) => self.put_off(&work, until, &reason).await,
             Ended::Run(end) => self.finish(job, &work, end, rest, began).await,
         }
     }
 
-    /// Runs the agent and says how the attempt ended.
-    async fn run(&self, job: &Job, work: &RunWork, mut sink: Recorder) -> Ended {
-        if work.run.cancel_requested_at.is_some() {
-            return Ended::Run(RunEnd::Canceled);
+    /// Runs the agent and says how the attempt ended, and what it took in meanwhile.
+    async fn run(&self, job: &Job, work: &RunWork, mut sink: Recorder) -> (Ended, Vec<MergedRun>) {
+        if let Some(ended) = self.prevented(work).await {
+            return (ended, Vec::new());
         }
-        if work.lost > self.max_lost {
-            let times = work.lost;
-            let failure =
-                Failure::new(FailureCode::Lost, format!("its worker vanished {times} times; it may be what kills it"));
-            return Ended::Run(RunEnd::Failed(failure, Usage::default()));
-        }
-        let spec = match self.spec(job, work) {
+        let (sender, inputs) = steer::open(work);
+        let spec = match self.spec(job, work, inputs) {
             Ok(spec) => spec,
-            Err(failure) => return Ended::Run(RunEnd::Failed(failure, Usage::default())),
+            Err(failure) => return (Ended::Run(RunEnd::Failed(failure, Usage::default())), Vec::new()),
         };
-        if work.lost > 0 {
-            let body = json!({"text": "taken up again: the worker before vanished", "lost": work.lost});
-            if sink.message(MessageKind::Status, body).await.is_err() {
-                return Ended::Lost;
-            }
-        }
-        if sink.message(MessageKind::Prompt, json!({"text": spec.prompt.plain})).await.is_err() {
-            return Ended::Lost;
+        if self.open_record(work, &spec, &mut sink).await.is_err() {
+            return (Ended::Lost, Vec::new());
         }
         let executor = self.executors.get(work.agent.spec.executor);
-        match executor.run(&spec, &mut sink).await {
+        let (over, steering) = (CancellationToken::new(), Steering { store: &self.store, live: &self.live, job, work });
+        let agent = async {
+            let stopped = executor.run(&spec, &mut sink).await;
+            over.cancel();
+            stopped
+        };
+        let (outcome, merged) = tokio::join!(agent, steering.run(sender, &over));
+        let ended = match outcome {
             Ok(result) => Ended::Run(RunEnd::Succeeded(result)),
             Err(Stopped::LeaseLost) => Ended::Lost,
-            Err(Stopped::Failed(failure, usage)) => Ended::Run(self.after_failure(work, failure, usage)),
+            Err(Stopped::Failed(failure, usage)) => Ended::Run(self.after_failure(work, failure, usage).await),
             Err(Stopped::Canceled) => match job.stop_reason() {
                 Some(StopReason::Canceled) => Ended::Run(RunEnd::Canceled),
                 Some(StopReason::LeaseLost) => Ended::Lost,
                 Some(StopReason::Shutdown) | None => Ended::GiveBack,
             },
+        };
+        (ended, merged)
+    }
+
+    /// What keeps the agent from being started at all.
+    async fn prevented(&self, work: &RunWork) -> Option<Ended> {
+        if work.run.cancel_requested_at.is_some() {
+            return Some(Ended::Run(RunEnd::Canceled));
+        }
+        if work.lost >= retry::most_lost(work, self.max_lost) {
+            let times = work.lost;
+            let failure =
+                Failure::new(FailureCode::Lost, format!("its worker vanished {times} times; it may be what kills it"));
+            return Some(Ended::Run(RunEnd::Failed(failure, Usage::default())));
+        }
+        let credential = retry::credential(work)?;
+        match self.store.paused(&work.run.tenant, &credential).await {
+            Ok(paused) => paused.map(|(until, reason)| Ended::PutOff(until, reason)),
+            Err(fault) => {
+                tracing::warn!(run = %work.run.id, error = ?fault, "whether its model is paused could not be read");
+                None
+            }
         }
     }
 
-    fn spec(&self, job: &Job, work: &RunWork) -> Result<RunSpec, Failure> {
+    /// The first lines of the attempt's record.
+    async fn open_record(&self, work: &RunWork, spec: &RunSpec, sink: &mut Recorder) -> Result<(), LeaseLost> {
+        if work.lost > 0 {
+            let body = json!({"text": "taken up again: the worker before vanished", "lost": work.lost});
+            sink.message(MessageKind::Status, body).await?;
+        }
+        for text in self.settle(work).await? {
+            sink.message(MessageKind::Status, json!({ "text": text })).await?;
+        }
+        sink.message(MessageKind::Prompt, json!({"text": spec.prompt.plain})).await
+    }
+
+    /// Takes the run's session to this worker's disk; what the record says of that.
+    async fn settle(&self, work: &RunWork) -> Result<Vec<String>, LeaseLost> {
+        let (Some(session), here) = (&work.run.session, self.executors.place()) else { return Ok(Vec::new()) };
+        if work.place.as_deref() == Some(here) {
+            return Ok(Vec::new());
+        }
+        let mut said = Vec::new();
+        match &work.place {
+            Some(there) => {
+                said.push(format!("the files of {session} are on worker {there}; it goes on here without them"));
+            }
+            None => match self.store.session_before(&work.run.tenant, session).await {
+                Ok(before) => said.extend(before.map(|before| {
+                    let why = before.closed_reason.map_or("ended", ClosedReason::in_words);
+                    format!("a new conversation: the one before, {}, {why}", before.id)
+                })),
+                Err(fault) => tracing::warn!(%session, error = ?fault, "the session before could not be read"),
+            },
+        }
+        match self.store.settle_session(work, here).await {
+            Ok(true) => Ok(said),
+            Ok(false) => Err(LeaseLost),
+            Err(fault) => {
+                tracing::warn!(%session, error = ?fault, "where a session's files are could not be written");
+                Ok(said)
+            }
+        }
+    }
+
+    fn spec(&self, job: &Job, work: &RunWork, inputs: Inputs) -> Result<RunSpec, Failure> {
         let setup = |reason: String| Failure::new(FailureCode::Setup, reason);
         let view = work.event.event.view();
         let template = match trigger_of(work).and_then(|trigger| trigger.prompt.as_deref()) {
@@ -170,6 +238,8 @@ impl Execute {
                 .collect(),
             env: self.environment(&work.agent.spec.env).map_err(setup)?,
             agent: Arc::new(work.agent.clone()),
+            inputs,
+            taken: steer::taken(work).map_err(setup)?,
             cancel: job.stop().clone(),
         })
     }
@@ -190,29 +260,37 @@ impl Execute {
             .collect()
     }
 
-    /// Whether a failure is tried again, and when.
-    fn after_failure(&self, work: &RunWork, failure: Failure, usage: Usage) -> RunEnd {
-        let attempt = work.run.tries;
-        let most = match failure.code {
-            FailureCode::ModelBusy => BUSY_ATTEMPTS,
-            FailureCode::Agent => i64::from(work.agent.spec.attempts),
-            FailureCode::MaxTurns
-            | FailureCode::Budget
-            | FailureCode::Timeout
-            | FailureCode::Idle
-            | FailureCode::OutputLimit
-            | FailureCode::ModelAuth
-            | FailureCode::Model
-            | FailureCode::Setup
-            | FailureCode::Executor
-            | FailureCode::Lost => 1,
-        };
-        if attempt >= most {
-            return RunEnd::Failed(failure, usage);
+    /// Whether a failure is tried again, and when. A quota that is used up lets all runs wait that would ask for it.
+    async fn after_failure(&self, work: &RunWork, failure: Failure, usage: Usage) -> RunEnd {
+        let verdict = retry::judge(work, &failure, self.store.clock().now());
+        if let (Some(until), Some(credential)) = (verdict.paused_until, retry::credential(work)) {
+            let paused = self.store.pause(&work.run.tenant, &credential, until, &failure.message).await;
+            let paused = paused.map(|()| tracing::warn!(credential, %until, "a quota is used up; its runs wait"));
+            paused.unwrap_or_else(|fault| tracing::warn!(error = ?fault, "a pause could not be written"));
         }
-        let doubling = 5_000_i64.saturating_mul(1 << attempt.clamp(0, 12));
-        let wait = failure.retry_after_ms.unwrap_or(doubling).clamp(0, MAX_WAIT_MS);
-        RunEnd::Again(failure, usage, self.store.clock().now().plus_ms(spread(wait)))
+        match verdict.again_at {
+            Some(at) => RunEnd::Again(failure, usage, at),
+            None => RunEnd::Failed(failure, usage),
+        }
+    }
+
+    /// Lets a run wait that would only hear that its quota is used up; it burns no attempt.
+    async fn put_off(&self, work: &RunWork, until: Timestamp, reason: &str) -> JobEnd {
+        let text = format!("waits until {until}: {reason}");
+        let body = json!({"text": text, "until": until});
+        let line = NewMessage { kind: MessageKind::Status, at: self.store.clock().now(), body };
+        match self.store.put_off(&work.lease, retry::spread_after(until), &line).await {
+            Ok(true) => {
+                tracing::info!(run = %work.run.id, %until, "run waits for its model's quota");
+                self.wakes.runs();
+                JobEnd::Settled
+            }
+            Ok(false) => JobEnd::Abandoned,
+            Err(fault) => {
+                tracing::warn!(run = %work.run.id, error = ?fault, "a run could not be put off; its lease runs out");
+                JobEnd::Abandoned
+            }
+        }
     }
 
     async fn give_back(&self, work: &RunWork, rest: &[NewMessage]) -> JobEnd {
@@ -235,6 +313,11 @@ impl Execute {
     async fn finish(&self, job: &Job, work: &RunWork, end: RunEnd, rest: Vec<NewMessage>, began: Timestamp) -> JobEnd {
         let token = self.reply_token(work).await;
         let (deliveries, mut lines) = self.owed(work, &end, token);
+        if matches!(end, RunEnd::Canceled)
+            && let Ok(Some(Run { cancel_reason: Some(why), .. })) = self.store.run(&work.run.tenant, &work.run.id).await
+        {
+            lines.iter_mut().for_each(|line| line.body["reason"] = json!(why));
+        }
         let deliveries = self.without_echoes(work, deliveries, &mut lines).await;
         let mut messages = rest;
         messages.append(&mut lines);
@@ -272,7 +355,7 @@ impl Execute {
     /// What names the run's conversation to those who answer by mail. Without it their mail is known by what it refers to.
     async fn reply_token(&self, work: &RunWork) -> Option<String> {
         let (true, Some(session)) = (self.reply_tokens, &work.run.session) else { return None };
-        if !matches!(work.event.event.content, Content::Email(_)) {
+        if !matches!(work.newest().0.event.content, Content::Email(_)) {
             return None;
         }
         let (tenant, agent) = (&work.run.tenant, &work.run.agent);
@@ -296,8 +379,9 @@ impl Execute {
         };
         let mut lines = vec![line(MessageKind::Result, result_line(outcome))];
         let finished = Finished { run: &work.run.id, agent: &work.agent.name, outcome };
-        let reply = trigger_of(work).and_then(|trigger| trigger.reply.as_ref());
-        match answer(&work.event.event, reply, &finished) {
+        let (event, position) = work.newest();
+        let reply = work.agent.spec.triggers.get(position).and_then(|trigger| trigger.reply.as_ref());
+        match answer(&event.event, reply, &finished) {
             Answered::Send(message) => {
                 let mut owed = delivery(DeliveryId::new(now), *message, reply, token);
                 owed.echo = echo(work, &owed.message);
@@ -376,8 +460,9 @@ fn delivery(id: DeliveryId, mut message: Message, reply: Option<&Reply>, token: 
 
 /// See [`NewDelivery::echo`]. Only answers within a mail's own thread can be echoes.
 fn echo(work: &RunWork, message: &Message) -> Option<String> {
-    let (Message::Email(email), Content::Email(_)) = (message, &work.event.event.content) else { return None };
-    let thread = work.event.event.thread_key.as_deref().filter(|_| email.in_reply_to.is_some())?;
+    let event = &work.newest().0.event;
+    let (Message::Email(email), Content::Email(_)) = (message, &event.content) else { return None };
+    let thread = event.thread_key.as_deref().filter(|_| email.in_reply_to.is_some())?;
     let words: String = email.text.split_whitespace().collect::<Vec<_>>().join(" ");
     let parts = [thread, &email.from, &email.to, &words].join("\n").to_lowercase();
     Some(crate::crypto::sha256_hex(parts.as_bytes()))

@@ -124,6 +124,7 @@ async fn commit(store: &Store, wakes: &Wakes, batch: Vec<Waiting>) {
         batch.into_iter().map(|waiting| (waiting.prepared, waiting.answer)).unzip();
     let parts = events.iter().any(Prepared::is_part);
     let fetches = events.iter().any(Prepared::is_fetch);
+    let active = events.iter().any(Prepared::concerns_active);
     let runs = match accept(store, &events).await {
         Ok(accepted) => answer_all(accepted, answers),
         Err(fault) if events.len() > 1 && fault.is_about_a_row() => {
@@ -147,6 +148,9 @@ async fn commit(store: &Store, wakes: &Wakes, batch: Vec<Waiting>) {
     };
     if runs {
         wakes.runs();
+    }
+    if runs && active {
+        wakes.canceled();
     }
     if parts {
         wakes.parts();

@@ -48,6 +48,7 @@ struct Shared {
     work: Notify,
     room: Notify,
     lost: AtomicBool,
+    conversation: Mutex<Option<String>>,
 }
 
 #[derive(Default)]
@@ -69,10 +70,16 @@ impl Recorder {
             work: Notify::new(),
             room: Notify::new(),
             lost: AtomicBool::new(false),
+            conversation: Mutex::default(),
         });
         // It ends with the attempt, also when that breaks off in a panic.
         let writer = AbortOnDropHandle::new(tokio::spawn(write(Arc::clone(&shared))));
         (Self { shared }, writer)
+    }
+
+    /// The executor's id of the conversation, when the agent has something of it.
+    pub(super) fn continues_by(&self) -> Option<String> {
+        self.shared.conversation.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Ends the writing and hands over the lines that are not stored yet.
@@ -170,5 +177,8 @@ impl RunSink for Recorder {
             shared.work.notify_one();
             Ok(())
         })
+    }
+    fn conversation(&mut self, id: &str) {
+        *self.shared.conversation.lock().unwrap_or_else(PoisonError::into_inner) = Some(id.to_owned());
     }
 }

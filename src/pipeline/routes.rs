@@ -281,6 +281,7 @@ impl TriggerRoute {
             agent_name: self.trigger.agent_name.clone(),
             agent_version: self.trigger.agent_version,
             session_key: self.session_key(views),
+            while_running: self.trigger.spec.while_running,
             once_key: None,
         }
     }

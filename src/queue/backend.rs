@@ -25,7 +25,7 @@ use tower::layer::util::Identity;
 use crate::{
     domain::time::Timestamp,
     queue::{Job, JobEnd, Owner, QueueOptions, StopReason, Wakes, held::Held},
-    store::{Finish, Lease, Outcome, Store},
+    store::{Finish, Lease, Outcome, RUN_QUEUE, Store},
 };
 
 /// The longest time between two looks at leases: a dead worker of this machine is noticed that soon.
@@ -220,12 +220,22 @@ async fn renew(core: &Core, held: &[Lease]) -> bool {
         Ok((lost, canceled)) => {
             core.held.stop(&lost, StopReason::LeaseLost);
             core.held.stop(&canceled, StopReason::Canceled);
+            if core.options.queue == RUN_QUEUE {
+                tell_of_more(core, held).await;
+            }
             true
         }
         Err(fault) => {
             tracing::warn!(queue = core.options.queue, error = ?fault, "renewing leases failed");
             false
         }
+    }
+}
+
+async fn tell_of_more(core: &Core, held: &[Lease]) {
+    match core.store.steered(held).await {
+        Ok(steered) => core.held.more(&steered),
+        Err(fault) => tracing::warn!(error = ?fault, "looking for what is to be handed into runs failed"),
     }
 }
 

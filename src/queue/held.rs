@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{Notify, OwnedSemaphorePermit};
 use tokio_util::sync::CancellationToken;
 
 use crate::store::{Claimed, Lease};
@@ -34,6 +34,8 @@ struct Inner {
 
 #[derive(Clone, Debug, Default)]
 struct Stop {
+    /// Not a stop: there is more for the job.
+    more: Arc<Notify>,
     token: CancellationToken,
     reason: Arc<Mutex<Option<StopReason>>>,
 }
@@ -67,6 +69,11 @@ impl Job {
     #[must_use]
     pub fn stop(&self) -> &CancellationToken {
         &self.0.stop.token
+    }
+
+    /// Waits until there may be more for it: another run of its session that is to be handed in.
+    pub async fn more(&self) {
+        self.0.stop.more.notified().await;
     }
 
     /// Why it must stop, once [`Job::stop`] is cancelled.
@@ -107,6 +114,14 @@ impl Held {
         let held = self.lock();
         for stop in leases.iter().filter_map(|lease| held.get(lease)) {
             stop.because(reason);
+        }
+    }
+
+    /// Tells some jobs that there is more for them.
+    pub(super) fn more(&self, leases: &[Lease]) {
+        let held = self.lock();
+        for stop in leases.iter().filter_map(|lease| held.get(lease)) {
+            stop.more.notify_one();
         }
     }
 

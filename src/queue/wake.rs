@@ -17,6 +17,7 @@ pub struct Wakes {
     deliveries: Notify,
     parts: Notify,
     fetches: Notify,
+    sessions: Notify,
     others: Notify,
     /// A value, not a notice: whoever is busy renewing when it changes still sees that it did.
     renewals: watch::Sender<()>,
@@ -45,13 +46,23 @@ impl Wakes {
         self.parts.notified().await;
     }
 
+    /// A session was closed: its files may go. Other processes find it by themselves, later.
+    pub fn sessions(&self) {
+        self.sessions.notify_one();
+    }
+
+    /// Waits until one was since this was last asked.
+    pub async fn sessions_closed(&self) {
+        self.sessions.notified().await;
+    }
+
     /// Mail may be ready to be fetched from its provider, here and elsewhere.
     pub fn fetches(&self) {
         self.fetches.notify_one();
         self.others.notify_one();
     }
 
-    /// Somebody wants a run stopped: whoever holds it here is to hear of it at once.
+    /// Somebody wants a run stopped, or has more for it: whoever holds it here is to hear of it at once.
     pub fn canceled(&self) {
         self.renewals.send_replace(());
     }

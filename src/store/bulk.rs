@@ -10,7 +10,7 @@ use crate::{
         connect::{Postgres, Sqlite},
         effects, fetches,
         intake::{Fresh, NewRun, Prepared, SessionOf, session_keys, sessions_of},
-        mails, threads,
+        mails, steering, threads,
     },
 };
 
@@ -69,7 +69,7 @@ const UPSERT_SESSIONS: &str = "\
 INSERT INTO sessions (id, tenant_id, agent_id, key, created_at, last_event_at)
 SELECT id, tenant_id, agent_id, key, at, at
 FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[]) AS s (id, tenant_id, agent_id, key, at)
-ON CONFLICT (agent_id, key) DO UPDATE SET last_event_at = GREATEST(sessions.last_event_at, excluded.last_event_at)
+ON CONFLICT (agent_id, key) WHERE closed_at IS NULL DO UPDATE SET last_event_at = GREATEST(sessions.last_event_at, excluded.last_event_at)
 RETURNING id, agent_id, key";
 
 macro_rules! column {
@@ -110,6 +110,7 @@ pub(super) async fn accept_postgres(db: &Postgres, batch: &[&Prepared]) -> Resul
     effects::write!(&mut tx, batch, &fresh);
     fetches::write!(&mut tx, batch, &fresh);
     if !sessions.is_empty() {
+        steering::mark!(&mut tx, batch, &fresh, &sessions, db);
         let lanes: Vec<String> = sessions.values().map(SessionId::to_string).collect();
         sqlx::query(db.sql(super::jobs::PROMOTE)).bind(db.list(&lanes)).execute(&mut *tx).await?;
     }
@@ -231,7 +232,7 @@ pub(super) async fn accept_sqlite(db: &Sqlite, batch: &[&Prepared]) -> Result<Fr
     for (agent, key, event) in session_keys(batch) {
         let row: (String, String, String) = sqlx::query_as(
             "INSERT INTO sessions (id, tenant_id, agent_id, key, created_at, last_event_at) VALUES ($1, $2, $3, $4, $5, $5) \
-             ON CONFLICT (agent_id, key) DO UPDATE SET last_event_at = MAX(last_event_at, excluded.last_event_at) \
+             ON CONFLICT (agent_id, key) WHERE closed_at IS NULL DO UPDATE SET last_event_at = MAX(last_event_at, excluded.last_event_at) \
              RETURNING id, agent_id, key",
         )
         .bind(SessionId::new(event.received_at).as_str())
@@ -269,6 +270,7 @@ pub(super) async fn accept_sqlite(db: &Sqlite, batch: &[&Prepared]) -> Result<Fr
     effects::write!(&mut tx, &new, &fresh);
     fetches::write!(&mut tx, &new, &fresh);
     if !sessions.is_empty() {
+        steering::mark!(&mut tx, &new, &fresh, &sessions, db);
         let lanes: Vec<String> = sessions.values().map(SessionId::to_string).collect();
         sqlx::query(db.sql(super::jobs::PROMOTE)).bind(db.list(&lanes)).execute(&mut *tx).await?;
     }

@@ -13,7 +13,7 @@ use crate::{
         event::{AgentEvent, Body, Content, StoredMail},
         id::{AgentId, EventId, RequestId, RunId, SessionId, TriggerId},
         texting::Effects,
-        trigger::Routing,
+        trigger::{Routing, WhileRunning},
     },
     store::{Engine, EventStatus, Store, StoreError, on_engine, rows},
 };
@@ -73,6 +73,8 @@ pub struct NewRun {
     pub agent_version: i64,
     /// What its session's events share; `None` when it stands alone.
     pub session_key: Option<String>,
+    /// What it does while a run of its session is active.
+    pub while_running: WhileRunning,
     /// What copies of one mail share: only one run of the agent has it. `None` for what comes once anyway.
     pub once_key: Option<String>,
 }
@@ -152,6 +154,13 @@ impl Prepared {
     #[must_use]
     pub const fn is_fetch(&self) -> bool {
         self.acceptance.fetch.is_some()
+    }
+
+    /// Whether it concerns runs that are at work: is to be handed in, or stops them.
+    #[must_use]
+    pub fn concerns_active(&self) -> bool {
+        let runs = &self.acceptance.runs;
+        runs.iter().any(|run| run.session_key.is_some() && run.while_running.manner().is_some())
     }
 
     /// Bytes of the body and the files.

@@ -10,7 +10,7 @@ use crate::store::{StoreError, connect};
 static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
 
 /// The newest schema that this program knows.
-pub const SCHEMA_VERSION: i64 = 7;
+pub const SCHEMA_VERSION: i64 = 8;
 
 /// What differs between the engines when migrating.
 pub(super) trait Migrating {
@@ -22,7 +22,8 @@ pub(super) trait Migrating {
 
 impl Migrating for connect::Postgres {
     async fn apply(&self) -> Result<(), StoreError> {
-        Ok(MIGRATIONS.run(self.read()).await?)
+        let migrations = MIGRATIONS.iter().map(|migration| for_engine(migration, "postgres")).collect();
+        Ok(Migrator::with_migrations(migrations).run(self.read()).await?)
     }
     async fn found(&self) -> Result<i64, StoreError> {
         version(self.read()).await
@@ -31,7 +32,7 @@ impl Migrating for connect::Postgres {
 
 impl Migrating for connect::Sqlite {
     async fn apply(&self) -> Result<(), StoreError> {
-        let migrations = MIGRATIONS.iter().map(for_sqlite).collect();
+        let migrations = MIGRATIONS.iter().map(|migration| for_engine(migration, "sqlite")).collect();
         Ok(Migrator::with_migrations(migrations).run(self.writer()).await?)
     }
     async fn found(&self) -> Result<i64, StoreError> {
@@ -39,11 +40,35 @@ impl Migrating for connect::Sqlite {
     }
 }
 
-/// SQLite knows bytes as BLOB and compares text by bytes anyway; all else is common to both engines.
-fn for_sqlite(migration: &Migration) -> Migration {
-    let sql = migration.sql.as_str().replace(" BYTEA", " BLOB").replace(" COLLATE \"C\"", "");
+/// A migration as one engine takes it: without the lines between `-- @postgres` or `-- @sqlite` and the next such mark
+/// (`-- @both` ends them) that are the other one's. SQLite knows bytes as BLOB and compares text by bytes anyway; the
+/// rest is common to both.
+fn for_engine(migration: &Migration, engine: &str) -> Migration {
+    let mut sql = migration.sql.as_str().to_owned();
+    if sql.contains("-- @") {
+        sql = of_engine(&sql, engine);
+    }
+    if engine == "sqlite" {
+        sql = sql.replace(" BYTEA", " BLOB").replace(" COLLATE \"C\"", "");
+    }
     let sql = sqlx::AssertSqlSafe(sql).into_sql_str();
     Migration::new(migration.version, migration.description.clone(), migration.migration_type, sql, migration.no_tx)
+}
+
+fn of_engine(sql: &str, engine: &str) -> String {
+    let mut meant = "both";
+    let mut kept = String::with_capacity(sql.len());
+    for line in sql.lines() {
+        match line.strip_prefix("-- @") {
+            Some(mark) => meant = mark,
+            None if meant == "both" || meant == engine => {
+                kept.push_str(line);
+                kept.push('\n');
+            }
+            None => {}
+        }
+    }
+    kept
 }
 
 pub(super) async fn run<D: Migrating>(db: &D) -> Result<(), StoreError> {

@@ -19,12 +19,14 @@ mod messages;
 mod migrate;
 mod page;
 mod parts;
+mod pauses;
 mod refusals;
 mod replay;
 mod rows;
 mod runs;
 mod runs_work;
 mod sessions;
+mod steering;
 mod suppressions;
 mod threads;
 
@@ -44,6 +46,8 @@ pub use page::{Page, PageOf};
 pub use parts::StoredPart;
 pub use refusals::Refusal;
 pub use runs_work::{NewDelivery, NewMessage, RunEnd, RunWork};
+pub use sessions::Waiting;
+pub use steering::{Merge, MergedRun};
 pub use suppressions::Suppression;
 
 use std::sync::{

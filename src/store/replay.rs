@@ -12,7 +12,7 @@ const ADD_RUN: &str = "INSERT INTO runs (id, tenant_id, event_id, trigger_id, tr
     agent_version, session_id, replay, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, TRUE, $10)";
 
 const SESSION: &str = "INSERT INTO sessions (id, tenant_id, agent_id, key, created_at, last_event_at) \
-    VALUES ($1, $2, $3, $4, $5, $5) ON CONFLICT (agent_id, key) DO UPDATE SET last_event_at = excluded.last_event_at \
+    VALUES ($1, $2, $3, $4, $5, $5) ON CONFLICT (agent_id, key) WHERE closed_at IS NULL DO UPDATE SET last_event_at = excluded.last_event_at \
     RETURNING id";
 
 impl Store {

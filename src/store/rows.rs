@@ -17,7 +17,8 @@ use crate::{
 /// The columns of [`RunRow`].
 pub(super) const RUN: &str = "id, tenant_id, event_id, trigger_id, agent_id, agent_name, agent_version, session_id, replay, \
     state, attempt, tries, result_text, result_json, failure_code, failure_message, turns, input_tokens, output_tokens, \
-    cache_read_tokens, cache_write_tokens, cost_micros, cancel_requested_at, created_at, started_at, finished_at";
+    cache_read_tokens, cache_write_tokens, cost_micros, cancel_requested_at, cancel_reason, merged_into, failures, next_attempt_at, created_at, started_at, \
+    finished_at";
 
 #[derive(sqlx::FromRow)]
 pub(super) struct RunRow {
@@ -44,6 +45,10 @@ pub(super) struct RunRow {
     cache_write_tokens: i64,
     cost_micros: i64,
     cancel_requested_at: Option<i64>,
+    cancel_reason: Option<String>,
+    merged_into: Option<String>,
+    failures: Option<String>,
+    next_attempt_at: Option<i64>,
     created_at: i64,
     started_at: Option<i64>,
     finished_at: Option<i64>,
@@ -58,8 +63,14 @@ impl RunRow {
                 self.failure_message.unwrap_or_default(),
             )),
         };
+        let state = RunState::parse(&self.state).ok_or_else(|| unreadable(&self.id, "state", &self.state))?;
         Ok(Run {
-            state: RunState::parse(&self.state).ok_or_else(|| unreadable(&self.id, "state", &self.state))?,
+            state,
+            merged_into: self.merged_into.as_deref().map(|text| id("runs", text)).transpose()?,
+            failures: self.failures.map(|text| json(&self.id, "failures", &text)).transpose()?.unwrap_or_default(),
+            // It stays in the row while the run works.
+            next_attempt_at: self.next_attempt_at.filter(|_| state == RunState::Queued).map(Timestamp),
+            cancel_reason: self.cancel_reason,
             result_json: self.result_json.as_deref().map(|text| json(&self.id, "result_json", text)).transpose()?,
             id: id("runs", &self.id)?,
             tenant: id("runs", &self.tenant_id)?,

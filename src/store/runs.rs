@@ -109,7 +109,7 @@ impl Store {
         let now = self.clock.now().0;
         let lane = found.session.as_ref().map(SessionId::to_string);
         let again = "UPDATE runs SET state = 'queued', finished_at = NULL, failure_code = NULL, failure_message = NULL, \
-                     cancel_requested_at = NULL, tries = 0 WHERE tenant_id = $1 AND id = $2 AND state IN ('failed', 'canceled')";
+                     cancel_requested_at = NULL, cancel_reason = NULL, failures = NULL, next_attempt_at = NULL, tries = 0 WHERE tenant_id = $1 AND id = $2 AND state IN ('failed', 'canceled')";
         let changed = on_engine!(self, |db| {
             let mut tx = db.begin().await?;
             if let Some(lane) = &lane {

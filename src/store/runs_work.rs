@@ -12,7 +12,9 @@ use crate::{
         run::{Failure, MessageKind, Run, RunResult, Usage},
         time::Timestamp,
     },
-    store::{Claimed, EventRecord, Lease, Store, StoreError, clean, jobs, on_engine, rows, threads, to_json},
+    store::{
+        Claimed, EventRecord, Lease, MergedRun, Store, StoreError, clean, jobs, on_engine, rows, threads, to_json,
+    },
 };
 
 /// Everything that a worker needs of a run that it claimed.
@@ -32,10 +34,24 @@ pub struct RunWork {
     pub agent: AgentVersion,
     /// How the session's conversation is continued.
     pub resume_id: Option<String>,
+    /// The worker on whose disk the session's files are; see `Session::place`.
+    pub place: Option<String>,
+    /// How it is continued from now on, when the attempt did not say so with a result.
+    pub conversation: Option<String>,
     /// How many workers vanished with it.
     pub lost: i64,
     /// A worker before began this very attempt and gave it back without an end.
     pub given_back: bool,
+    /// The runs that were merged into it so far, in order.
+    pub merged: Vec<MergedRun>,
+}
+
+impl RunWork {
+    /// The event that is answered, and the place of its trigger: the newest one that the agent has.
+    #[must_use]
+    pub fn newest(&self) -> (&EventRecord, usize) {
+        self.merged.last().map_or((&self.event, self.position), |merged| (&merged.event, merged.position))
+    }
 }
 
 /// A line of a run's record before it has its number.
@@ -117,7 +133,7 @@ macro_rules! owe {
             .bind(delivery.id.as_str())
             .bind(run.tenant.as_str())
             .bind(&$work.lease.id)
-            .bind(run.event.as_str())
+            .bind($work.newest().0.event.id.as_str())
             .bind(to_json(&delivery.message))
             .bind($now.0)
             .bind(&delivery.echo)
@@ -125,7 +141,7 @@ macro_rules! owe {
             .await?;
         if let Some(id) = &delivery.message_id {
             let remember = sqlx::query(threads::REMEMBER).bind(run.tenant.as_str()).bind(clean(id).into_owned());
-            remember.bind(run.event.as_str()).bind(delivery.id.as_str()).execute(&mut *$tx).await?;
+            remember.bind($work.newest().0.event.id.as_str()).bind(delivery.id.as_str()).execute(&mut *$tx).await?;
         }
         if let (Some(session), Some(token)) = ($session, &delivery.reply_token) {
             sqlx::query(threads::SET_TOKEN).bind(session).bind(token).execute(&mut *$tx).await?;
@@ -147,6 +163,7 @@ impl Store {
     pub async fn load_run(&self, claimed: &Claimed) -> Result<Option<RunWork>, StoreError> {
         let sql = format!(
             "SELECT {}, trigger_position, (SELECT resume_id FROM sessions WHERE sessions.id = runs.session_id) AS resume_id, \
+             (SELECT place FROM sessions WHERE sessions.id = runs.session_id) AS place, \
              (SELECT attempt FROM run_messages WHERE run_id = runs.id ORDER BY seq DESC LIMIT 1) AS last_attempt \
              FROM runs WHERE id = $1 AND lease = $2 AND state = 'running'",
             rows::RUN
@@ -164,13 +181,19 @@ impl Store {
         let event = event.ok_or_else(|| rows::unreadable(run.id.as_str(), "event_id", "no such event"))?;
         let files = if event.event.attachments.is_empty() { Vec::new() } else { self.files(&run.event).await? };
         let agent = self.agent_version(&run.tenant, &run.agent, run.agent_version).await?;
+        // Nothing can have been merged into a run that was never at work.
+        let begun = run.session.is_some() && (run.attempt > 1 || row.last_attempt.is_some());
+        let merged = if begun { self.merged_runs(&run.tenant, &run.id).await? } else { Vec::new() };
         Ok(Some(RunWork {
+            merged,
             lease: claimed.lease.clone(),
             position: usize::try_from(row.trigger_position).unwrap_or(0),
             event,
             files,
             agent: agent.ok_or_else(|| rows::unreadable(run.id.as_str(), "agent_version", "no such version"))?,
             resume_id: row.resume_id,
+            place: row.place,
+            conversation: None,
             lost: claimed.lost,
             // Only giving back takes the attempt's number back: its lines stay.
             given_back: row.last_attempt == Some(run.attempt),
@@ -246,6 +269,7 @@ impl Store {
         let now = self.clock.now();
         let lease = &work.lease;
         let columns = EndColumns::of(end);
+        let failures = columns.failures(&work.run);
         let session = work.run.session.as_ref().map(ToString::to_string);
         on_engine!(self, |db| {
             let mut tx = db.begin().await?;
@@ -253,7 +277,7 @@ impl Store {
                 // First: this row is the lane's lock.
                 sqlx::query("UPDATE sessions SET resume_id = COALESCE($2, resume_id) WHERE id = $1")
                     .bind(session)
-                    .bind(columns.resume_id.map(|id| clean(id).into_owned()))
+                    .bind(columns.resume_id.or(work.conversation.as_deref()).map(|id| clean(id).into_owned()))
                     .execute(&mut *tx)
                     .await?;
             }
@@ -277,6 +301,8 @@ impl Store {
                 .bind(columns.usage.cache_write_tokens)
                 .bind(columns.usage.cost_micros)
                 .bind((columns.state != "queued").then_some(now.0))
+                .bind(&failures)
+                .bind(columns.again_at.map(|at| at.0))
                 .execute(&mut *tx)
                 .await?;
             let job = match columns.again_at {
@@ -303,7 +329,7 @@ impl Store {
 const END: &str = "UPDATE runs SET state = $3, lease = NULL, result_text = $4, result_json = $5, failure_code = $6, \
     failure_message = $7, turns = turns + $8, input_tokens = input_tokens + $9, output_tokens = output_tokens + $10, \
     cache_read_tokens = cache_read_tokens + $11, cache_write_tokens = cache_write_tokens + $12, \
-    cost_micros = cost_micros + $13, finished_at = $14 \
+    cost_micros = cost_micros + $13, finished_at = $14, failures = $15, next_attempt_at = $16 \
     WHERE id = $1 AND lease = $2 AND state = 'running'";
 
 const DELETE_JOB: &str = "DELETE FROM jobs WHERE id = $1 AND fence = $2 AND state = 'running'";
@@ -327,6 +353,16 @@ struct EndColumns<'a> {
 }
 
 impl<'a> EndColumns<'a> {
+    /// The counts of failures with this one, as JSON.
+    fn failures(&self, run: &Run) -> Option<String> {
+        let mut failures = run.failures.clone();
+        if let Some(failure) = self.failure {
+            let count = failures.entry(failure.class).or_default();
+            *count = count.saturating_add(1);
+        }
+        (!failures.is_empty()).then(|| to_json(&failures))
+    }
+
     fn of(end: &'a RunEnd) -> Self {
         let mut columns = Self {
             state: "queued",
@@ -367,5 +403,6 @@ struct WorkRow {
     run: rows::RunRow,
     trigger_position: i64,
     resume_id: Option<String>,
+    place: Option<String>,
     last_attempt: Option<i64>,
 }

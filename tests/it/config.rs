@@ -136,8 +136,8 @@ const CASES: &[(&str, &str)] = &[
         "agents/a.md:5:3: `session: thred` is no rule; did you mean `thread`?",
     ),
     (
-        "executor: claude\ntriggers:\n- source: hooks\n  while_running: steer",
-        "agents/a.md:5:3: `triggers[0].while_running` cannot be `steer`",
+        "executor: claude\ntriggers:\n- source: hooks\n  while_running: sometimes",
+        "agents/a.md:5:3: `triggers[0].while_running` cannot be `sometimes`",
     ),
     ("executor: claude\ntriggers:\n- source: hooks\n  reply: same", "agents/a.md:5:3: a webhook has no way back"),
     (

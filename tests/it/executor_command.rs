@@ -18,8 +18,8 @@ use postern::{
         time::{Span, Timestamp},
     },
     executor::{
-        AttachmentFile, BoxFuture, ExecutorSetup, Executors, LeaseLost, Prompt, RunSink, RunSpec, Stopped, WorkRoot,
-        processes::reap_leftovers,
+        AttachmentFile, BoxFuture, ExecutorSetup, Executors, Inputs, LeaseLost, Prompt, RunSink, RunSpec, Stopped,
+        WorkRoot, processes::reap_leftovers,
     },
 };
 use serde_json::{Value, json};
@@ -135,6 +135,8 @@ pub(crate) fn spec(agent: Value) -> RunSpec {
         prompt: Prompt { plain: "Do it.".to_owned(), blocks: vec!["Do it.".to_owned()] },
         attachments: Arc::default(),
         env: BTreeMap::new(),
+        inputs: Inputs::default(),
+        taken: Vec::new(),
         cancel: CancellationToken::new(),
     }
 }

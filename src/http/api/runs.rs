@@ -25,7 +25,7 @@ pub(in crate::http) async fn list(
     Query(query): Query<ListQuery>,
 ) -> Result<Json<PageOf<Run>>, ApiError> {
     let event = query.event.as_deref().map(str::parse::<EventId>).transpose()?;
-    let state = query.state(RunState::parse, "queued, running, succeeded, failed, canceled")?;
+    let state = query.state(RunState::parse, "queued, running, succeeded, failed, canceled, merged")?;
     Ok(Json(gateway.store.runs(&tenant, event.as_ref(), state, &query.page()?).await?))
 }
 

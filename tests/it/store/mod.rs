@@ -15,6 +15,8 @@ mod races;
 mod reading;
 mod runs;
 mod schema;
+mod sessions;
+mod steering;
 mod texting;
 mod threads;
 

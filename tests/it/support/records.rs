@@ -9,7 +9,7 @@ use postern::{
         event::{AgentEvent, Attachment, Body, Content, Webhook},
         id::{AttachmentId, DeliveryId, EventId, RunId, SessionId, TenantId},
         run::{Failure, FailureCode, MessageKind, Run, RunResult, RunState, Usage},
-        trigger::Trigger,
+        trigger::{Trigger, WhileRunning},
     },
     store::{
         Acceptance, Accepted, ApplyMode, Claimed, EventStatus, NewDelivery, NewMessage, NewRun, Page, Prepared,
@@ -77,6 +77,7 @@ impl World {
             agent_name: trigger.agent_name.clone(),
             agent_version: trigger.agent_version,
             session_key: session.map(ToOwned::to_owned),
+            while_running: WhileRunning::Queue,
             once_key: None,
         }
     }

@@ -1,0 +1,130 @@
+//! What this worker keeps of sessions between their runs.
+
+use std::{
+    fs, io,
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use crate::{
+    crypto,
+    domain::id::SessionId,
+    executor::{
+        Executors,
+        trash::{self, Trash},
+        workdir,
+    },
+};
+
+/// Files of one session that are counted; one with more is taken for as large as all that is allowed.
+const MOST_COUNTED: usize = 1_000_000;
+/// Not removed for room so soon after its last use.
+const FRESH: Duration = Duration::from_secs(60);
+
+impl Executors {
+    /// What this worker's disk is called: its machine's name, and letters that its work directory keeps.
+    pub fn place(&self) -> &str {
+        &self.ground.place_name
+    }
+
+    /// The sessions whose files are here.
+    pub async fn kept_sessions(&self) -> Vec<SessionId> {
+        let root = self.ground.root.clone();
+        let found = workdir::blocking(move || Ok(sessions(&root).map(|(id, _)| id).collect())).await;
+        found.unwrap_or_default()
+    }
+
+    /// Removes the files of sessions that have ended. Those that a run still uses stay. Returns how many.
+    pub async fn forget_sessions(&self, ended: Vec<SessionId>) -> usize {
+        let (root, trash) = (self.ground.root.clone(), self.ground.trash.clone());
+        let forget = move || {
+            let paths = ended.iter().map(|id| root.join("sessions").join(id.as_str()));
+            Ok(paths.filter(|path| remove(path, &trash)).count())
+        };
+        workdir::blocking(forget).await.unwrap_or(0)
+    }
+
+    /// Removes the files of the sessions that were not used for the longest time while all take more than `most`
+    /// bytes. Returns how many.
+    pub async fn make_room(&self, most: u64) -> usize {
+        let (root, trash) = (self.ground.root.clone(), self.ground.trash.clone());
+        workdir::blocking(move || Ok(bound(&root, &trash, most))).await.unwrap_or(0)
+    }
+}
+
+/// The name of the disk under `root`; made with the first start.
+pub(super) fn place_name(root: &Path) -> io::Result<String> {
+    let file = root.join("place");
+    let kept = fs::read_to_string(&file).ok();
+    let known = kept
+        .as_deref()
+        .map(str::trim)
+        .filter(|text| !text.is_empty() && text.len() <= 32 && text.bytes().all(|byte| byte.is_ascii_alphanumeric()));
+    let letters = match known {
+        Some(letters) => letters.to_owned(),
+        None => {
+            let random = crypto::random::<5>().map_err(|fault| io::Error::other(fault.to_string()))?;
+            let letters = data_encoding::BASE32_DNSSEC.encode(&random);
+            fs::write(&file, &letters)?;
+            letters
+        }
+    };
+    let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let host: String =
+        host.trim().chars().filter(|c| c.is_ascii_alphanumeric() || "-._".contains(*c)).take(64).collect();
+    Ok(format!("{host}:{letters}"))
+}
+
+fn sessions(root: &Path) -> impl Iterator<Item = (SessionId, PathBuf)> + use<> {
+    let entries = fs::read_dir(root.join("sessions")).into_iter().flatten().flatten();
+    entries.filter_map(|entry| Some((entry.file_name().to_str()?.parse().ok()?, entry.path())))
+}
+
+fn remove(path: &Path, trash: &Trash) -> bool {
+    let Some(_held) = trash::try_hold(path) else { return false };
+    trash.take(path).is_ok()
+}
+
+fn bound(root: &Path, trash: &Trash, most: u64) -> usize {
+    let mut kept: Vec<(Duration, u64, PathBuf)> = sessions(root)
+        .filter_map(|(_, path)| {
+            let unused = trash::unused_for(&path)?;
+            let bytes = size(&path).unwrap_or(most);
+            Some((unused, bytes, path))
+        })
+        .collect();
+    let mut all = kept.iter().fold(0_u64, |all, (_, bytes, _)| all.saturating_add(*bytes));
+    kept.sort_by_key(|(unused, ..)| std::cmp::Reverse(*unused));
+    let mut removed = 0;
+    for (unused, bytes, path) in kept {
+        if all <= most || unused < FRESH {
+            break;
+        }
+        if remove(&path, trash) {
+            all = all.saturating_sub(bytes);
+            removed += 1;
+        }
+    }
+    removed
+}
+
+/// What a tree takes on the disk; `None` when it has too many files to count.
+fn size(tree: &Path) -> Option<u64> {
+    let mut open = vec![tree.to_owned()];
+    let (mut bytes, mut count) = (0_u64, 0);
+    while let Some(directory) = open.pop() {
+        for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+            count += 1;
+            if count > MOST_COUNTED {
+                return None;
+            }
+            let Ok(found) = entry.metadata() else { continue };
+            bytes = bytes.saturating_add(found.blocks().saturating_mul(512));
+            if found.is_dir() {
+                open.push(entry.path());
+            }
+        }
+    }
+    Some(bytes)
+}

@@ -1,0 +1,76 @@
+//! Whether a run that failed is tried again, and when.
+
+use crate::{
+    domain::{
+        agent::ExecutorKind,
+        retries::wait_ms,
+        run::{Failure, FailureClass},
+        time::Timestamp,
+    },
+    store::RunWork,
+};
+
+/// A time that the model's API named and that is further off lets all runs wait that use the same credential: each of
+/// them would only hear the same.
+const WORTH_A_PAUSE_MS: i64 = 2_000;
+/// The longest time that is believed: a week's quota.
+const LONGEST_PAUSE_MS: i64 = 8 * 86_400_000;
+/// Runs that waited for the same moment come within this time after it.
+const SPREAD_MS: i64 = 5_000;
+
+/// What follows from a failure.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Verdict {
+    /// When it is tried again; `None`: it has failed for good.
+    pub(super) again_at: Option<Timestamp>,
+    /// Until when the model cannot be asked, by nobody with the same credential.
+    pub(super) paused_until: Option<Timestamp>,
+}
+
+/// Judges a failure of the run's present attempt.
+pub(super) fn judge(work: &RunWork, failure: &Failure, now: Timestamp) -> Verdict {
+    let spec = &work.agent.spec;
+    let (attempts, longest_ms) = spec.retries.rule(failure.class, spec.attempts);
+    let failed = work.run.failures.get(&failure.class).copied().unwrap_or(0).saturating_add(1);
+    let busy = failure.class == FailureClass::ModelBusy;
+    let named = failure.retry_after_ms.filter(|ms| busy && *ms > 0).map(|ms| ms.min(LONGEST_PAUSE_MS));
+    let again_at = (failed < attempts).then(|| match named {
+        Some(ms) => spread_after(now.plus_ms(ms)),
+        None => now.plus_ms(wait_ms(failed, longest_ms, random())),
+    });
+    let paused_until = named.filter(|ms| *ms >= WORTH_A_PAUSE_MS).map(|ms| now.plus_ms(ms));
+    Verdict { again_at, paused_until }
+}
+
+/// How many workers may vanish with a run before it has failed. `max_lost` is the server's number of times that it is
+/// taken up again.
+pub(super) fn most_lost(work: &RunWork, max_lost: i64) -> i64 {
+    let otherwise = u32::try_from(max_lost.saturating_add(1)).unwrap_or(u32::MAX);
+    i64::from(work.agent.spec.retries.rule(FailureClass::Lost, otherwise).0)
+}
+
+/// What a run's quota is counted by: its model under the server's key, or the agent where it has a key of its own.
+/// `None` for agents whose quota is not known here.
+pub(super) fn credential(work: &RunWork) -> Option<String> {
+    let spec = &work.agent.spec;
+    match spec.executor {
+        ExecutorKind::Command => None,
+        ExecutorKind::Claude => {
+            let own = ["ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "CLAUDE_CODE_OAUTH_TOKEN", "ANTHROPIC_BASE_URL"];
+            let model = spec.model.as_deref().unwrap_or("(default)");
+            Some(match own.iter().any(|name| spec.env.contains_key(*name)) {
+                true => format!("agent:{}:{model}", work.run.agent),
+                false => format!("claude:{model}"),
+            })
+        }
+    }
+}
+
+/// A moment shortly after `at`, for those who wait for the same one.
+pub(super) fn spread_after(at: Timestamp) -> Timestamp {
+    at.plus_ms(SPREAD_MS * i64::from(random()) / i64::from(u16::MAX))
+}
+
+fn random() -> u16 {
+    crate::crypto::random::<2>().map_or(u16::MAX / 2, u16::from_le_bytes)
+}
