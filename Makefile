@@ -17,8 +17,10 @@ test: ## every test, with what they need (installs what is missing); TESTS="part
 bench: ## measure, beside graphile-worker, pgbench and the disk
 	@scripts/with-services scripts/bench-peers cargo bench --locked
 
-chaos: ## the tests that kill and restart things
-	@scripts/test chaos crash
+chaos: ## faults at random for long: EVENTS=20000, KILLS=50, STORM=100, SEED=… to repeat one
+	@CHAOS_EVENTS=$(or $(EVENTS),20000) CHAOS_KILLS=$(or $(KILLS),50) CHAOS_STORM=$(or $(STORM),100) \
+		$(if $(SEED),CHAOS_SEED=$(SEED)) PROPTEST_CASES=$(or $(CASES),10000) \
+		scripts/test chaos recovery
 
 fuzz: ## the property tests with CASES (default 20000) random inputs each
 	@PROPTEST_CASES=$(or $(CASES),20000) scripts/test fuzz

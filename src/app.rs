@@ -20,7 +20,7 @@ use crate::{
     outbound::Channels,
     pipeline::{
         collect::Collect, deliver::Deliver, execute::Execute, fetch::FetchMail, hops::LoopGuard, intake::Intake,
-        join::Joiner, senders::Senders, sweep::Refusals, upkeep::Upkeep,
+        join::Joiner, senders::Senders, sweep::Refusals, tidy, upkeep::Upkeep,
     },
     queue::{self, Clear, Owner, QueueOptions, Wakes},
     store::{ApplyMode, ConnectOptions, DELIVERY_QUEUE, FETCH_QUEUE, RUN_QUEUE, SCHEMA_VERSION, Store},
@@ -30,8 +30,6 @@ use crate::{
 pub const DEFAULT_TENANT: &str = "default";
 /// How often the gateway looks whether another process changed sources or agents.
 const REFRESH: Duration = Duration::from_secs(2);
-/// How often old work directories are looked for.
-const SWEEP: Duration = Duration::from_secs(3_600);
 /// How long a directory is kept that a dead worker left, at least.
 const KEEP: Duration = Duration::from_secs(30 * 86_400);
 /// How long giving back what did not end in the grace time may take.
@@ -270,7 +268,7 @@ impl App {
     /// Keeps this worker's disk free of what nobody needs any more.
     fn look_after_files(&self, settings: &Settings, executors: &Arc<Executors>, wakes: &Arc<Wakes>) {
         let keep = KEEP.max(settings.sessions.idle.to_std() + Duration::from_secs(86_400));
-        self.tasks.spawn(sweep(Arc::clone(executors), keep, self.stop.clone()));
+        self.tasks.spawn(tidy::keep(Arc::clone(executors), self.store.clone(), keep, self.stop.clone()));
         let upkeep = Upkeep {
             store: self.store.clone(),
             executors: Arc::clone(executors),
@@ -413,20 +411,6 @@ fn clear(executors: &Arc<Executors>) -> Clear {
             }
         })
     }))
-}
-
-/// Removes work directories that nobody used for long.
-async fn sweep(executors: Arc<Executors>, older_than: Duration, stop: CancellationToken) {
-    loop {
-        tokio::select! {
-            () = tokio::time::sleep(SWEEP) => {}
-            () = stop.cancelled() => return,
-        }
-        let count = executors.sweep(older_than).await;
-        if count > 0 {
-            tracing::info!(count, "removed old work directories");
-        }
-    }
 }
 
 async fn refresh(gateway: Gateway, stop: CancellationToken) {

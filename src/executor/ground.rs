@@ -33,6 +33,7 @@ pub(super) struct Ground {
     limits: LimitSettings,
     /// See `WorkRoot`; absolute, links resolved.
     pub(super) root: PathBuf,
+    /// Where directories go that are not needed any more.
     pub(super) trash: Arc<Trash>,
     /// See `Executors::place`.
     pub(super) place_name: String,

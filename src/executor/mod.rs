@@ -6,6 +6,7 @@ mod environment;
 mod ground;
 mod input;
 mod keeping;
+mod leftovers;
 mod lines;
 mod mask;
 mod mounts;
@@ -201,6 +202,19 @@ impl Executors {
     pub async fn sweep(&self, older_than: Duration) -> usize {
         let root = self.ground.root.clone();
         workdir::blocking(move || Ok(trash::sweep(&root, older_than))).await.unwrap_or(0)
+    }
+
+    /// The runs that have the directory of an attempt in which nobody works: ended ones, and such as are to be
+    /// taken up again.
+    pub async fn abandoned(&self) -> Vec<RunId> {
+        let root = self.ground.root.clone();
+        workdir::blocking(move || Ok(leftovers::abandoned(&root))).await.unwrap_or_default()
+    }
+
+    /// Removes such directories of runs that have ended. Returns how many.
+    pub async fn remove(&self, runs: Vec<RunId>) -> usize {
+        let ground = Arc::clone(&self.ground);
+        workdir::blocking(move || Ok(leftovers::remove(&ground.root, &ground.trash, &runs))).await.unwrap_or(0)
     }
 
     /// Whether agents can be run here. Starts programs; for `postern doctor`.

@@ -16,4 +16,5 @@ pub mod senders;
 mod steer;
 pub mod sweep;
 pub mod thread;
+pub mod tidy;
 pub mod upkeep;

@@ -20,6 +20,7 @@ mod migrate;
 mod page;
 mod parts;
 mod pauses;
+mod recovery;
 mod refusals;
 mod replay;
 mod rows;

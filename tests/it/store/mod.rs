@@ -13,6 +13,7 @@ mod lanes;
 mod mails;
 mod races;
 mod reading;
+mod recovery;
 mod runs;
 mod schema;
 mod sessions;

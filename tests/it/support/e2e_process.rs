@@ -26,13 +26,31 @@ pub(crate) struct Gateway {
 impl Gateway {
     /// Starts `postern COMMAND` on a project. Its output goes to a file of that name beside the project.
     pub(crate) fn start(project: &TestProject, command: &str, label: &str) -> Self {
+        Self::start_with(project, command, label, &[])
+    }
+
+    /// The same with variables that only this process has.
+    pub(crate) fn start_with(project: &TestProject, command: &str, label: &str, own: &[(String, String)]) -> Self {
+        Self::start_under(&[], project, (command, label), own)
+    }
+
+    /// The same under another program, which runs the words that follow its own.
+    pub(crate) fn start_under(
+        wrapper: &[&str],
+        project: &TestProject,
+        (command, label): (&str, &str),
+        own: &[(String, String)],
+    ) -> Self {
         let output = project.path().join(format!("out/{label}.log"));
         let file = File::options().create(true).append(true).open(&output).unwrap();
+        let program = [env!("CARGO_BIN_EXE_postern"), "-C", project.path().to_str().unwrap(), command];
+        let words: Vec<&str> = wrapper.iter().chain(&program).copied().collect();
         #[expect(clippy::disallowed_methods, reason = "the program itself is what is tested")]
-        let child = Command::new(env!("CARGO_BIN_EXE_postern"))
-            .args(["-C", project.path().to_str().unwrap(), command])
+        let child = Command::new(words[0])
+            .args(&words[1..])
             .env_clear()
             .envs(project.variables())
+            .envs(own.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(file.try_clone().unwrap())
             .stderr(file)
@@ -76,8 +94,22 @@ impl Gateway {
 
     /// SIGTERM.
     pub(crate) fn terminate(&self) {
+        self.signal(Signal::TERM);
+    }
+
+    /// SIGSTOP: it does nothing until [`Gateway::thaw`].
+    pub(crate) fn freeze(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// SIGCONT.
+    pub(crate) fn thaw(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    fn signal(&self, signal: Signal) {
         let id = Pid::from_raw(i32::try_from(self.child.id()).unwrap()).unwrap();
-        kill_process(id, Signal::TERM).unwrap();
+        kill_process(id, signal).unwrap();
     }
 
     /// Waits for its end.

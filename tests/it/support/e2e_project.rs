@@ -111,6 +111,9 @@ impl TestProject {
         let Some(url) = self.variable("POSTERN_DATABASE__URL") else {
             return format!("sqlite:{}", self.path().join(".postern/postern.db").display());
         };
+        if url.starts_with("sqlite:") {
+            return url.to_owned();
+        }
         let mut url = url::Url::parse(url).unwrap();
         url.set_password(self.variable("DATABASE_PASSWORD")).unwrap();
         url.to_string()

@@ -11,7 +11,10 @@ use axum::{
 use serde_json::Value;
 use tokio::net::TcpListener;
 
-use crate::support::e2e_senders::{secret, standard_signature};
+use crate::{
+    chaos::load::Random,
+    support::e2e_senders::{secret, standard_signature},
+};
 
 /// A callback that came, with a signature that holds.
 #[derive(Clone, Debug)]
@@ -25,6 +28,8 @@ struct Log {
     callbacks: Vec<Callback>,
     forged: usize,
     refuse: usize,
+    /// Numbers by which one callback in ten is refused the first time it comes.
+    trouble: Option<Random>,
 }
 
 /// Listens on loopback until the test ends.
@@ -55,7 +60,11 @@ impl Receiver {
                     log.forged += 1;
                     return StatusCode::UNAUTHORIZED;
                 }
+                let is_new = log.callbacks.iter().rev().all(|callback| callback.id != id);
                 log.callbacks.push(Callback { id, body: serde_json::from_slice(&body).unwrap() });
+                if is_new && log.trouble.as_mut().is_some_and(|random| random.below(10) == 0) {
+                    return StatusCode::SERVICE_UNAVAILABLE;
+                }
                 if log.refuse > 0 {
                     log.refuse -= 1;
                     return StatusCode::SERVICE_UNAVAILABLE;
@@ -70,6 +79,11 @@ impl Receiver {
     /// Answers the next callbacks with 503.
     pub(crate) fn refuse_next(&self, count: usize) {
         self.log.lock().unwrap().refuse = count;
+    }
+
+    /// Takes one callback in ten and says that it did not, the first time.
+    pub(crate) fn misbehave(&self, seed: u64) {
+        self.log.lock().unwrap().trouble = Some(Random(seed));
     }
 
     /// What came so far. Fails when one was not signed right.

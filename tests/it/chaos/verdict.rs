@@ -8,10 +8,13 @@ use std::{
 use serde_json::Value;
 use sqlx::Connection;
 
-use crate::support::{e2e_client::Api, e2e_project::TestProject, e2e_receiver::Receiver, eventually};
+use crate::{
+    chaos::load::Acknowledged,
+    support::{e2e_client::Api, e2e_project::TestProject, e2e_receiver::Receiver, eventually},
+};
 
 /// Waits until every accepted event's run is over and every delivery has left.
-pub(super) async fn settled(api: &Api, accepted: &[String], limit: Duration) {
+pub(crate) async fn settled(api: &Api, accepted: &[Acknowledged], limit: Duration) {
     eventually("everything to settle", limit, async || {
         let open = [
             "/v1/runs?state=queued&limit=1",
@@ -32,7 +35,7 @@ pub(super) async fn settled(api: &Api, accepted: &[String], limit: Duration) {
 }
 
 /// No event is lost, none is there twice, each has one run, and that succeeded.
-pub(super) async fn each_event_ran_once(api: &Api, accepted: &[String]) {
+pub(crate) async fn each_event_ran_once(api: &Api, accepted: &[Acknowledged]) {
     let runs = api.all("/v1/runs").await;
     let mut of_event: BTreeMap<&str, Vec<&Value>> = BTreeMap::new();
     for run in &runs {
@@ -46,12 +49,13 @@ pub(super) async fn each_event_ran_once(api: &Api, accepted: &[String]) {
     }
     // Each sender waits for its acknowledgement before its next event, so nothing else may be there.
     assert_eq!(events.len(), accepted.len(), "events that are there and events that were acknowledged");
-    let texts = accepted.iter().filter(|key| key.split('-').next().unwrap().parse::<usize>().unwrap() % 3 == 0).count();
+    let texts =
+        accepted.iter().filter(|event| event.key.split('-').next().unwrap().parse::<usize>().unwrap() % 3 == 0).count();
     assert_eq!(events.iter().filter(|event| event["channel"] == "sms").count(), texts);
 }
 
 /// Each run's callback arrived, always under one id, and no other run's under the same.
-pub(super) async fn each_run_was_called_back(api: &Api, receiver: &Receiver) {
+pub(crate) async fn each_run_was_called_back(api: &Api, receiver: &Receiver) {
     let mut ids: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for callback in receiver.callbacks() {
         let run = callback.body["data"]["run"].as_str().unwrap().to_owned();
@@ -70,7 +74,7 @@ pub(super) async fn each_run_was_called_back(api: &Api, receiver: &Receiver) {
 /// By the agents' own log: within a session, nobody begins before the one before has ended or is dead.
 /// Executions that never ended were killed with the gateway; after their last line nothing more may come of them.
 /// The number of executions.
-pub(super) fn no_session_ran_twice_at_once(project: &TestProject) -> usize {
+pub(crate) fn no_session_ran_twice_at_once(project: &TestProject) -> usize {
     let log = project.out("log");
     let mut running: BTreeMap<&str, (&str, &str)> = BTreeMap::new();
     let (mut ended, mut starts) = (BTreeMap::<&str, usize>::new(), 0);
@@ -97,18 +101,8 @@ pub(super) fn no_session_ran_twice_at_once(project: &TestProject) -> usize {
     starts
 }
 
-/// No lock, no lease, no half-done work directory.
-pub(super) async fn nothing_is_left(api: &Api, project: &TestProject) {
-    let ready = api.get("/readyz").await;
-    assert_eq!(ready["ready"], true);
-    assert!(api.all("/v1/runs?state=failed").await.is_empty());
-    assert!(api.all("/v1/deliveries?state=failed").await.is_empty());
-    let log = project.out("up.log");
-    assert!(!log.contains("panicked"), "{log}");
-}
-
 /// No job is left in the queue. Looks into the database itself, so the gateway must be down.
-pub(super) async fn queue_is_empty(project: &TestProject) {
+pub(crate) async fn queue_is_empty(project: &TestProject) {
     let url = project.database_url();
     let sql = "SELECT count(*) FROM jobs";
     let jobs: i64 = if url.starts_with("sqlite:") {
@@ -122,7 +116,7 @@ pub(super) async fn queue_is_empty(project: &TestProject) {
 }
 
 /// No process has this project's mark or folder.
-pub(super) async fn no_agent_lives(project: &TestProject) {
+pub(crate) async fn no_agent_lives(project: &TestProject) {
     let folder = project.path().to_str().unwrap().to_owned();
     eventually("the agents to be gone", Duration::from_secs(2), async || {
         let living = std::fs::read_dir("/proc").unwrap().flatten().filter(|process| {
@@ -133,4 +127,11 @@ pub(super) async fn no_agent_lives(project: &TestProject) {
         (living.count() == 0).then_some(())
     })
     .await;
+}
+
+/// No attempt's directory is left; those of sessions stay.
+pub(crate) fn no_work_directory_is_left(project: &TestProject) {
+    let runs = project.path().join(".postern/work/runs");
+    let left: Vec<_> = std::fs::read_dir(runs).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
+    assert!(left.is_empty(), "{left:?}");
 }

@@ -1,77 +1,43 @@
-//! The real program killed in the middle of everything, judged from outside. `CRASH_SECONDS` makes it longer,
-//! `CRASH_SEED` repeats one.
+//! How soon work goes on after each fault, and what senders hear meanwhile.
 
-mod load;
-mod proxy;
-mod verdict;
-
-use std::time::{Duration, Instant};
-
-use postern::config::environment::Environment;
+use std::{
+    net::{SocketAddr, TcpListener},
+    time::{Duration, Instant},
+};
 
 use crate::{
-    crash::{
-        load::{Load, Random, project},
-        proxy::Wire,
-    },
+    chaos::{load::Load, verdict, wire::Wire},
     support::{
         e2e_client::{Api, Call, send},
         e2e_process::{Gateway, healthy},
-        e2e_project::{Engine, on_both_engines},
+        e2e_project::{Engine, TestProject, on_both_engines},
         e2e_receiver::Receiver,
         e2e_senders::{now_s, standard},
         eventually,
     },
 };
 
-on_both_engines!(
-    kill_9_at_random_moments_loses_and_doubles_nothing,
-    sigterm_under_load_cuts_no_request_and_burns_no_attempt,
-);
+on_both_engines!(sigterm_under_load_cuts_no_request_and_burns_no_attempt,);
 
-/// Runs at the same time in one process of the test projects.
-const SLOTS: usize = 4;
-
-/// A number of the environment, or the default.
-fn number(name: &str, default: u64) -> u64 {
-    Environment::of_process().get(name).map_or(default, |text| text.parse().unwrap())
-}
-
-async fn kill_9_at_random_moments_loses_and_doubles_nothing(engine: Engine) {
-    let seed = number("CRASH_SEED", u64::try_from(now_s()).unwrap());
-    println!("CRASH_SEED={seed}");
-    let mut random = Random(seed);
-    let receiver = Receiver::start().await;
-    let (project, address) = project(engine, &receiver, "0.03").await;
-    let mut gateway = Gateway::start(&project, "up", "up");
-    let api = Api { address, key: gateway.key().await };
-    healthy(address, Duration::from_secs(10)).await;
-    let load = Load::start(address, 6, Duration::from_millis(100));
-    let until = Instant::now() + Duration::from_secs(number("CRASH_SECONDS", 10));
-    let mut kills = 0;
-    while Instant::now() < until || kills < 10 {
-        tokio::time::sleep(Duration::from_millis(100 + random.below(900))).await;
-        gateway.kill();
-        kills += 1;
-        gateway = Gateway::start(&project, "up", "up");
-        let started = Instant::now();
-        healthy(address, Duration::from_secs(10)).await;
-        assert!(started.elapsed() < Duration::from_secs(5), "not ready for {:?}", started.elapsed());
-    }
-    let accepted = load.stop().await;
-    assert!(accepted.len() > 50, "only {} events in {kills} kills", accepted.len());
-    verdict::settled(&api, &accepted, Duration::from_secs(60)).await;
-    verdict::each_event_ran_once(&api, &accepted).await;
-    verdict::each_run_was_called_back(&api, &receiver).await;
-    let executions = verdict::no_session_ran_twice_at_once(&project);
-    let most = accepted.len() + kills * SLOTS;
-    assert!(executions <= most, "{executions} executions, {most} may be");
-    verdict::nothing_is_left(&api, &project).await;
-    gateway.terminate();
-    assert!(gateway.exit(Duration::from_secs(30)).await.success());
-    verdict::queue_is_empty(&project).await;
-    verdict::no_agent_lives(&project).await;
-    println!("{engine:?}: {} events, {kills} kills", accepted.len());
+/// A project of two agents that log when they begin and end, on a port that stays.
+async fn project(engine: Engine, receiver: &Receiver, seconds: &str) -> (TestProject, SocketAddr) {
+    let mut project = TestProject::new(engine).await;
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    project.set("POSTERN_SERVER__LISTEN", &address.to_string());
+    project.set("POSTERN_WORKER__MAX_LOST", "100");
+    project.set("POSTERN_LOG__FILTER", "warn");
+    // One line a write: lines of runs at the same time do not mix (write(2) with O_APPEND).
+    let script = format!(
+        "id=$(date +%s%N)\n\
+         session=$(sed 's/.*session=\\([^ ]*\\).*/\\1/' \"$POSTERN_PROMPT_FILE\")\n\
+         echo \"start $POSTERN_RUN $session $id\" >> \"$OUT/log\"\nsleep {seconds}\n\
+         echo \"end $POSTERN_RUN $session $id\" >> \"$OUT/log\"\necho done\n"
+    );
+    let reply = format!("reply: {{webhook: '{}', secret: callback}}", receiver.url);
+    project.agent("hook", &script, &format!("triggers: [{{source: standard, prompt: 'session=none ', {reply}}}]"));
+    let from = "from: ['+1555*'], prompt: 'session={{ from }} '";
+    project.agent("text", &script, &format!("triggers: [{{source: sms, {from}, {reply}}}]"));
+    (project, address)
 }
 
 async fn sigterm_under_load_cuts_no_request_and_burns_no_attempt(engine: Engine) {
@@ -81,7 +47,7 @@ async fn sigterm_under_load_cuts_no_request_and_burns_no_attempt(engine: Engine)
     let mut gateway = Gateway::start(&project, "up", "up");
     let api = Api { address, key: gateway.key().await };
     healthy(address, Duration::from_secs(10)).await;
-    let load = Load::start(address, 6, Duration::from_millis(250));
+    let load = Load::start(&[address], 6, Duration::from_millis(250));
     for _ in 0..3 {
         tokio::time::sleep(Duration::from_millis(700)).await;
         let asked = Instant::now();
@@ -113,7 +79,7 @@ async fn runs_of_a_killed_worker_are_taken_up_by_another() {
     let api = Api { address, key: gateway.key().await };
     healthy(address, Duration::from_secs(10)).await;
     let mut first = Gateway::start(&project, "worker", "first");
-    let load = Load::start(address, 4, Duration::from_millis(100));
+    let load = Load::start(&[address], 4, Duration::from_millis(100));
     eventually("four runs to be on the first worker", Duration::from_secs(15), async || {
         (api.all("/v1/runs?state=running").await.len() == 4).then_some(())
     })
@@ -160,7 +126,7 @@ async fn without_its_database_the_gateway_lives_and_answers_503_at_once() {
     let mut gateway = Gateway::start(&project, "up", "up");
     let api = Api { address, key: gateway.key().await };
     healthy(address, Duration::from_secs(10)).await;
-    let load = Load::start(address, 4, Duration::from_millis(100));
+    let load = Load::start(&[address], 4, Duration::from_millis(100));
     for round in 0..2 {
         tokio::time::sleep(Duration::from_millis(800)).await;
         wire.cut().await;

@@ -1,0 +1,205 @@
+//! A project with its processes, its database, its receiver, and the faults that can be done to each.
+
+use std::{
+    net::{SocketAddr, TcpListener},
+    time::{Duration, Instant},
+};
+
+use crate::{
+    chaos::{disk::Disk, server::OwnPostgres, verdict, wire::Wire},
+    support::{
+        e2e_client::{Api, Call, send},
+        e2e_process::{Gateway, healthy},
+        e2e_project::{Engine, TestProject},
+        e2e_receiver::Receiver,
+    },
+};
+
+/// Runs at the same time in one process.
+pub(crate) const SLOTS: usize = 4;
+/// How long a job belongs to a silent worker here.
+pub(crate) const LEASE: Duration = Duration::from_secs(4);
+/// Megabytes of the SQLite database's disk.
+pub(crate) const ROOM: u64 = 2048;
+
+/// One process of the cluster, started again whenever it is ended.
+pub(crate) struct Member {
+    command: &'static str,
+    /// `up`, `serve-0`, `worker-1`, …
+    pub(crate) label: String,
+    /// What only this one has in its environment.
+    own: Vec<(String, String)>,
+    pub(crate) process: Gateway,
+    pub(crate) frozen_until: Option<Instant>,
+}
+
+/// What a test of faults plays with.
+pub(crate) struct Cluster {
+    pub(crate) engine: Engine,
+    pub(crate) project: TestProject,
+    pub(crate) receiver: Receiver,
+    pub(crate) addresses: Vec<SocketAddr>,
+    pub(crate) members: Vec<Member>,
+    pub(crate) wire: Option<Wire>,
+    pub(crate) postgres: Option<OwnPostgres>,
+    pub(crate) disk: Option<Disk>,
+    pub(crate) api: Api,
+}
+
+impl Member {
+    fn start(project: &TestProject, command: &'static str, number: usize, own: Vec<(String, String)>) -> Self {
+        let label = format!("{command}-{number}");
+        let process = Gateway::start_with(project, command, &label, &own);
+        Self { command, label, own, process, frozen_until: None }
+    }
+
+    /// Another process takes its place.
+    pub(crate) fn restart(&mut self, project: &TestProject) {
+        self.process = Gateway::start_with(project, self.command, &self.label, &self.own);
+        self.frozen_until = None;
+    }
+
+    pub(crate) fn is_worker(&self) -> bool {
+        self.command == "worker"
+    }
+}
+
+impl Cluster {
+    /// One process on SQLite; two gateways and two workers, with a wire before the database, on Postgres.
+    pub(crate) async fn start(engine: Engine, seed: u64) -> Self {
+        Self::start_with(engine, seed, &[]).await
+    }
+
+    /// With more variables of the environment.
+    pub(crate) async fn start_with(engine: Engine, seed: u64, variables: &[(&str, &str)]) -> Self {
+        let receiver = Receiver::start().await;
+        receiver.misbehave(seed);
+        let mut project = TestProject::new(Engine::Sqlite).await;
+        agents(&project, &receiver);
+        let lease = format!("{}s", LEASE.as_secs());
+        let settings = [
+            ("POSTERN_WORKER__MAX_LOST", "1000"),
+            ("POSTERN_WORKER__LEASE", &lease),
+            ("POSTERN_LOG__FILTER", "warn"),
+            ("POSTERN_SERVER__SHUTDOWN_GRACE", "1s"),
+            ("POSTERN_DATABASE__MAX_CONNECTIONS", "5"),
+        ];
+        settings.iter().chain(variables).for_each(|(name, value)| project.set(name, value));
+        let (mut wire, mut postgres, mut disk) = (None, None, None);
+        if engine == Engine::Postgres {
+            let server = OwnPostgres::start().await;
+            server.execute("CREATE DATABASE chaos").await;
+            project.set("POSTERN_DATABASE__URL", &server.url("chaos"));
+            wire = Some(Wire::before_the_database_of(&mut project).await);
+            postgres = Some(server);
+        } else {
+            let small = Disk::new(ROOM);
+            project.set("POSTERN_DATABASE__URL", &format!("sqlite:{}", small.path().join("postern.db").display()));
+            disk = Some(small);
+        }
+        let roles: &[&str] = if engine == Engine::Postgres { &["serve", "serve", "worker", "worker"] } else { &["up"] };
+        let free = |_| TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let addresses: Vec<SocketAddr> = roles.iter().filter(|role| **role != "worker").map(free).collect();
+        project.set("POSTERN_SERVER__PUBLIC_URL", &format!("http://{}", addresses[0]));
+        let mut members: Vec<Member> = Vec::new();
+        let mut key = String::new();
+        for (number, role) in roles.iter().enumerate() {
+            let listen =
+                addresses.get(number).map(|address| ("POSTERN_SERVER__LISTEN".to_owned(), address.to_string()));
+            members.push(Member::start(&project, role, number, listen.into_iter().collect()));
+            if number == 0 {
+                key = members[0].process.key().await;
+            }
+            if let Some(address) = addresses.get(number) {
+                healthy(*address, Duration::from_secs(20)).await;
+            }
+        }
+        let api = Api { address: addresses[0], key };
+        Self { engine, project, receiver, addresses, members, wire, postgres, disk, api }
+    }
+
+    /// Starts a member again and waits until it is well; how long that took.
+    pub(crate) async fn revive(&mut self, member: usize) -> Duration {
+        let began = Instant::now();
+        self.members[member].restart(&self.project);
+        if let Some(address) = self.addresses.get(member) {
+            healthy(*address, Duration::from_secs(20)).await;
+        }
+        began.elapsed()
+    }
+
+    /// Waits until no run and no delivery is open; `false` when that does not happen in time. As long as
+    /// something moves, time does not run.
+    pub(crate) async fn settle(&self, limit: Duration) -> bool {
+        let open = [
+            "/v1/runs?state=queued&limit=1",
+            "/v1/runs?state=running&limit=1",
+            "/v1/deliveries?state=pending&limit=1",
+            "/v1/deliveries?state=sending&limit=1",
+        ];
+        let (mut moved, mut lines, mut left) = (Instant::now(), 0, Vec::new());
+        while moved.elapsed() < limit {
+            left.clear();
+            for path in open {
+                let call = Call::get(path).with("authorization", format!("Bearer {}", self.api.key));
+                match send(self.api.address, &call).await {
+                    Ok(reply) if reply.status == 200 && reply.json()["items"] == serde_json::json!([]) => {}
+                    Ok(reply) => left.push(reply.text()),
+                    Err(fault) => left.push(fault.to_string()),
+                }
+            }
+            if left.is_empty() {
+                return true;
+            }
+            let now = self.project.out("log").len() + self.receiver.callbacks().len();
+            if now != lines {
+                (moved, lines) = (Instant::now(), now);
+            }
+            tokio::time::sleep(Duration::from_millis(250)).await;
+        }
+        println!("left: {left:#?}\nagents' log:\n{}", tail(&self.project.out("log")));
+        for member in &self.members {
+            println!("{}:\n{}", member.label, tail(&member.process.log()));
+        }
+        false
+    }
+
+    /// Ends every process as an operator would; nothing may be left of them.
+    pub(crate) async fn ends_clean(mut self) {
+        for member in &self.members {
+            member.process.terminate();
+        }
+        for member in &mut self.members {
+            let status = member.process.exit(Duration::from_secs(30)).await;
+            assert!(status.success(), "{}: {status}", member.label);
+            assert!(!member.process.log().contains("panicked"), "{}", member.process.log());
+        }
+        verdict::queue_is_empty(&self.project).await;
+        verdict::no_agent_lives(&self.project).await;
+        verdict::no_work_directory_is_left(&self.project);
+    }
+}
+
+fn tail(text: &str) -> String {
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(30)..].join("\n")
+}
+
+/// An agent whose events stand alone, and one whose events are in sessions. They write what they do into one
+/// file, one line a write: lines of runs at the same time do not mix (write(2) with O_APPEND). Some leave a process
+/// behind that has a session of its own.
+fn agents(project: &TestProject, receiver: &Receiver) {
+    let script = "read -r id < /proc/sys/kernel/random/uuid\n\
+        session=${POSTERN_PROMPT#*session=}; session=${session%% *}\n\
+        key=${POSTERN_PROMPT#*key=}; key=${key%% *}\n\
+        tell() { read -r up idle < /proc/uptime; echo \"$1 $session $key $POSTERN_RUN $id $up\" >> \"$OUT/log\"; }\n\
+        tell start\n\
+        case $key in *7) setsid sleep 300 > /dev/null 2>&1 < /dev/null & ;; esac\n\
+        sleep 0.07; tell beat; sleep 0.07\n\
+        tell end\necho \"key=$key \"\n";
+    let reply = format!("reply: {{webhook: '{}', secret: callback}}", receiver.url);
+    let prompt = "prompt: 'session=none key={{ body.key }} '";
+    project.agent("hook", script, &format!("triggers: [{{source: standard, {prompt}, {reply}}}]"));
+    let prompt = "from: ['+1555*'], prompt: 'session={{ from }} key={{ text }} '";
+    project.agent("text", script, &format!("triggers: [{{source: sms, {prompt}, {reply}}}]"));
+}
