@@ -2,42 +2,31 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     crypto::{Secret, SecretSource},
     domain::{
         agent::EnvValue,
-        delivery::Message,
-        event::Content,
-        id::DeliveryId,
-        run::{Failure, FailureCode, MessageKind, Run, RunResult, RunState, Usage},
+        run::{Failure, FailureCode, MessageKind, Run, RunState, Usage},
         session::ClosedReason,
         template::Template,
-        thread,
         time::Timestamp,
-        trigger::{Reply, TriggerSpec},
+        trigger::TriggerSpec,
     },
     executor::{AttachmentFile, Executors, Inputs, LeaseLost, RunSink, RunSpec, Stopped},
     live::Live,
-    outbound::{
-        answer::{Answered, Finished, answer},
-        email::compose,
-    },
     pipeline::{
         hops::LoopGuard,
         prompt,
         record::Recorder,
-        retry, senders,
+        retry,
         steer::{self, Steering},
     },
     queue::{Job, JobEnd, StopReason, Wakes},
     store::{MergedRun, NewDelivery, NewMessage, RUN_QUEUE, RunEnd, RunWork, Store, StoreError},
 };
-
-/// For how long an answer is remembered to recognise itself: a day.
-const ECHO_MS: i64 = 86_400_000;
 
 /// What running agents needs.
 #[derive(Clone)]
@@ -352,83 +341,6 @@ impl Execute {
         JobEnd::Settled
     }
 
-    /// What names the run's conversation to those who answer by mail. Without it their mail is known by what it refers to.
-    async fn reply_token(&self, work: &RunWork) -> Option<String> {
-        let (true, Some(session)) = (self.reply_tokens, &work.run.session) else { return None };
-        if !matches!(work.newest().0.event.content, Content::Email(_)) {
-            return None;
-        }
-        let (tenant, agent) = (&work.run.tenant, &work.run.agent);
-        let key = self.store.signing_key(tenant).await;
-        let key = key.inspect_err(|fault| tracing::warn!(error = ?fault, "an answer goes out without a reply token"));
-        Some(senders::reply_token(&key.ok()?, tenant, agent, session))
-    }
-
-    /// The deliveries owed at this end, and the last lines of the record.
-    fn owed(&self, work: &RunWork, end: &RunEnd, token: Option<String>) -> (Vec<NewDelivery>, Vec<NewMessage>) {
-        let now = self.store.clock().now();
-        let line = |kind, body| NewMessage { kind, at: now, body };
-        let outcome = match end {
-            RunEnd::Succeeded(result) => Ok(result),
-            RunEnd::Failed(failure, _) => Err(failure),
-            RunEnd::Canceled => return (Vec::new(), vec![line(MessageKind::Result, json!({"state": "canceled"}))]),
-            RunEnd::Again(failure, _, at) => {
-                let body = json!({"text": format!("tried again at {at}"), "failure": failure});
-                return (Vec::new(), vec![line(MessageKind::Status, body)]);
-            }
-        };
-        let mut lines = vec![line(MessageKind::Result, result_line(outcome))];
-        let finished = Finished { run: &work.run.id, agent: &work.agent.name, outcome };
-        let (event, position) = work.newest();
-        let reply = work.agent.spec.triggers.get(position).and_then(|trigger| trigger.reply.as_ref());
-        match answer(&event.event, reply, &finished) {
-            Answered::Send(message) => {
-                let mut owed = delivery(DeliveryId::new(now), *message, reply, token);
-                owed.echo = echo(work, &owed.message);
-                if let Message::Email(email) = &mut owed.message {
-                    self.loops.prove(email, &owed.id);
-                }
-                (vec![owed], lines)
-            }
-            Answered::Nothing { reason } => {
-                lines.push(line(MessageKind::Status, json!({"text": format!("no answer goes out: {reason}")})));
-                (Vec::new(), lines)
-            }
-        }
-    }
-
-    /// Leaves out the answer that went out in the same thread to the same person not long ago: two machines that do not
-    /// know each other for such end there. What an operator runs again is sent again.
-    async fn without_echoes(
-        &self,
-        work: &RunWork,
-        deliveries: Vec<NewDelivery>,
-        lines: &mut Vec<NewMessage>,
-    ) -> Vec<NewDelivery> {
-        let now = self.store.clock().now();
-        let mut kept = Vec::with_capacity(deliveries.len());
-        for delivery in deliveries {
-            let before = match &delivery.echo {
-                Some(echo) if !work.run.replay => {
-                    self.store.answered_before(&work.run.tenant, echo, now.plus_ms(-ECHO_MS)).await
-                }
-                Some(_) | None => Ok(None),
-            };
-            match before {
-                Ok(Some(first)) => {
-                    let text = format!("no answer goes out: the same one went out in this thread before ({first})");
-                    lines.push(NewMessage { kind: MessageKind::Status, at: now, body: json!({ "text": text }) });
-                }
-                Ok(None) => kept.push(delivery),
-                Err(fault) => {
-                    tracing::warn!(run = %work.run.id, error = ?fault, "earlier answers could not be looked up");
-                    kept.push(delivery);
-                }
-            }
-        }
-        kept
-    }
-
     fn log(&self, work: &RunWork, end: &RunEnd, deliveries: &[NewDelivery], began: Timestamp) {
         let (state, code, usage) = match end {
             RunEnd::Succeeded(result) => (RunState::Succeeded, None, result.usage),
@@ -444,36 +356,6 @@ impl Execute {
             took_ms = self.store.clock().now().0 - began.0, turns = usage.turns, cost_micros = usage.cost_micros,
             "run ended"
         );
-    }
-}
-
-fn delivery(id: DeliveryId, mut message: Message, reply: Option<&Reply>, token: Option<String>) -> NewDelivery {
-    let (mut message_id, mut reply_token, mut guest) = (None, None, None);
-    if let Message::Email(email) = &mut message {
-        reply_token = token.filter(|token| thread::with_token(&email.from, token).is_some());
-        email.reply_token.clone_from(&reply_token);
-        message_id = compose::message_id(email, &id);
-        guest = matches!(reply, Some(Reply::Email(_))).then(|| email.to.to_lowercase());
-    }
-    NewDelivery { id, message, message_id, reply_token, guest, echo: None }
-}
-
-/// See [`NewDelivery::echo`]. Only answers within a mail's own thread can be echoes.
-fn echo(work: &RunWork, message: &Message) -> Option<String> {
-    let event = &work.newest().0.event;
-    let (Message::Email(email), Content::Email(_)) = (message, &event.content) else { return None };
-    let thread = event.thread_key.as_deref().filter(|_| email.in_reply_to.is_some())?;
-    let words: String = email.text.split_whitespace().collect::<Vec<_>>().join(" ");
-    let parts = [thread, &email.from, &email.to, &words].join("\n").to_lowercase();
-    Some(crate::crypto::sha256_hex(parts.as_bytes()))
-}
-
-fn result_line(outcome: Result<&RunResult, &Failure>) -> Value {
-    match outcome {
-        Ok(result) => {
-            json!({"state": "succeeded", "text": result.text, "structured": result.structured, "usage": result.usage})
-        }
-        Err(failure) => json!({"state": "failed", "failure": failure}),
     }
 }
 

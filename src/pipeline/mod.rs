@@ -1,5 +1,6 @@
 //! The product: intake · execute · deliver · sweep.
 
+mod answering;
 pub mod collect;
 mod copies;
 pub mod deliver;
