@@ -15,7 +15,7 @@ use crate::{
         texting::Effects,
         trigger::{Routing, WhileRunning},
     },
-    store::{Engine, EventStatus, Store, StoreError, on_engine, rows},
+    store::{Engine, EventStatus, Store, StoreError, on_engine, rows, webhooks},
 };
 
 /// A request as it came.
@@ -241,13 +241,14 @@ impl Store {
     }
 }
 
-/// The content as JSON, and whether a webhook's body was left out since the raw request's body is it.
+/// The content as JSON, and whether a webhook's headers and body were left out since those of the raw request are them.
 fn content_column(content: &Content, request: &RawRequest) -> (String, bool) {
     if let Content::Webhook(hook) = content
         && matches!(hook.body, Body::Json(_))
         && is_json(&request.headers)
+        && let Some(without) = webhooks::left_out(&hook.headers, &request.headers)
     {
-        let short = serde_json::json!({"channel": "webhook", "headers": hook.headers, "query": hook.query});
+        let short = serde_json::json!({"channel": "webhook", "without": without, "query": hook.query});
         return (short.to_string(), true);
     }
     (super::to_json(content), false)

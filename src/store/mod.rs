@@ -30,6 +30,7 @@ mod sessions;
 mod steering;
 mod suppressions;
 mod threads;
+mod webhooks;
 
 pub use catalog::ApplyMode;
 pub use connect::{ConnectOptions, Notices};

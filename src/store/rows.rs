@@ -11,7 +11,7 @@ use crate::{
         run::{Failure, FailureCode, MessageKind, Run, RunMessage, RunState, Usage},
         time::Timestamp,
     },
-    store::{EventRecord, EventStatus, StoreError},
+    store::{EventRecord, EventStatus, StoreError, webhooks},
 };
 
 /// The columns of [`RunRow`].
@@ -147,7 +147,7 @@ impl DeliveryRow {
 /// The columns of [`EventRow`], of `events e` joined with `raw_requests r`.
 pub(super) const EVENT: &str = "e.id, e.tenant_id, e.source_id, e.source_name, e.dedupe_key, e.kind, e.thread_key, e.sender, \
     e.automatic, e.status, e.reason, e.routing, e.content, e.received_at, \
-    CASE WHEN e.body_in_request THEN r.body END AS body";
+    CASE WHEN e.body_in_request THEN r.body END AS body, CASE WHEN e.body_in_request THEN r.headers END AS lines";
 
 #[derive(sqlx::FromRow)]
 pub(super) struct EventRow {
@@ -166,6 +166,7 @@ pub(super) struct EventRow {
     content: String,
     received_at: i64,
     body: Option<Vec<u8>>,
+    lines: Option<String>,
 }
 
 impl EventRow {
@@ -175,6 +176,10 @@ impl EventRow {
             hook.body = crate::domain::json::read(body)
                 .map(Body::Json)
                 .map_err(|fault| unreadable(&self.id, "body", &fault.to_string()))?;
+            let lines: Vec<(String, String)> = json(&self.id, "headers", self.lines.as_deref().unwrap_or("[]"))?;
+            if let Some(headers) = json::<webhooks::Short>(&self.id, "content", &self.content)?.headers(&lines) {
+                hook.headers = headers;
+            }
         }
         Ok(EventRecord {
             status: word::<EventStatus>(&self.id, "status", &self.status)?,
