@@ -19,7 +19,7 @@ use crate::{
     live::Live,
     outbound::Channels,
     pipeline::{
-        collect::Collect, deliver::Deliver, execute::Execute, fetch::FetchMail, hops::LoopGuard, intake::Intake,
+        collect::Collect, deliver::Deliver, execute::Execute, fetch::FetchStored, hops::LoopGuard, intake::Intake,
         join::Joiner, senders::Senders, sweep::Refusals, tidy, upkeep::Upkeep,
     },
     queue::{self, Clear, Owner, QueueOptions, Wakes},
@@ -316,7 +316,7 @@ impl App {
             max_lost: i64::from(worker.max_lost),
             reply_tokens: settings.channels.reply_tokens,
         };
-        let fetch = FetchMail {
+        let fetch = FetchStored {
             store: self.store.clone(),
             egress,
             secrets: Arc::clone(secrets),

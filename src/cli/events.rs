@@ -86,6 +86,25 @@ fn list(page: &Value) {
     more(page);
 }
 
+/// How far what stayed at the provider is.
+fn fetch(fetch: &Value) {
+    if fetch.is_null() {
+        return;
+    }
+    field_text("fetch", &format!("{}, tries: {}", words(fetch, &["state", "detail"]), word(&fetch["tries"])));
+    field("goes on as", &fetch["event"]);
+    for file in fetch["files"].as_array().into_iter().flatten() {
+        let what = words(file, &["content_type", "filename", "state", "detail"]);
+        field_text("file", &format!("{what}, tries: {}", word(&file["tries"])));
+    }
+}
+
+/// Those of some fields that say something.
+fn words(of: &Value, keys: &[&str]) -> String {
+    let said = keys.iter().map(|key| &of[*key]).filter(|value| !value.is_null());
+    said.map(word).filter(|text| text != "-").collect::<Vec<_>>().join(" ")
+}
+
 fn show(answer: &Value) {
     let event = &answer["event"];
     field("id", &event["id"]);
@@ -112,8 +131,9 @@ fn show(answer: &Value) {
         field_text("attachment", &format!("{name} ({kind}, {size} bytes)"));
     }
     for media in event["media"].as_array().into_iter().flatten() {
-        field_text("media", &format!("{} {}", word(&media["content_type"]), word(&media["url"])));
+        field_text("media", &words(media, &["content_type", "url", "file", "missing"]));
     }
+    fetch(&answer["fetch"]);
     block("text", event["text"].as_str().unwrap_or_default());
     match &event["body"] {
         Value::Null => {}

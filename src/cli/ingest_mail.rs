@@ -151,7 +151,7 @@ mod tests {
 
     #[test]
     fn a_mail_bounces_only_when_it_is_at_fault_or_the_settings_are() {
-        let ending = |status: u16| failure(&Answer { status, retry_after: None, body: Vec::new(), is_whole: true }).0;
+        let ending = |status: u16| failure(&Answer { status, is_whole: true, ..Answer::default() }).0;
         for status in [408, 429, 500, 502, 503, 504, 599] {
             assert_eq!(ending(status), Ending::Later, "{status}");
         }

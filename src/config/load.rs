@@ -20,7 +20,10 @@ use crate::{
         strict::{self, Fault, Step},
         validate,
     },
-    domain::source::{SecretRef, SourceSecret},
+    domain::{
+        fetch::FetchSpec,
+        source::{SecretRef, SourceSecret},
+    },
 };
 
 /// The documented default, in full.
@@ -197,6 +200,7 @@ fn secrets_mut(settings: &mut Settings, mut change: impl FnMut(&mut SecretRef)) 
                 SourceSecret::Plain(secret) | SourceSecret::Labelled { secret, .. } => change(secret),
             }
         }
+        source.fetch.iter_mut().flat_map(FetchSpec::references_mut).for_each(&mut change);
         if let Some(imap) = &mut source.imap {
             imap.password.iter_mut().chain(&mut imap.token).for_each(&mut change);
         }

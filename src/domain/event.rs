@@ -184,7 +184,7 @@ pub struct Sms {
     pub to: String,
     /// The body.
     pub text: String,
-    /// Pictures and other media; fetched only when asked for.
+    /// Pictures and other files; see `Media::file` for what became of each.
     pub media: Vec<Media>,
     /// `STOP`, `START` or `HELP` when the provider or the text says so: no agent runs.
     pub opt_out: Option<String>,
@@ -199,6 +199,12 @@ pub struct Media {
     pub url: String,
     /// What the provider says it is.
     pub content_type: String,
+    /// The name of the attachment of this event that it became, once it was fetched.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
+    /// Why it could not be fetched. Neither this nor `file` stands where the source fetches nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub missing: Option<String>,
 }
 
 /// A verified HTTP request.
@@ -261,45 +267,6 @@ impl Body {
             }
         }
     }
-}
-
-/// A mail that its provider keeps for a while (Mailgun: three days; S3: until somebody deletes it) and that did not
-/// come along, or not whole.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct StoredMail {
-    /// Where Mailgun has the whole message, for a request with the API key. Always on Mailgun's own hosts.
-    pub message_url: Option<String>,
-    /// The files that Mailgun has, in order.
-    pub files: Vec<StoredFile>,
-    /// The S3 object that holds the raw mail.
-    pub object: Option<StoredObject>,
-}
-
-/// A file that the provider keeps.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct StoredFile {
-    /// A safe base name.
-    pub filename: String,
-    /// The declared media type in lower case, without parameters.
-    pub content_type: String,
-    /// Bytes, as the provider says.
-    pub size: u64,
-    /// Where it is. Always on the provider's own hosts.
-    pub url: String,
-}
-
-/// An object in S3, as a signed notification names it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct StoredObject {
-    /// The bucket's name.
-    pub bucket: String,
-    /// The object's key, to the letter.
-    pub key: String,
-    /// The region of the topic that told of it; the bucket's is commonly the same.
-    pub region: String,
 }
 
 /// A file that came with an event.

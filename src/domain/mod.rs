@@ -6,6 +6,7 @@ pub mod agent;
 pub mod catalog;
 pub mod delivery;
 pub mod event;
+pub mod fetch;
 pub mod filter;
 pub mod id;
 pub mod imap;

@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::{
+    fetch::FetchSpec,
     id::{SourceId, TenantId},
     imap::ImapSpec,
     schema::BodySchema,
@@ -114,7 +115,7 @@ pub struct SourceSpec {
     pub rate: Option<RateSpec>,
     /// How many of them from one address, an IPv6 /64 counting as one; forged ones count here alone.
     pub rate_per_address: Option<RateSpec>,
-    /// Bytes of a request body, at most `server.max_body_bytes`, which is the default.
+    /// Bytes of a request body, and of what is fetched for one event; at most `server.max_body_bytes`, the default.
     pub max_body_bytes: Option<usize>,
     /// Requests that are worked on at the same time; more are answered 429. Default:
     /// `server.max_in_flight_per_source`.
@@ -122,7 +123,7 @@ pub struct SourceSpec {
     /// The mailbox, for `provider = "imap"`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub imap: Option<ImapSpec>,
-    /// How mail that the provider keeps is fetched from it; without this it is not fetched.
+    /// How mail and files of messages that the provider keeps are fetched from it; without this they are not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fetch: Option<FetchSpec>,
     /// Values that a scheme reads as `config:NAME`; see the provider. `allow_short_secret = "true"` admits a secret of fewer
@@ -214,55 +215,6 @@ impl AttachmentPolicy {
             )),
             None => Ok(()),
         }
-    }
-}
-
-/// How what a provider keeps is fetched: `[sources.<name>.fetch]`. Mailgun wants `api_key`; S3 (SES) wants `bucket`,
-/// `access_key_id` and `secret_access_key`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct FetchSpec {
-    /// Mailgun's API key, which is not the signing key.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub api_key: Option<SecretRef>,
-    /// The only S3 bucket that is read.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub bucket: Option<String>,
-    /// The bucket's region; default is that of the topic which told of the mail.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub region: Option<String>,
-    /// The id of an access key that may `s3:GetObject` in the bucket.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub access_key_id: Option<String>,
-    /// That key's secret.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub secret_access_key: Option<SecretRef>,
-    /// The session token of temporary credentials.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub session_token: Option<SecretRef>,
-    /// Scheme and host that are asked instead of the provider's own, such as a VPC endpoint or another S3.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub endpoint: Option<String>,
-}
-
-impl FetchSpec {
-    /// What is wrong for a source of that provider, if anything; with a way out behind `; `.
-    #[must_use]
-    pub fn fault(&self, provider: &str) -> Option<&'static str> {
-        let is_s3 = self.bucket.is_some() && self.access_key_id.is_some() && self.secret_access_key.is_some();
-        match provider {
-            "mailgun" if self.api_key.is_none() => {
-                Some("has no `api_key`; add api_key = { env = \"MAILGUN_API_KEY\" }")
-            }
-            "aws_sns" if !is_s3 => Some("needs `bucket`, `access_key_id` and `secret_access_key`; add what is missing"),
-            "mailgun" | "aws_sns" => None,
-            _ => Some("is for mailgun and aws_sns; remove it, this provider sends everything along"),
-        }
-    }
-
-    /// Where its secrets are kept.
-    pub fn references(&self) -> impl Iterator<Item = &SecretRef> {
-        self.api_key.iter().chain(&self.secret_access_key).chain(&self.session_token)
     }
 }
 

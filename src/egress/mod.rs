@@ -1,11 +1,12 @@
 //! Connections outward, by HTTP and for mailboxes, and questions to the DNS: the only module that opens them.
 //!
-//! No redirect is followed, no proxy is taken from the environment, every request has a time and
+//! No redirect is followed unless the caller asks for it ([`follow`]), no proxy is taken from the environment, every request has a time and
 //! every answer a size.
 
 pub mod address;
 pub mod answer;
 pub mod dns;
+pub mod follow;
 pub mod resolver;
 pub mod sigv4;
 pub mod stream;
@@ -44,6 +45,9 @@ pub enum EgressError {
     /// Not to be reached.
     #[error(transparent)]
     Forbidden(#[from] Forbidden),
+    /// A redirect leads where none may.
+    #[error("{0}")]
+    Redirect(&'static str),
     /// No connection, so the other side never saw the request.
     #[error("cannot connect to {host}: {reason}")]
     Connect {
@@ -66,7 +70,7 @@ impl EgressError {
     /// Whether another try of the same request can never go better.
     #[must_use]
     pub const fn is_final(&self) -> bool {
-        matches!(self, Self::Url(_) | Self::Header(_) | Self::HeaderLine(_) | Self::Forbidden(_))
+        matches!(self, Self::Url(_) | Self::Header(_) | Self::HeaderLine(_) | Self::Forbidden(_) | Self::Redirect(_))
     }
 }
 

@@ -8,6 +8,7 @@ pub mod gate;
 mod hidden;
 pub mod mail;
 pub mod mailbox;
+pub mod media;
 pub mod multipart;
 pub mod providers;
 pub mod reading;
@@ -20,7 +21,8 @@ pub mod vectors;
 use crate::{
     crypto::Secret,
     domain::{
-        event::{Attachment, Content, Sender, StoredMail},
+        event::{Attachment, Content, Sender},
+        fetch::Stays,
         id::{EventId, RunId},
         texting::Effects,
         thread::Threads,
@@ -93,7 +95,7 @@ pub struct Parsed {
     /// Files with their bytes.
     pub attachments: Vec<(Attachment, Vec<u8>)>,
     /// What stayed at the provider instead of coming along.
-    pub stored: Option<StoredMail>,
+    pub stored: Option<Stays>,
     /// What else it changes.
     pub effects: Effects,
     /// What is known of a mail's origin; [`mail::identity`] makes `sender` of it.

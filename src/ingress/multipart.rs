@@ -62,15 +62,19 @@ fn read_part(part: &[u8]) -> Result<Option<Part<'_>>, BodyFault> {
     };
     let Some(disposition) = line("content-disposition") else { return Ok(None) };
     let Some(name) = parameter(&disposition, "name") else { return Ok(None) };
-    let filename = parameter(&disposition, "filename*")
-        .and_then(|text| extended(&text))
-        .or_else(|| parameter(&disposition, "filename"));
     Ok(Some(Part {
         name: Cow::Owned(name.into_bytes()),
         value: Cow::Borrowed(value),
-        filename,
+        filename: filename(&disposition),
         content_type: line("content-type"),
     }))
+}
+
+/// The name of a file in a `Content-Disposition`, as it was written.
+#[must_use]
+pub fn filename(disposition: &str) -> Option<String> {
+    let escaped = parameter(disposition, "filename*").and_then(|text| extended(&text));
+    escaped.or_else(|| parameter(disposition, "filename"))
 }
 
 /// A parameter of a header value, quotes and their escapes undone.

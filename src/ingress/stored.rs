@@ -5,8 +5,9 @@ use serde_json::Value;
 use crate::{
     crypto::{Secret, SecretSource},
     domain::{
-        event::{AgentEvent, Content, StoredMail, StoredObject},
-        source::{FetchSpec, SecretRef},
+        event::{AgentEvent, Content},
+        fetch::{FetchSpec, StoredMail, StoredObject},
+        source::SecretRef,
         time::Timestamp,
     },
     egress::{EgressError, Policy, Request, sigv4},
@@ -110,7 +111,12 @@ fn object_request(
     Ok((policy, request))
 }
 
-fn secret(reference: Option<&SecretRef>, name: &str, secrets: &dyn SecretSource) -> Result<Secret, StoredFault> {
+/// A secret of the source's `fetch`.
+pub(super) fn secret(
+    reference: Option<&SecretRef>,
+    name: &str,
+    secrets: &dyn SecretSource,
+) -> Result<Secret, StoredFault> {
     let reference = reference.ok_or_else(|| StoredFault::Settings(format!("`fetch.{name}` is not set")))?;
     secrets.secret(reference).map_err(StoredFault::Secret)
 }
@@ -129,7 +135,7 @@ pub fn raw_mail(stored: &StoredMail, body: Vec<u8>) -> Result<Vec<u8>, ParseFaul
     raw.ok_or(ParseFault { code: "malformed_mail", detail })
 }
 
-/// The key under which the mail that an event told of is an event of its own.
+/// The key under which what an event told of is an event of its own.
 #[must_use]
 pub fn key_of(told: &AgentEvent) -> String {
     format!("fetched:{}", told.id)

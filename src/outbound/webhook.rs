@@ -19,7 +19,7 @@ use crate::{
     egress::{Egress, EgressError, Policy, Request, answer::Answer},
     outbound::{
         BoxFuture, Channel,
-        outcome::{delivered, later, refused, retry_after_ms, said, without_answer},
+        outcome::{delivered, later, refused, said, without_answer},
     },
 };
 
@@ -79,7 +79,7 @@ impl WebhookChannel {
             200..=299 => delivered(None, detail),
             300..=399 => refused(format!("{} is a redirect, and redirects are not followed", answer.status)),
             410 => refused(format!("{detail} (the receiver wants no more callbacks)").trim().to_owned()),
-            _ => Attempt::Later { after_ms: retry_after_ms(answer, self.clock.now()), detail },
+            _ => Attempt::Later { after_ms: answer.retry_after_ms(self.clock.now()), detail },
         }
     }
 }

@@ -8,7 +8,8 @@ use tokio::sync::{Mutex, mpsc, oneshot};
 use crate::{
     clock::Clock,
     domain::{
-        event::{AgentEvent, Content, SenderFlag, StoredMail},
+        event::{AgentEvent, Content, SenderFlag},
+        fetch::{Stays, StoredMail},
         id::{EventId, TenantId},
         source::Source,
         texting::Effects,
@@ -26,6 +27,8 @@ use crate::{
 pub const NO_LISTENER: &str = "no trigger listens to this source";
 /// What stands at an event whose mail is elsewhere.
 const FETCHED: &str = "the mail is fetched from its provider, and is an event of its own then";
+/// What stands at a text message whose files are elsewhere.
+const FILES_FETCHED: &str = "its files are fetched from the provider, and it is an event of its own then";
 /// Why an event is ignored whose mail is elsewhere and stays there.
 const NOT_FETCHED: &str = "the mail lies in S3, and the source has no `fetch` to get it from there";
 /// Events of one transaction at most.
@@ -205,12 +208,12 @@ pub fn acceptance(origin: Origin<'_>, mut parsed: Parsed, routes: &Routes, clock
     let fetch = parsed.stored.take().filter(|_| parsed.quiet.is_none());
     let (fetch, unfetched) = match (fetch, &origin.source.spec.fetch) {
         (Some(stored), Some(_)) => {
-            // The mail itself is an event of its own, and has these keys then.
+            // What is fetched is an event of its own, and has these keys then.
             parsed.content_key = None;
             parsed.kind.push_str(".stored");
             (Some(stored), None)
         }
-        (Some(StoredMail { object: Some(_), .. }), None) => (None, Some(NOT_FETCHED.to_owned())),
+        (Some(Stays::Mail(StoredMail { object: Some(_), .. })), None) => (None, Some(NOT_FETCHED.to_owned())),
         (_, _) => (None, None),
     };
     let (attachments, files) = parsed.attachments.into_iter().unzip();
@@ -241,7 +244,11 @@ pub fn acceptance(origin: Origin<'_>, mut parsed: Parsed, routes: &Routes, clock
         let matched = routes.matching(&event, &parsed.threads);
         (matched.runs, matched.routing)
     };
-    let reason = fetch.is_some().then(|| FETCHED.to_owned()).or(silent).or_else(|| {
+    let told = fetch.as_ref().map(|stays| match stays {
+        Stays::Mail(_) => FETCHED.to_owned(),
+        Stays::Files(_) => FILES_FETCHED.to_owned(),
+    });
+    let reason = told.or(silent).or_else(|| {
         runs.is_empty().then(|| match routing.is_empty() {
             true => NO_LISTENER.to_owned(),
             false => "no trigger matches".to_owned(),

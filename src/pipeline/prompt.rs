@@ -6,7 +6,7 @@ use serde_json::Value;
 use crate::{
     crypto,
     domain::{
-        event::{AgentEvent, Attachment, Content, Email, SenderAuth},
+        event::{AgentEvent, Attachment, Content, Email, Media, SenderAuth},
         mail::MailSecurity,
         segment::SegmentKind,
         template::{Template, clip},
@@ -49,7 +49,7 @@ pub(super) fn build(event: &AgentEvent, view: &Value, template: Option<&Template
 fn plain_text(event: &AgentEvent) -> String {
     match &event.content {
         Content::Email(email) => with_forwards(email),
-        Content::Sms(sms) => cut(&sms.text),
+        Content::Sms(sms) => [cut(&sms.text), missing_files(&sms.media)].concat().trim_start().to_owned(),
         Content::Webhook(hook) => cut(&pretty(&hook.body.view())),
     }
 }
@@ -82,7 +82,10 @@ fn history(email: &Email) -> Option<String> {
 fn describe(event: &AgentEvent) -> String {
     match &event.content {
         Content::Email(email) => describe_email(event, email),
-        Content::Sms(sms) => format!("From: {}\nTo: {}\n\n{}", sms.from, sms.to, cut(&sms.text)),
+        Content::Sms(sms) => {
+            let (files, missing) = (attachment_line(event), missing_files(&sms.media));
+            format!("From: {}\nTo: {}\n{files}\n{}{missing}", sms.from, sms.to, cut(&sms.text))
+        }
         Content::Webhook(hook) => format!("Event: {}\n\n{}", event.kind, cut(&pretty(&hook.body.view()))),
     }
 }
@@ -92,10 +95,7 @@ fn describe_email(event: &AgentEvent, email: &Email) -> String {
         boxes.iter().map(|mailbox| mailbox.address.as_str()).collect::<Vec<_>>().join(", ")
     };
     let mut text = format!("From: {}\nTo: {}\nSubject: {}\n", list(&email.from), list(&email.to), email.subject);
-    if !event.attachments.is_empty() {
-        let names: Vec<String> = event.attachments.iter().map(file_line).collect();
-        text.push_str(&format!("Attachments: {}\n", names.join(", ")));
-    }
+    text.push_str(&attachment_line(event));
     match email.security {
         Some(MailSecurity::Encrypted) => text.push_str("Encrypted: its text cannot be read here\n"),
         Some(MailSecurity::Signed) => text.push_str("Signed: the signature was not checked\n"),
@@ -112,6 +112,27 @@ fn describe_email(event: &AgentEvent, email: &Email) -> String {
         text.push_str(&history);
     }
     text
+}
+
+fn attachment_line(event: &AgentEvent) -> String {
+    let names: Vec<String> = event.attachments.iter().map(file_line).collect();
+    if names.is_empty() { String::new() } else { format!("Attachments: {}\n", names.join(", ")) }
+}
+
+/// What belongs to a text message and is not there, so that nobody takes the text for all of it.
+fn missing_files(media: &[Media]) -> String {
+    let line = |media: &Media| {
+        let kind = if media.content_type.is_empty() { "of unknown type" } else { clip(&media.content_type, 100) };
+        match (&media.file, &media.missing) {
+            (Some(_), _) => None,
+            (None, Some(why)) => Some(format!("[a file of this message is missing ({kind}): {why}]")),
+            (None, None) => {
+                Some(format!("[a file of this message was not fetched ({kind}): {}]", clip(&media.url, 2_000)))
+            }
+        }
+    };
+    let lines: Vec<String> = media.iter().filter_map(line).collect();
+    if lines.is_empty() { String::new() } else { format!("\n\n{}", lines.join("\n")) }
 }
 
 fn file_line(file: &Attachment) -> String {
@@ -171,8 +192,11 @@ fn visible(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{history, with_forwards};
-    use crate::{domain::event::Email, ingress::mail};
+    use super::{history, missing_files, with_forwards};
+    use crate::{
+        domain::event::{Email, Media},
+        ingress::mail,
+    };
 
     fn email(text: &str) -> Email {
         let mut email = Email { text: text.to_owned(), ..Email::default() };
@@ -193,5 +217,22 @@ mod tests {
         let expected = "[quoted from earlier in the thread, 2 lines]\n> Twelve?\n> Or ten?";
         assert_eq!(history(&reply).as_deref(), Some(expected));
         assert_eq!(history(&email("No quote at all.")), None);
+    }
+
+    #[test]
+    fn files_of_a_message_that_are_not_there_are_told_of() {
+        let media = |file: Option<&str>, missing: Option<&str>| Media {
+            url: "https://a.example/1".to_owned(),
+            content_type: "image/png".to_owned(),
+            file: file.map(str::to_owned),
+            missing: missing.map(str::to_owned),
+        };
+        assert_eq!(missing_files(&[media(Some("a.png"), None)]), "");
+        let told = missing_files(&[media(Some("a.png"), None), media(None, Some("gone")), media(None, None)]);
+        let lines = [
+            "[a file of this message is missing (image/png): gone]",
+            "[a file of this message was not fetched (image/png): https://a.example/1]",
+        ];
+        assert_eq!(told, format!("\n\n{}", lines.join("\n")));
     }
 }

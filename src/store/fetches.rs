@@ -1,15 +1,16 @@
-//! Mail that stayed at its provider: what is to be fetched, and what became of it. Every write of a worker names its
+//! Mail and files that stayed at their provider: what is to be fetched, and what became of it. Every write of a worker names its
 //! lease.
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
     domain::{
-        event::{AgentEvent, StoredMail},
+        event::AgentEvent,
+        fetch::Stays,
         id::{EventId, TenantId},
         time::Timestamp,
     },
-    store::{Claimed, EventRecord, Lease, Store, StoreError, clean, jobs, on_engine, rows},
+    store::{Claimed, EventRecord, FetchedFile, Lease, Store, StoreError, clean, fetch_files, jobs, on_engine, rows},
 };
 
 /// What became of a fetch.
@@ -18,9 +19,9 @@ use crate::{
 pub enum FetchState {
     /// It is tried, or tried again.
     Pending,
-    /// The mail is an event.
+    /// What was fetched is an event.
     Fetched,
-    /// It was given up.
+    /// It was given up, or some of it was.
     Failed,
 }
 
@@ -33,27 +34,32 @@ pub struct Fetch {
     pub tries: i64,
     /// How the last try went wrong.
     pub detail: Option<String>,
-    /// The event that the mail became, or that was made of what is known when it was given up.
+    /// The event that the mail or message became, or that was made of what is known when it was given up.
     pub event: Option<EventId>,
     /// When it is tried next.
     pub next_attempt_at: Option<Timestamp>,
+    /// What became of each file of a text message, in their order. Empty for mail.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<FetchedFile>,
 }
 
 /// Everything that a worker needs of a fetch that it claimed.
 #[derive(Clone, Debug)]
 pub struct FetchWork {
-    /// The event that told of the mail.
+    /// The event that told of it.
     pub event: EventRecord,
-    /// Where the mail is.
-    pub stored: StoredMail,
+    /// Where it is.
+    pub stays: Stays,
     /// How often it was tried before.
     pub tries: i64,
+    /// What became of each file of a text message so far, in their order. Empty for mail.
+    pub files: Vec<FetchedFile>,
 }
 
 /// How a try ends.
 #[derive(Clone, Debug)]
 pub enum FetchEnd {
-    /// The mail is this event.
+    /// It is this event now.
     Fetched(EventId),
     /// It is given up, for this reason; the event was made of what is known.
     Failed(String, Option<EventId>),
@@ -74,14 +80,14 @@ macro_rules! write {
     ($tx:expr, $batch:expr, $fresh:expr) => {
         for prepared in $batch {
             let event = &prepared.acceptance.event;
-            let Some(stored) = &prepared.acceptance.fetch else { continue };
+            let Some(stays) = &prepared.acceptance.fetch else { continue };
             if !$fresh.contains(event.id.as_str()) {
                 continue;
             }
             sqlx::query(crate::store::fetches::ADD)
                 .bind(event.id.as_str())
                 .bind(event.tenant.as_str())
-                .bind(crate::store::to_json(stored))
+                .bind(crate::store::to_json(stays))
                 .bind(event.received_at.0)
                 .execute(&mut **$tx)
                 .await?;
@@ -92,6 +98,7 @@ macro_rules! write {
                 .bind(0_i64)
                 .execute(&mut **$tx)
                 .await?;
+            crate::store::fetch_files::write!($tx, event, stays);
         }
     };
 }
@@ -127,11 +134,13 @@ impl Store {
             sqlx::query_as(sql).bind(id).bind(claimed.lease.fence).fetch_optional(db.read()).await?
         });
         let Some((stored, tries)) = found else { return Ok(None) };
-        let event = self.event(&claimed.tenant, &rows::id("fetches", id)?).await?;
+        let event_id = rows::id("fetches", id)?;
+        let event = self.event(&claimed.tenant, &event_id).await?;
         Ok(Some(FetchWork {
             event: event.ok_or_else(|| rows::unreadable(id, "event_id", "no such event"))?,
-            stored: rows::json(id, "stored", &stored)?,
+            stays: rows::json(id, "stored", &stored)?,
             tries,
+            files: self.files_of_fetch(&event_id).await?,
         }))
     }
 
@@ -171,12 +180,16 @@ impl Store {
             if recorded.rows_affected() != 1 || job.rows_affected() != 1 {
                 return Ok(false);
             }
+            if event.is_some() {
+                // The event has them now.
+                sqlx::query(fetch_files::DROP_BYTES).bind(&lease.id).execute(&mut *tx).await?;
+            }
             tx.commit().await?;
             Ok(true)
         })
     }
 
-    /// What became of the mail that an event told of; `None` when it told of none.
+    /// What became of what an event told of; `None` when all came along.
     ///
     /// # Errors
     /// When the database fails.
@@ -193,6 +206,7 @@ impl Store {
             detail: row.last_detail,
             event: row.mail_event_id.as_deref().map(|id| rows::id("events", id)).transpose()?,
             next_attempt_at: row.next_attempt_at.map(Timestamp),
+            files: self.files_of_fetch(event).await?,
         }))
     }
 
@@ -209,6 +223,7 @@ impl Store {
             let reopen = sqlx::query_as(reopen).bind(tenant.as_str()).bind(event.as_str()).bind(now);
             let found: Option<(i64,)> = reopen.fetch_optional(&mut *tx).await?;
             let Some((fence,)) = found else { return Ok(false) };
+            sqlx::query(fetch_files::REOPEN).bind(event.as_str()).execute(&mut *tx).await?;
             let add = sqlx::query(ADD_JOB).bind(event.as_str()).bind(tenant.as_str()).bind(now).bind(fence);
             add.execute(&mut *tx).await?;
             tx.commit().await?;

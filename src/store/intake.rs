@@ -10,7 +10,8 @@ use bytes::Bytes;
 
 use crate::{
     domain::{
-        event::{AgentEvent, Body, Content, StoredMail},
+        event::{AgentEvent, Body, Content},
+        fetch::Stays,
         id::{AgentId, EventId, RequestId, RunId, SessionId, TriggerId},
         texting::Effects,
         trigger::{Routing, WhileRunning},
@@ -51,7 +52,7 @@ pub struct Acceptance {
     /// The runs that it starts.
     pub runs: Vec<NewRun>,
     /// What stayed at the provider and is to be fetched from there.
-    pub fetch: Option<StoredMail>,
+    pub fetch: Option<Stays>,
     /// What else it changes, when it is new.
     pub effects: Effects,
 }
@@ -150,7 +151,7 @@ impl Prepared {
         self.acceptance.effects.part.is_some()
     }
 
-    /// Whether its mail is to be fetched.
+    /// Whether its mail or files are to be fetched.
     #[must_use]
     pub const fn is_fetch(&self) -> bool {
         self.acceptance.fetch.is_some()

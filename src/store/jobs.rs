@@ -52,7 +52,7 @@ pub struct NewJob {
 pub enum Outcome {
     /// It is gone.
     Done,
-    /// It comes back then.
+    /// It comes back then. Whoever says so lives: a lease that ran out meanwhile is no longer counted as lost.
     Again(Timestamp),
 }
 
@@ -104,6 +104,10 @@ const DELETE_DONE: &str = "DELETE FROM jobs WHERE state = 'running' AND id @any(
 
 const RELEASE: &str = "UPDATE jobs SET state = 'ready', lease_owner = NULL, lease_until = NULL, run_at = $1 \
     WHERE id = $2 AND fence = $3 AND state = 'running'";
+
+/// Takes back the loss that was counted when a lease ran out whose worker turns out to live.
+const NOT_LOST: &str = "UPDATE jobs SET lost = lost - 1 WHERE id = $1 AND lost > 0 \
+    AND (fence > $2 OR (fence = $2 AND state = 'ready'))";
 
 const RELEASE_RUN: &str = "UPDATE runs SET state = 'queued', lease = NULL, attempt = attempt - 1, tries = tries - 1 WHERE id = $1 AND lease = $2 AND state = 'running'";
 
@@ -268,7 +272,9 @@ impl Store {
             for finish in batch {
                 if let Outcome::Again(at) = finish.outcome {
                     let query = sqlx::query(RELEASE).bind(at.0).bind(&finish.lease.id).bind(finish.lease.fence);
-                    query.execute(&mut *tx).await?;
+                    if query.execute(&mut *tx).await?.rows_affected() == 0 {
+                        sqlx::query(NOT_LOST).bind(&finish.lease.id).bind(finish.lease.fence).execute(&mut *tx).await?;
+                    }
                 }
             }
             tx.commit().await?;

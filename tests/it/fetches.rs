@@ -30,6 +30,7 @@ on_both_engines!(
     a_mail_that_mailgun_stored_starts_its_run_with_its_files,
     a_mail_in_s3_is_read_with_a_signed_request,
     a_mail_that_cannot_be_fetched_is_told_of,
+    a_mail_beyond_the_limit_of_its_source_is_not_taken,
     kill_9_while_a_mail_is_fetched_loses_and_doubles_nothing,
 );
 
@@ -264,6 +265,18 @@ async fn a_mail_that_cannot_be_fetched_is_told_of(engine: Engine) {
         (shown["fetch"]["state"] == "failed" && shown["fetch"]["tries"] == 1).then_some(())
     })
     .await;
+    app.stop().await;
+}
+
+async fn a_mail_beyond_the_limit_of_its_source_is_not_taken(engine: Engine) {
+    let whole = json!({"body-mime": format!("{RAW}{}", "x".repeat(10_000))}).to_string();
+    let keeper = Keeper::start(&[(200, whole)]).await;
+    let source = format!("{}\nmax_body_bytes = 8192", mailgun_source(&keeper));
+    let app = TestApp::start(project(engine, &source).await).await;
+    let event = told(&app, &stored("one")).await;
+    let fetch = fetched(&app, &event).await;
+    assert_eq!(fetch["state"], "failed", "{fetch}");
+    assert!(fetch["detail"].as_str().unwrap().contains("larger than 8192 bytes"), "{fetch}");
     app.stop().await;
 }
 

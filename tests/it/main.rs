@@ -24,6 +24,7 @@ mod fetches;
 mod fuzz;
 mod mail;
 mod mailbox;
+mod media;
 mod outbound;
 mod pressure;
 mod queue;

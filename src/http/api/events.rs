@@ -119,7 +119,7 @@ pub(in crate::http) async fn replay(
     Ok((StatusCode::ACCEPTED, axum::Json(json!({"event": id, "runs": runs, "status": "accepted"}))))
 }
 
-/// Tries again to fetch the mail that an event told of.
+/// Tries again to fetch what an event told of.
 async fn fetch_again(
     gateway: &Gateway,
     tenant: &TenantId,
@@ -128,10 +128,10 @@ async fn fetch_again(
 ) -> Result<(StatusCode, axum::Json<Value>), ApiError> {
     let conflict = |detail: String| Err(ApiError::new(StatusCode::CONFLICT, "nothing_to_replay", detail));
     if let Some(event) = &fetch.event {
-        return conflict(format!("the mail that this event told of is the event {event}; replay that one"));
+        return conflict(format!("what this event told of is the event {event}; replay that one"));
     }
     if !gateway.store.fetch_again(tenant, id).await? {
-        return conflict("the mail is being fetched from its provider".to_owned());
+        return conflict("it is being fetched from its provider".to_owned());
     }
     gateway.wakes.fetches();
     Ok((StatusCode::ACCEPTED, axum::Json(json!({"event": id, "runs": [], "status": "accepted"}))))

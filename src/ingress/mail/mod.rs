@@ -41,7 +41,7 @@ use crate::domain::{
 
 pub use check::{MailFault, MailLimits};
 pub use json::to_json;
-pub use name::safe_filename;
+pub use name::{safe_filename, unique as unique_files};
 pub use policy::enforce;
 pub use report::report;
 

@@ -48,7 +48,8 @@ fn shorten(name: &str, limit: usize) -> String {
 }
 
 /// The files with safe names, each once: `a.txt`, `a-2.txt`, … Case does not make a name different.
-pub(super) fn unique(files: Vec<RawFile>) -> Vec<RawFile> {
+#[must_use]
+pub fn unique(files: Vec<RawFile>) -> Vec<RawFile> {
     let mut taken = HashSet::new();
     let mut next = std::collections::HashMap::new();
     files

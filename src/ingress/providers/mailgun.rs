@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::{
     domain::{
-        event::{StoredFile, StoredMail},
+        fetch::{Stays, StoredFile, StoredMail},
         time::Timestamp,
     },
     ingress::{
@@ -79,7 +79,7 @@ fn parse(verified: &Verified<'_>, at: Timestamp) -> Result<Parsed, ParseFault> {
     let untrusted = results::mailgun(&read.email);
     let mut parsed = mail::event(verified, read, at);
     parsed.evidence.untrusted.extend(untrusted);
-    parsed.stored = stored(&posted);
+    parsed.stored = stored(&posted).map(Stays::Mail);
     Ok(parsed)
 }
 
@@ -97,7 +97,7 @@ fn stored_event(verified: &Verified<'_>, event: &Value, at: Timestamp) -> Parsed
     let read = from_fields(MailFields { headers, envelope_from, envelope_to, ..MailFields::default() });
     let mut parsed = mail::event(verified, read, at);
     let url = field("/event-data/storage/url").filter(|url| is_mailguns(url));
-    parsed.stored = url.map(|url| StoredMail { message_url: Some(url), ..StoredMail::default() });
+    parsed.stored = url.map(|url| Stays::Mail(StoredMail { message_url: Some(url), ..StoredMail::default() }));
     parsed
 }
 

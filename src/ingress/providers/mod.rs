@@ -52,6 +52,7 @@ use crate::{
         LabelledSecret, ParseFault, Parsed,
         answer::Replies,
         gate::Verified,
+        media::MediaHosts,
         signature::{
             engine::Engine,
             handshake::Handshake,
@@ -78,6 +79,8 @@ pub struct Provider {
     pub handshakes: &'static [Handshake<'static>],
     /// How it wants to be answered.
     pub replies: Replies,
+    /// Where it keeps the files of messages.
+    pub media: MediaHosts,
     /// Says what a believed request means.
     pub parse: fn(&Verified<'_>, Timestamp) -> Result<Parsed, ParseFault>,
 }
@@ -96,6 +99,7 @@ impl Provider {
         payload_field: None,
         handshakes: &[],
         replies: Replies::STANDARD,
+        media: MediaHosts::NONE,
         parse: webhook::parse,
     };
 

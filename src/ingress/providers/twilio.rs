@@ -15,6 +15,7 @@ use crate::{
         answer::{Replies, ReplyForm},
         body,
         gate::Verified,
+        media::MediaHosts,
         providers::{Provider, webhook},
         signature::scheme::{Absent, BodyHash, Condition, Encoding, Hash, HashFrom, Scheme, UrlForm},
         sms::{self, Arrived, MOST_MEDIA},
@@ -71,6 +72,10 @@ pub static TWILIO: Provider = Provider {
         },
     ],
     replies: Replies { form: ReplyForm::EmptyTwiml, ..Replies::accepting(200).refusing(403) },
+    media: MediaHosts {
+        hosts: &["api.twilio.com", "api.*.twilio.com", "media.twiliocdn.com", "mms.twiliocdn.com"],
+        logins: &["api.twilio.com", "api.*.twilio.com"],
+    },
     parse,
     ..Provider::WEBHOOK
 };
@@ -128,6 +133,10 @@ fn report(status: &str, field: &dyn Fn(&str) -> String) -> NewReport {
 
 fn media(field: &dyn Fn(&str) -> String) -> Vec<Media> {
     let count = field("NumMedia").parse::<usize>().unwrap_or(0).min(MOST_MEDIA);
-    let one = |n| Media { url: field(&format!("MediaUrl{n}")), content_type: field(&format!("MediaContentType{n}")) };
+    let one = |n| Media {
+        url: field(&format!("MediaUrl{n}")),
+        content_type: field(&format!("MediaContentType{n}")),
+        ..Media::default()
+    };
     (0..count).map(one).filter(|media| !media.url.is_empty()).collect()
 }

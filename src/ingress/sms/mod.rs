@@ -6,7 +6,8 @@ pub mod words;
 
 use crate::{
     domain::{
-        event::{Content, Sender, SenderAuth, Sms},
+        event::{AgentEvent, Content, Media, Sender, SenderAuth, Sms},
+        fetch::{Stays, StoredFiles},
         report::{NewReport, ReportStatus},
         texting::{Consent, MessagePart, number_key, on_channel},
     },
@@ -85,8 +86,19 @@ fn whole(kind: &str, mut sms: Sms, key: String, intent: Option<&str>) -> Parsed 
         Some(Wish::Help) | None => None,
     };
     sms.opt_out = asked.map(|wish| wish.as_str().to_owned());
+    parsed.stored = (!sms.media.is_empty()).then(|| Stays::Files(StoredFiles { media: sms.media.clone() }));
     parsed.content = Content::Sms(sms);
     parsed
+}
+
+/// The event of a message whose files were fetched, or finally were not: `media` says which.
+#[must_use]
+pub fn with_files(told: &AgentEvent, kind: &str, key: String, media: Vec<Media>) -> Option<Parsed> {
+    let Content::Sms(sms) = &told.content else { return None };
+    let mut parsed = webhook::bare(key, kind.to_owned(), Content::Sms(Sms { media, ..sms.clone() }));
+    parsed.thread_key.clone_from(&told.thread_key);
+    parsed.sender.clone_from(&told.sender);
+    Some(parsed)
 }
 
 /// The event of a status callback: quiet, and matched to the messages that it is about.

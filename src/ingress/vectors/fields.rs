@@ -6,7 +6,10 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     crypto,
-    domain::event::{Attachment, Content, Email, Mailbox, Sms, StoredFile, Webhook},
+    domain::{
+        event::{Attachment, Content, Email, Mailbox, Sms, Webhook},
+        fetch::{Stays, StoredFile, StoredMail},
+    },
     ingress::{Parsed, body, mail, reading::Reading},
 };
 
@@ -83,7 +86,7 @@ fn email_fields(email: &Email, parsed: &Parsed, reading: &Reading<'_>) -> Map<St
         "declared_attachment_count": count,
         "auto_submitted": parsed.automatic.is_some(),
         "content_id_key": parsed.content_key,
-        "message_url": parsed.stored.as_ref().and_then(|stored| stored.message_url.as_ref()),
+        "message_url": stored_mail(parsed).and_then(|stored| stored.message_url.as_ref()),
         "raw_mime_sha256": reading.form_value("body-mime").map(crypto::sha256_hex),
     }));
     if let Some(sender) = &parsed.sender {
@@ -118,8 +121,15 @@ fn lines(text: &str) -> String {
     text.replace("\r\n", "\n").trim_end().to_owned()
 }
 
+const fn stored_mail(parsed: &Parsed) -> Option<&StoredMail> {
+    match &parsed.stored {
+        Some(Stays::Mail(stored)) => Some(stored),
+        Some(Stays::Files(_)) | None => None,
+    }
+}
+
 fn attachments(parsed: &Parsed, reading: &Reading<'_>) -> Value {
-    if let Some(stored) = parsed.stored.as_ref().filter(|stored| !stored.files.is_empty()) {
+    if let Some(stored) = stored_mail(parsed).filter(|stored| !stored.files.is_empty()) {
         let file = |file: &StoredFile| {
             json!({ "name": file.filename, "filename": file.filename, "content_type": file.content_type,
                     "size": file.size, "url": file.url })

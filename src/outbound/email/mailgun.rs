@@ -6,11 +6,14 @@ use crate::{
     clock::Clock,
     crypto::Secret,
     domain::delivery::{Attempt, Outgoing},
-    egress::{Egress, EgressError, Policy, Request, answer::Answer},
+    egress::{
+        Egress, EgressError, Policy, Request,
+        answer::{self, Answer},
+    },
     outbound::{
         BoxFuture, Channel,
         email::{compose::Composed, written},
-        outcome::{delivered, refused, retry_after_ms, said, until_ms, without_answer},
+        outcome::{delivered, refused, said, without_answer},
     },
 };
 
@@ -90,9 +93,10 @@ impl Mailgun {
     /// By the header, or by "try again after <date>" in the text, which is all that a 429 has.
     fn delay(&self, answer: &Answer, text: &str) -> Option<i64> {
         let now = self.clock.now();
-        let date =
-            || text.split_once("try again after ").and_then(|(_, date)| until_ms(date.trim_end_matches('.'), now));
-        retry_after_ms(answer, now).or_else(date)
+        let date = || {
+            text.split_once("try again after ").and_then(|(_, date)| answer::until_ms(date.trim_end_matches('.'), now))
+        };
+        answer.retry_after_ms(now).or_else(date)
     }
 }
 

@@ -15,7 +15,7 @@ use crate::{
     egress::{Egress, EgressError, Policy, Request, answer::Answer},
     outbound::{
         markdown,
-        outcome::{refused, retry_after_ms, said, without_answer},
+        outcome::{refused, said, without_answer},
         segments::{Encoding, segments},
     },
 };
@@ -55,9 +55,7 @@ impl JsonApi {
         let text = code.map_or_else(|| words.clone(), |code| format!("error {code}: {words}"));
         let detail = said(&answer, &text);
         Err(match answer.status {
-            408 | 425 | 429 | 500..=599 => {
-                Attempt::Later { after_ms: retry_after_ms(&answer, self.clock.now()), detail }
-            }
+            408 | 425 | 429 | 500..=599 => Attempt::Later { after_ms: answer.retry_after_ms(self.clock.now()), detail },
             _ => refused(detail),
         })
     }

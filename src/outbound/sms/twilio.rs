@@ -17,7 +17,7 @@ use crate::{
     egress::{Egress, EgressError, Policy, Request, answer::Answer},
     outbound::{
         BoxFuture, Channel,
-        outcome::{delivered, refused, retry_after_ms, said, without_answer},
+        outcome::{delivered, refused, said, without_answer},
         segments::{Encoding, segments},
         sms::body,
     },
@@ -169,10 +169,8 @@ impl Twilio {
         // 20429 too many requests, 20500 and 20503 faults of Twilio's own, 30001 queue overflow
         let passing = matches!(code, Some(20429 | 20500 | 20503 | 30001));
         match answer.status {
-            408 | 425 | 429 | 500..=599 => {
-                Attempt::Later { after_ms: retry_after_ms(answer, self.clock.now()), detail }
-            }
-            _ if passing => Attempt::Later { after_ms: retry_after_ms(answer, self.clock.now()), detail },
+            408 | 425 | 429 | 500..=599 => Attempt::Later { after_ms: answer.retry_after_ms(self.clock.now()), detail },
+            _ if passing => Attempt::Later { after_ms: answer.retry_after_ms(self.clock.now()), detail },
             _ => refused(detail),
         }
     }

@@ -11,6 +11,7 @@ pub(crate) mod e2e_senders;
 pub(crate) mod imap;
 pub(crate) mod messages_api;
 pub(crate) mod records;
+pub(crate) mod shelf;
 
 use std::time::{Duration, Instant};
 

@@ -7,7 +7,8 @@ use serde_json::Value;
 
 use crate::{
     domain::{
-        event::{Body, Content, StoredMail, StoredObject},
+        event::{Body, Content},
+        fetch::{Stays, StoredMail, StoredObject},
         texting::Effects,
         time::Timestamp,
     },
@@ -73,7 +74,7 @@ fn received(verified: &Verified<'_>, envelope: &Value, message: &Value, at: Time
     parsed.evidence.trusted.push(claims);
     if content.is_none() {
         match stored {
-            Some(stored) => parsed.stored = Some(stored),
+            Some(stored) => parsed.stored = Some(Stays::Mail(stored)),
             None => parsed.quiet = Some("SES told of a mail and did not send it: use its SNS or S3 action".to_owned()),
         }
     }

@@ -4,6 +4,7 @@ mod parse;
 
 use crate::ingress::{
     answer::Replies,
+    media::MediaHosts,
     providers::Provider,
     signature::scheme::{Condition, Encoding, Scheme},
 };
@@ -37,6 +38,7 @@ pub static PLIVO: Provider = Provider {
         },
     ],
     replies: Replies::accepting(200).refusing(403),
+    media: MediaHosts { hosts: &["api.plivo.com", "media.plivo.com"], logins: &["api.plivo.com", "media.plivo.com"] },
     parse: parse::parse,
     ..Provider::WEBHOOK
 };

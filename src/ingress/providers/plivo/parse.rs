@@ -63,7 +63,7 @@ fn report(status: &str, field: &dyn Fn(&str) -> String) -> NewReport {
 fn media(field: &dyn Fn(&str) -> String) -> Vec<Media> {
     let one = |n: usize| {
         let url = [format!("Media{n}"), format!("MediaUrl{n}")].iter().map(|name| field(name)).find(|u| !u.is_empty());
-        Media { url: url.unwrap_or_default(), content_type: field(&format!("MediaContentType{n}")) }
+        Media { url: url.unwrap_or_default(), content_type: field(&format!("MediaContentType{n}")), ..Media::default() }
     };
     (0..MOST_MEDIA).map(one).filter(|media| media.url.starts_with("http")).collect()
 }

@@ -4,6 +4,7 @@ mod parse;
 
 use crate::ingress::{
     answer::Replies,
+    media::MediaHosts,
     providers::Provider,
     signature::scheme::{Auth, Encoding, KeyForm, Scheme, TimeRule},
 };
@@ -24,6 +25,8 @@ pub static TELNYX: Provider = Provider {
         ..Scheme::HMAC
     }],
     replies: Replies::accepting(200).refusing(403),
+    // Its URLs carry their own signature.
+    media: MediaHosts { hosts: &["*.telnyx.com"], logins: &[] },
     parse: parse::parse,
     ..Provider::WEBHOOK
 };

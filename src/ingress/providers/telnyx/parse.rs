@@ -42,8 +42,11 @@ fn message(payload: &Value) -> Arrived {
         _ => "sms",
     };
     let media = payload["media"].as_array().into_iter().flatten().take(MOST_MEDIA);
-    let media = media
-        .map(|item| Media { url: text(&item["url"]).to_owned(), content_type: text(&item["content_type"]).to_owned() });
+    let media = media.map(|item| Media {
+        url: text(&item["url"]).to_owned(),
+        content_type: text(&item["content_type"]).to_owned(),
+        ..Media::default()
+    });
     let said = [&payload["text"], &payload["body"]["text"], &payload["body"]["text"]["body"]];
     Arrived {
         kind,

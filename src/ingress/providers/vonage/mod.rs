@@ -5,6 +5,7 @@ mod parse;
 
 use crate::ingress::{
     answer::Replies,
+    media::MediaHosts,
     providers::Provider,
     signature::scheme::{Auth, BodyHash, Condition, Encoding, Hash, Item, Scheme, TimeRule},
 };
@@ -28,6 +29,7 @@ pub static VONAGE: Provider = Provider {
         ..Scheme::HMAC
     }],
     replies: Replies::accepting(200),
+    media: MediaHosts { hosts: &["*.nexmo.com", "*.vonage.com"], logins: &[] },
     parse: parse::parse,
     ..Provider::WEBHOOK
 };

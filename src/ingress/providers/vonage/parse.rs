@@ -70,7 +70,7 @@ fn said(body: &Value) -> String {
 }
 
 fn media(body: &Value) -> Vec<Media> {
-    let one = |item: &Value| Media { url: text(&item["url"]), content_type: String::new() };
+    let one = |item: &Value| Media { url: text(&item["url"]), ..Media::default() };
     let named = FILES.iter().map(|kind| &body[*kind]);
     let listed = body["content"].as_array().into_iter().flatten();
     named.chain(listed).map(one).filter(|media| !media.url.is_empty()).take(MOST_MEDIA).collect()
