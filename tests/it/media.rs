@@ -132,7 +132,7 @@ async fn what_is_missing_of_a_message_is_said_and_its_run_starts(engine: Engine)
     shelf.put(&path("program"), &[Given::ok(b"MZ\x90\0\x03\0\0\0\x04\0\0\0\xff\xff\0\0")]);
     shelf.put(&path("circle"), &[Given::status(302).with("location", &path("circle"))]);
     shelf.put(&path("inward"), &[Given::status(302).with("location", "http://10.0.0.1/x")]);
-    shelf.put(&path("busy"), &[Given::status(503)]);
+    shelf.put(&path("busy"), &[Given::status(503).with("retry-after", "86400")]);
     shelf.put(&path("good"), &[Given::ok(PNG)]);
     let mut project = project(engine, &shelf).await;
     project.set("POSTERN_SOURCES__SMS__FETCH__GIVE_UP_AFTER", "1s");

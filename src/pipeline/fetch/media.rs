@@ -48,7 +48,10 @@ impl FetchStored {
             return Ok(FetchEnd::Failed("its source is gone".to_owned(), None));
         };
         let fetch = source.spec.fetch.clone().unwrap_or_default();
-        let mut next = self.next_try(work, &fetch);
+        let patience = fetch.give_up_after.unwrap_or(FetchSpec::GIVE_UP_AFTER);
+        let (now, until) = (self.store.clock().now(), told.received_at.plus_ms(patience.0));
+        // `None` when this try is the last one.
+        let mut next = next_try(now, until, work.tries).map(|wait_ms| now.plus_ms(wait_ms));
         for place in 0..files.len() {
             let (Some(media), true) = (media.get(place), files[place].state == FetchState::Pending) else { continue };
             let Tried { end, wait_ms } = match job.claimed().lost > self.max_lost {
@@ -62,7 +65,8 @@ impl FetchStored {
             if !self.store.record_file(job.lease(), place, &end).await? {
                 return Err(Unable);
             }
-            let asked = wait_ms.map(|wait| self.store.clock().now().plus_ms(wait));
+            // The provider may ask for more time, but not for more than there is.
+            let asked = wait_ms.map(|wait| self.store.clock().now().plus_ms(wait).min(until));
             next = next.map(|at| asked.map_or(at, |asked| at.max(asked)));
             note(&mut files[place], end);
         }
@@ -79,13 +83,6 @@ impl FetchStored {
             tracing::error!(event = %told.id, tenant = %told.tenant, place, detail, "a file could not be fetched");
         }
         Ok(ended(event, &files))
-    }
-
-    /// When files that are not there yet are tried again; `None` when this try is the last one.
-    fn next_try(&self, work: &FetchWork, fetch: &FetchSpec) -> Option<Timestamp> {
-        let patience = fetch.give_up_after.unwrap_or(FetchSpec::GIVE_UP_AFTER);
-        let (now, until) = (self.store.clock().now(), work.event.event.received_at.plus_ms(patience.0));
-        next_try(now, until, work.tries).map(|wait_ms| now.plus_ms(wait_ms))
     }
 
     async fn fetch_file(&self, media: &Media, source: &Source, files: &[FetchedFile], place: usize) -> Tried {
