@@ -2,12 +2,14 @@
 //
 // Variables of the worker: POSTERN_URL, such as https://postern.example.com/in/mail, and the secret POSTERN_SECRET:
 // "whsec_" and base64, the same as the secret of the source. Email Routing takes messages of up to 25 MiB
-// (developers.cloudflare.com/email-routing). The id is made of the mail and its envelope, so the same mail for the same
-// address is one event however often it is sent.
+// (developers.cloudflare.com/email-routing). The id is "mail_" and the SHA-256 of envelope and mail, so the same mail for
+// the same address is one event however often it is sent, and the signature, which covers the id, covers the envelope.
 const encoder = new TextEncoder();
 const hex = (bytes) => [...new Uint8Array(bytes)].map((byte) => byte.toString(16).padStart(2, "0")).join("");
 const sha256 = async (bytes) => hex(await crypto.subtle.digest("SHA-256", bytes));
 const fromBase64 = (text) => Uint8Array.from(atob(text), (char) => char.charCodeAt(0));
+// Header values are bytes: international addresses go as UTF-8.
+const header = (text) => String.fromCharCode(...encoder.encode(text));
 const toBase64 = (bytes) => btoa(String.fromCharCode(...new Uint8Array(bytes)));
 
 async function sign(secret, id, timestamp, body) {
@@ -23,8 +25,14 @@ async function sign(secret, id, timestamp, body) {
 export default {
   async email(message, env) {
     const raw = new Uint8Array(await new Response(message.raw).arrayBuffer());
-    const envelope = await sha256(encoder.encode(`${message.from}\n${message.to}`));
-    const id = `mail_${(await sha256(raw)).slice(0, 24)}_${envelope.slice(0, 16)}`;
+    // Bounces have no sender.
+    const from = message.from || "<>";
+    const to = message.to;
+    const envelope = encoder.encode(`${from}\n${to}\n`);
+    const whole = new Uint8Array(envelope.length + raw.length);
+    whole.set(envelope);
+    whole.set(raw, envelope.length);
+    const id = `mail_${await sha256(whole)}`;
     const timestamp = Math.floor(Date.now() / 1000).toString();
     const response = await fetch(env.POSTERN_URL, {
       method: "POST",
@@ -32,8 +40,8 @@ export default {
       redirect: "manual",
       headers: {
         "Content-Type": "message/rfc822",
-        "X-Envelope-From": message.from,
-        "X-Envelope-To": message.to,
+        "X-Envelope-From": header(from),
+        "X-Envelope-To": header(to),
         "webhook-id": id,
         "webhook-timestamp": timestamp,
         "webhook-signature": await sign(env.POSTERN_SECRET, id, timestamp, raw),

@@ -15,7 +15,7 @@ use postern::{
         Inbound, LabelledSecret,
         gate::{Gate, Verified},
         mail::{MailLimits, read_mime},
-        signing::{self, Draft, FileDraft, HookDraft, MailDraft, SignedRequest, Stamp},
+        signing::{self, Draft, FileDraft, HookDraft, MailDraft, MailForm, SignedRequest, Stamp},
     },
 };
 use serde_json::json;
@@ -67,7 +67,8 @@ impl Sent {
     fn new(provider: &str, draft: &Draft, now: Timestamp) -> Self {
         let spec = SourceSpec { provider: provider.to_owned(), ..SourceSpec::default() };
         let secret = Secret::new(SECRET);
-        let stamp = Stamp { url: URL, secret: Some(&secret), now, unique: "0123456789abcdef0123456789abcdef" };
+        let stamp =
+            Stamp { url: URL, secret: Some(&secret), key: None, now, unique: "0123456789abcdef0123456789abcdef" };
         let request = signing::sign(&spec, draft, &stamp).unwrap();
         let known = LabelledSecret::new("a", Secret::new(SECRET));
         Self { gate: Gate::new(&spec, URL, vec![known]).unwrap(), request, now }
@@ -100,6 +101,7 @@ fn mail(files: Vec<FileDraft>) -> MailDraft {
         text: "Hello,\n\nwhat were the numbers of May?\n\nAlice\n".repeat(20),
         in_reply_to: Some("before@example.com".to_owned()),
         files,
+        form: MailForm::Parsed,
     }
 }
 

@@ -94,7 +94,7 @@ async fn hand_over(context: &Context, arguments: &IngestMail) -> Result<(), Fail
     let named = || arguments.from_env.as_ref().and_then(|name| context.environment.get(name));
     let from = arguments.from.as_deref().or_else(named).map(|from| if from == "<>" { "" } else { from });
     let mail = RawMail { envelope_from: from, envelope_to: &arguments.recipients, raw: &raw };
-    let stamp = Stamp { url: &arguments.url, secret: Some(&secret), now: Clock::system().now(), unique: "" };
+    let stamp = Stamp { url: &arguments.url, secret: Some(&secret), key: None, now: Clock::system().now(), unique: "" };
     let request = raw_mail(&mail, &stamp).map_err(settings)?;
     let limits = EgressLimits { allow_networks: Vec::new(), timeout: arguments.timeout, max_answer_bytes: 64 << 10 };
     let egress = Egress::new(&limits).map_err(|fault| settings(fault.to_string()))?;

@@ -227,7 +227,9 @@ pub struct SignatureSpec {
     /// Instead of `header`: sources of the signature, such as `query:sig`. What stands in any of them counts.
     pub from: Vec<String>,
     /// HMAC with `sha256` (default), `sha1` or `sha512`; `ed25519`, `ecdsa` (P-256), `rsa-sha256`, `rsa-sha512` or
-    /// `rsa-sha1` with the sender's public key; `token`, `basic` or `jwt`.
+    /// `rsa-sha1` with the sender's public key; `jwt` (HS256) or `jwt-hs512`; `token` or `basic` for the secret itself;
+    /// `hash-sha256`, `hash-sha512`, `hash-sha1` or `hash-md5` for a plain hash over a text with `{secret}` in it, which
+    /// is weaker than an HMAC.
     pub algorithm: String,
     /// `hex` (default), `base64`, `base64url` or, for tokens, `raw`.
     pub encoding: String,
@@ -253,6 +255,12 @@ pub struct SignatureSpec {
     pub event_header: Option<String>,
     /// Instead of `event_header`: sources of the kind of event, the first that is there counts.
     pub events: Vec<String>,
+    /// What claims of a JWT must be, such as `iss`. `exp` and `nbf` hold anyway, where they are there.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub claims: BTreeMap<String, String>,
+    /// The claim with the hex SHA-256 of the body. Without one a JWT proves the sender and not the body.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub body_hash_claim: Option<String>,
     /// The status that says that a request was taken, 200 to 299; default 202.
     pub accepted: Option<u16>,
     /// The status that says that a request is not believed, 400 to 499; default 401.
@@ -276,6 +284,8 @@ impl Default for SignatureSpec {
             ids: Vec::new(),
             event_header: None,
             events: Vec::new(),
+            claims: BTreeMap::new(),
+            body_hash_claim: None,
             accepted: None,
             refused: None,
         }

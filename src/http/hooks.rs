@@ -188,13 +188,17 @@ impl Request {
         Ok(())
     }
 
-    fn open(self, at: Timestamp) -> Result<(Self, Opened), Rejection> {
+    fn open(mut self, at: Timestamp) -> Result<(Self, Opened), Rejection> {
         let body = self.raw.body.clone();
         let inbound = Inbound { method: &self.raw.method, url: &self.url, headers: &self.lines, body: &body };
         let verified = self.gate.verify_with(&inbound, at, self.key.as_deref())?;
         let (handshake, confirmation) = (self.gate.handshake(&verified), self.gate.confirmation(&verified));
         let parsed = self.gate.parse(&verified, at).map_err(|fault| (verified.dedupe_key(), fault));
+        let masked = self.gate.masked_body(&verified);
         drop(verified);
+        if let Some(masked) = masked {
+            self.raw.body = masked.into();
+        }
         Ok((self, Opened { handshake, confirmation, parsed }))
     }
 

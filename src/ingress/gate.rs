@@ -226,6 +226,12 @@ impl Gate {
         self.hidden.without_secrets(url)
     }
 
+    /// The body for the record, where it carries the secret itself: with a mask in its place. `None`: as it came.
+    #[must_use]
+    pub fn masked_body(&self, verified: &Verified<'_>) -> Option<Vec<u8>> {
+        self.hidden.masked_body(&verified.reading)
+    }
+
     /// What the request says. `at` is when it had been read in full.
     ///
     /// # Errors
@@ -236,6 +242,7 @@ impl Gate {
             parsed.quiet = Some("a handshake".to_owned());
         }
         self.check_body(&parsed)?;
+        self.hidden.mask(&mut parsed.content);
         parsed.dedupe_key = bounded(parsed.dedupe_key);
         parsed.content_key = parsed.content_key.map(bounded);
         parsed.thread_key = parsed.thread_key.map(bounded);
@@ -382,6 +389,41 @@ mod tests {
         let verified = gate.verify(&request, Timestamp(0)).unwrap();
         let Content::Webhook(hook) = gate.parse(&verified, Timestamp(0)).unwrap().content else { panic!("no webhook") };
         assert_eq!(hook.query.into_iter().collect::<Vec<_>>(), [("y".to_owned(), "2".to_owned())]);
+    }
+
+    #[test]
+    fn a_token_in_the_body_is_not_recorded() {
+        let json = r#"{"token":"x","a":[1.50,18446744073709551617],"token":"0123456789abcdef"}"#;
+        let part = "--b\r\nContent-Disposition: form-data; name=\"t\"\r\n\r\n0123456789abcdef\r\n--b--\r\n";
+        for (from, media_type, body, expected) in [
+            (
+                "json:/token",
+                "application/json",
+                json,
+                r#"{"token":"x","a":[1.50,18446744073709551617],"token":"[secret]"}"#,
+            ),
+            ("json:/token", "application/json", r#"{"token":"\u00301234\u00356789abcdef"}"#, r#"{"token":"[secret]"}"#),
+            (
+                "form:t",
+                "application/x-www-form-urlencoded",
+                "a=1&t=0123456789abcdef&%74=0123456789abcdef",
+                "a=1&t=%5Bsecret%5D&t=%5Bsecret%5D",
+            ),
+            ("form:t", "multipart/form-data; boundary=b", part, &part.replace("0123456789abcdef", "[secret]")),
+        ] {
+            let signature = serde_json::json!({"from": [from], "algorithm": "token"});
+            let signature = Some(serde_json::from_value(signature).unwrap());
+            let spec = SourceSpec { provider: "hmac".to_owned(), signature, ..SourceSpec::default() };
+            let secret = LabelledSecret::new("a", Secret::new("0123456789abcdef"));
+            let gate = Gate::new(&spec, "https://a.example/in/a", vec![secret]).unwrap();
+            let headers = [("content-type".to_owned(), media_type.as_bytes().to_vec())];
+            let request =
+                Inbound { method: "POST", url: "https://a.example/in/a", headers: &headers, body: body.as_bytes() };
+            let verified = gate.verify(&request, Timestamp(0)).unwrap();
+            assert_eq!(String::from_utf8(gate.masked_body(&verified).unwrap()).unwrap(), expected);
+            let content = format!("{:?}", gate.parse(&verified, Timestamp(0)).unwrap().content);
+            assert!(content.contains("[secret]") && !content.contains("0123456789abcdef"), "{content}");
+        }
     }
 
     #[test]

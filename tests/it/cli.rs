@@ -1,5 +1,7 @@
 //! The program as people use it: the real binary, on a real project directory.
 
+mod send;
+
 use std::{
     fs,
     io::{BufRead, BufReader, Read, Write},

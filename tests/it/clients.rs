@@ -99,6 +99,54 @@ fn answers_are_of_one_event(source: &str, first: &str, again: &str) {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_worker_for_cloudflare_hands_mail_over_with_its_envelope_signed() {
+    let project = TestProject::new(Engine::Sqlite).await;
+    let mut settings = File::options().append(true).open(project.path().join("postern.toml")).unwrap();
+    let source = "[sources.worker]\nprovider = \"cloudflare_email\"\nsecret = { env = \"STANDARD_SECRET\" }\n";
+    settings.write_all(source.as_bytes()).unwrap();
+    project.agent("echo", "cat > /dev/null", "triggers:\n- {source: worker, from: ['*'], sender_auth: any}");
+    let gateway = Gateway::start(&project, "up", "up");
+    let api = Api { address: gateway.address().await, key: gateway.key().await };
+    let copy = project.path().join("worker.mjs");
+    std::fs::copy(Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/cloudflare-email-worker.js"), &copy).unwrap();
+    let mail = |from: &str, to: &str, raw: &str| json!({"from": from, "to": to, "raw": raw});
+    let raw = "From: dana@example.com\r\nTo: list@example.com\r\nSubject: Hi\r\n\r\nHello\r\n";
+    let deep = format!(
+        "From: a@example.com\r\n{}\r\n",
+        "Content-Type: multipart/mixed; boundary=x\r\n\r\n--x\r\n".repeat(900)
+    );
+    let mails = [
+        mail("bounce@example.com", "in@agents.example", raw),
+        mail("bounce@example.com", "in@agents.example", raw),
+        mail("", "größe@agents.example", raw),
+        mail("bounce@example.com", "in@agents.example", &deep),
+    ];
+    let env =
+        |secret: &str| json!({"POSTERN_URL": format!("http://{}/in/worker", api.address), "POSTERN_SECRET": secret});
+    let ends = run_worker(&copy, &json!({"env": env(secret("STANDARD_SECRET")), "mails": mails}));
+    let taken = json!({"rejected": null, "thrown": null});
+    assert_eq!(ends, [taken.clone(), taken.clone(), taken, json!({"rejected": "Message refused", "thrown": null})]);
+    let refused = run_worker(&copy, &json!({"env": env("whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAA"), "mails": &mails[..1]}));
+    assert_eq!(refused, [json!({"rejected": null, "thrown": "postern answered 401"})]);
+    let events = api.all("/v1/events").await;
+    let mut envelopes = Vec::new();
+    for event in events.iter().filter(|event| event["kind"] == "email") {
+        let shown = api.get(&format!("/v1/events/{}", event["id"].as_str().unwrap())).await;
+        envelopes
+            .push(json!([shown["event"]["mail"]["envelope_from"], shown["event"]["mail"]["envelope_to"]]).to_string());
+    }
+    envelopes.sort();
+    let expected = [json!(["", ["größe@agents.example"]]), json!(["bounce@example.com", ["in@agents.example"]])];
+    assert_eq!(envelopes, expected.map(|envelope| envelope.to_string()));
+}
+
+#[expect(clippy::disallowed_methods, reason = "the worker runs in Node, as it does at Cloudflare")]
+fn run_worker(worker: &Path, input: &Value) -> Vec<Value> {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients/worker.mjs");
+    node(Command::new("node").arg(script).arg(worker), input)
+}
+
 /// A new key: PKCS#8, and its public half as SendGrid shows it.
 fn sendgrid_keys() -> (String, String) {
     let random = ring::rand::SystemRandom::new();
@@ -113,9 +161,11 @@ fn run_clients(input: &Value) -> Vec<Value> {
     let libraries = std::env::var("POSTERN_TEST_CLIENTS")
         .expect("POSTERN_TEST_CLIENTS names no libraries: run the tests with scripts/with-services");
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients/sign.mjs");
-    let mut child = Command::new("node")
-        .arg(script)
-        .env("POSTERN_TEST_CLIENTS", libraries)
+    node(Command::new("node").arg(script).env("POSTERN_TEST_CLIENTS", libraries), input)
+}
+
+fn node(command: &mut Command, input: &Value) -> Vec<Value> {
+    let mut child = command
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

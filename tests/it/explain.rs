@@ -24,7 +24,7 @@ fn spec(provider: &str) -> SourceSpec {
 fn signed(provider: &str, secret: &str) -> Request {
     let unique = "0123456789abcdef".repeat(4);
     let secret = Secret::new(secret);
-    let stamp = Stamp { url: URL, secret: Some(&secret), now: NOW, unique: &unique };
+    let stamp = Stamp { url: URL, secret: Some(&secret), key: None, now: NOW, unique: &unique };
     let hook = HookDraft { kind: Some("push".to_owned()), body: json!({ "b": [1, 2], "a": "ü/x" }) };
     let sms = SmsDraft { from: "+15550001".to_owned(), to: "+15550002".to_owned(), text: "hi".to_owned() };
     let draft = if provider == "twilio" { Draft::Sms(sms) } else { Draft::Hook(hook) };

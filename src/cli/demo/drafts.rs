@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::ingress::signing::{Draft, FileDraft, HookDraft, MailDraft, SmsDraft};
+use crate::ingress::signing::{Draft, FileDraft, HookDraft, MailDraft, MailForm, SmsDraft};
 
 /// One event of the demonstration.
 pub(super) struct Scene {
@@ -45,6 +45,7 @@ pub(super) fn mail() -> Scene {
             text: "Hello,\n\nhere are the numbers. What do they add up to?\n\nAda\n".to_owned(),
             in_reply_to: None,
             files: vec![file],
+            form: MailForm::Parsed,
         }),
     }
 }

@@ -116,7 +116,7 @@ impl Story<'_> {
         let unique = send::unique()?;
         let url = format!("{}/in/{}", self.base, scene.source);
         let spec = SourceSpec { provider: scene.signer.to_lowercase(), ..SourceSpec::default() };
-        let stamp = Stamp { url: &url, secret: Some(secret), now: Clock::system().now(), unique: &unique };
+        let stamp = Stamp { url: &url, secret: Some(secret), key: None, now: Clock::system().now(), unique: &unique };
         let request = signing::sign(&spec, &scene.draft, &stamp).map_err(anyhow::Error::msg)?;
         Ok(Sent { source: scene.source, request })
     }

@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use clap::Args;
 use serde_json::{Value, json};
 
-use crate::ingress::signing::{FileDraft, HookDraft, MailDraft, SmsDraft};
+use crate::ingress::signing::{FileDraft, HookDraft, MailDraft, MailForm, SmsDraft};
 
 /// Bytes of a text, a body or a file at most.
 const MAX_BYTES: u64 = 25 * 1024 * 1024;
@@ -56,6 +56,9 @@ pub(super) struct Email {
     /// The Message-ID that is answered: continues that thread.
     #[arg(long, value_name = "ID")]
     in_reply_to: Option<String>,
+    /// Hand the mail over as it was sent, where its provider knows both ways (Mailgun, SendGrid, Postmark).
+    #[arg(long)]
+    raw: bool,
 }
 
 /// A text message.
@@ -97,6 +100,7 @@ impl Email {
             text,
             in_reply_to: self.in_reply_to.clone(),
             files: self.attach.iter().map(|path| attachment(path)).collect::<Result<_, _>>()?,
+            form: if self.raw { MailForm::Raw } else { MailForm::Parsed },
         })
     }
 }

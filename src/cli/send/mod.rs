@@ -14,10 +14,13 @@ use crate::{
     cli::{Context, answers, output, send::target::Target},
     clock::Clock,
     config::{load::Loaded, secrets::Secrets},
-    crypto::{self, SecretSource},
-    domain::{source::SourceSecret, time::Span},
+    crypto::{self, Secret, SecretSource},
+    domain::{
+        source::{SecretRef, SourceSecret},
+        time::Span,
+    },
     egress::{Egress, EgressLimits, Policy, Request, answer::Answer},
-    ingress::signing::{self, Draft, SignedRequest, Stamp},
+    ingress::signing::{self, Draft, PrivateKey, SignedRequest, Stamp},
 };
 
 /// Bytes of a server's answer that are read.
@@ -34,6 +37,10 @@ pub(super) struct Send {
     /// The running server; default POSTERN_URL, else where the project listens.
     #[arg(long, global = true, value_name = "URL")]
     server: Option<String>,
+    /// The private half of a public key among the source's secrets, for providers that sign with one: env:NAME or
+    /// file:PATH.
+    #[arg(long, global = true, value_name = "REFERENCE", value_parser = secret_ref)]
+    key: Option<SecretRef>,
     /// Wait for the runs and show their answers. Needs POSTERN_API_KEY.
     #[arg(long, global = true)]
     wait: bool,
@@ -41,11 +48,11 @@ pub(super) struct Send {
 
 #[derive(Debug, Subcommand)]
 enum What {
-    /// A mail, as Mailgun hands it over.
+    /// A mail, as the source's provider hands it over.
     Email(drafts::Email),
-    /// A text message, as Twilio hands it over.
+    /// A text message, as the source's provider hands it over.
     Sms(drafts::Sms),
-    /// An event of any other service, signed as that service signs.
+    /// An event, signed as the source's provider signs.
     Webhook(drafts::Webhook),
 }
 
@@ -63,7 +70,7 @@ pub(super) async fn send(context: &Context, send: &Send) -> anyhow::Result<ExitC
     }
     let egress = to_server()?;
     let unique = unique()?;
-    let request = signed(context, &loaded, &target, &draft, &unique)?;
+    let request = signed((context, &loaded), send.key.as_ref(), &target, &draft, &unique)?;
     let answer = post(&egress, &target.post_url(), &request).await?;
     let mut report = json!({"status": answer.status, "source": target.name, "body": body(&answer)});
     if !context.json {
@@ -105,20 +112,49 @@ pub(super) async fn post(egress: &Egress, url: &str, request: &SignedRequest) ->
 }
 
 fn signed(
-    context: &Context,
-    loaded: &Loaded,
+    (context, loaded): (&Context, &Loaded),
+    key: Option<&SecretRef>,
     target: &Target<'_>,
     draft: &Draft,
     unique: &str,
 ) -> anyhow::Result<SignedRequest> {
     let secrets = Secrets::new(&loaded.dir, context.environment.clone(), &loaded.settings);
     let now = Clock::system().now();
-    let mut holding = target.spec.all_secrets().filter(|secret| secret.until().is_none_or(|end| now < end));
-    let first = holding.next().map(SourceSecret::reference);
-    let secret = first.map(|reference| secrets.secret(reference)).transpose();
-    let secret = secret.map_err(|fault| anyhow::anyhow!("source {}: {fault}", target.name))?;
-    let stamp = Stamp { url: &target.public_url, secret: secret.as_ref(), now, unique };
-    signing::sign(target.spec, draft, &stamp).map_err(|fault| anyhow::anyhow!("source {}: {fault}", target.name))
+    let of_source = |fault: String| anyhow::anyhow!("source {}: {fault}", target.name);
+    let key = match key {
+        Some(reference) => {
+            let key = secrets.secret(reference).and_then(|secret| PrivateKey::parse(&secret));
+            Some(key.map_err(|fault| anyhow::anyhow!("--key: {fault}"))?)
+        }
+        None => None,
+    };
+    let sign = |secret: Option<&Secret>| {
+        let stamp = Stamp { url: &target.public_url, secret, key: key.as_ref(), now, unique };
+        signing::sign(target.spec, draft, &stamp)
+    };
+    let mut holding = target.spec.all_secrets().filter(|secret| secret.until().is_none_or(|end| now < end)).peekable();
+    if holding.peek().is_none() {
+        return sign(None).map_err(of_source);
+    }
+    // With a key of one's own it may be that of any of them.
+    let tried = if key.is_some() { usize::MAX } else { 1 };
+    let mut fault = String::new();
+    for secret in holding.take(tried).map(SourceSecret::reference) {
+        match secrets.secret(secret).and_then(|secret| sign(Some(&secret))) {
+            Ok(request) => return Ok(request),
+            Err(refused) => fault = refused,
+        }
+    }
+    Err(of_source(fault))
+}
+
+/// Where a secret is, as it is said on a command line.
+fn secret_ref(text: &str) -> Result<SecretRef, String> {
+    match text.split_once(':') {
+        Some(("env", name)) if !name.is_empty() => Ok(SecretRef::Env { env: name.to_owned() }),
+        Some(("file", path)) if !path.is_empty() => Ok(SecretRef::File { file: path.to_owned() }),
+        _ => Err("write env:NAME or file:PATH; a secret itself never stands in a command line".to_owned()),
+    }
 }
 
 fn body(answer: &Answer) -> Value {

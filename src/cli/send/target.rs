@@ -34,7 +34,8 @@ impl<'a> Target<'a> {
         let settings = &loaded.settings;
         let given = asked.0.or_else(|| environment.get("POSTERN_URL")).filter(|url| !url.is_empty());
         let server = match given {
-            Some(url) => url.trim_end_matches('/').to_owned(),
+            Some(url) if url.contains("://") => url.trim_end_matches('/').to_owned(),
+            Some(address) => format!("http://{}", address.trim_end_matches('/')),
             None if settings.server.listen.port() == 0 => {
                 anyhow::bail!("the project listens on any free port; say `--server URL` or set POSTERN_URL")
             }
@@ -69,10 +70,14 @@ fn choose<'a>(settings: &'a Settings, draft: &Draft, asked: Option<&str>) -> any
         Draft::Sms(_) => Carries::Sms,
         Draft::Hook(_) => Carries::Hooks,
     };
-    let fitting = || settings.sources.iter().filter(|(_, spec)| signing::carries(&spec.provider) == Some(wanted));
-    let names = || fitting().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ");
+    let able = || settings.sources.iter().filter(|(_, spec)| signing::can_carry(&spec.provider, draft));
+    let fitting = || able().filter(|(_, spec)| signing::carries(&spec.provider) == Some(wanted));
+    let names = || able().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ");
     if let Some(name) = asked {
-        let found = fitting().find(|(known, _)| *known == name);
+        if settings.sources.get(name).is_some_and(|spec| spec.imap.is_some()) {
+            anyhow::bail!("source `{name}` is a mailbox that Postern reads; send a mail to its address");
+        }
+        let found = able().find(|(known, _)| *known == name);
         let found = found.map(|(name, spec)| (name.as_str(), spec));
         return found.ok_or_else(|| anyhow::anyhow!("no source `{name}` carries that; there is: {}", names()));
     }

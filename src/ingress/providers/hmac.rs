@@ -6,7 +6,7 @@ use crate::{
         providers::Provider,
         signature::{
             engine::Engine,
-            scheme::{Auth, Encoding, Hash, Item, KeyForm, Scheme, TimeRule, TimeUnit},
+            scheme::{Auth, BodyHash, Condition, Encoding, Hash, Item, KeyForm, Scheme, TimeRule, TimeUnit},
             source::Source,
             template::Template,
         },
@@ -27,6 +27,12 @@ const ALGORITHMS: &[(&str, (Auth, Hash))] = &[
     ("rsa-sha256", (Auth::Rsa, Hash::Sha256)),
     ("rsa-sha512", (Auth::Rsa, Hash::Sha512)),
     ("rsa-sha1", (Auth::Rsa, Hash::Sha1)),
+    ("hash-sha256", (Auth::Hash, Hash::Sha256)),
+    ("hash-sha512", (Auth::Hash, Hash::Sha512)),
+    ("hash-sha1", (Auth::Hash, Hash::Sha1)),
+    ("hash-md5", (Auth::Hash, Hash::Md5)),
+    ("jwt", (Auth::Jwt, Hash::Sha256)),
+    ("jwt-hs512", (Auth::Jwt, Hash::Sha512)),
     ("token", (Auth::Token, Hash::Sha256)),
     ("basic", (Auth::Token, Hash::Sha256)),
 ];
@@ -49,19 +55,19 @@ const UNITS: &[(&str, TimeUnit)] =
     &[("s", TimeUnit::Seconds), ("ms", TimeUnit::Milliseconds), ("rfc3339", TimeUnit::Rfc3339)];
 
 /// What an operator wrote, with every name looked up.
-pub(in crate::ingress) struct Own<'s> {
-    pub(in crate::ingress) spec: &'s SignatureSpec,
-    pub(in crate::ingress) auth: Auth,
-    pub(in crate::ingress) hash: Hash,
-    pub(in crate::ingress) key: KeyForm,
-    pub(in crate::ingress) encoding: Encoding,
+struct Own<'s> {
+    spec: &'s SignatureSpec,
+    auth: Auth,
+    hash: Hash,
+    key: KeyForm,
+    encoding: Encoding,
     time: Option<SignedTimeSpec>,
     unit: TimeUnit,
 }
 
 impl<'s> Own<'s> {
     /// Looks the names up.
-    pub(in crate::ingress) fn new(spec: &'s SignatureSpec) -> Result<Self, String> {
+    fn new(spec: &'s SignatureSpec) -> Result<Self, String> {
         let (auth, hash) = one_of("algorithm", &spec.algorithm, ALGORITHMS)?;
         let key = one_of("key", &spec.key, KEYS)?;
         let is_public = matches!(auth, Auth::Ed25519 | Auth::Ecdsa | Auth::Rsa);
@@ -83,7 +89,7 @@ impl<'s> Own<'s> {
             hash,
             key: if is_public { KeyForm::Public } else { key },
             encoding: match (spec.algorithm.as_str(), one_of("encoding", &spec.encoding, ENCODINGS)?) {
-                ("token", _) => Encoding::Raw,
+                ("token" | "jwt" | "jwt-hs512", _) => Encoding::Raw,
                 ("basic", _) => Encoding::Base64,
                 (_, encoding) => encoding,
             },
@@ -96,6 +102,7 @@ impl<'s> Own<'s> {
     fn prefixes(&self) -> Vec<String> {
         match (self.spec.algorithm.as_str(), self.spec.prefix.as_str()) {
             ("basic", "") => vec!["Basic ".to_owned(), "basic ".to_owned()],
+            ("jwt" | "jwt-hs512", "") => vec!["Bearer ".to_owned(), "bearer ".to_owned(), String::new()],
             // Many senders write `sha256=` before hex without saying so; hex has no `=`, so nothing is confused.
             (hash, "") if self.encoding == Encoding::HexAnyCase => vec![format!("{hash}="), String::new()],
             (_, prefix) => vec![prefix.to_owned()],
@@ -104,7 +111,9 @@ impl<'s> Own<'s> {
 
     fn sources(&self) -> Result<Vec<String>, String> {
         match (self.spec.header.as_str(), self.spec.from.as_slice()) {
-            ("", []) if self.spec.algorithm == "basic" => Ok(vec!["header:Authorization".to_owned()]),
+            ("", []) if ["basic", "jwt", "jwt-hs512"].contains(&self.spec.algorithm.as_str()) => {
+                Ok(vec!["header:Authorization".to_owned()])
+            }
             ("", []) => Err("`signature` does not say where it is; set `header` or `from`".to_owned()),
             ("", from) => Ok(from.to_vec()),
             (header, []) => Ok(vec![format!("header:{header}")]),
@@ -120,8 +129,28 @@ impl<'s> Own<'s> {
                 None => Ok(Signed::Everything),
             };
         }
+        if self.auth == Auth::Jwt {
+            return match &self.time {
+                Some(time) if !time.from.starts_with("claim:") => Err(format!(
+                    "`signature.time.from` is `{}`, which a JWT does not cover; write `claim:iat`",
+                    time.from
+                )),
+                Some(_) | None => Ok(Signed::Claims),
+            };
+        }
         let signed = Template::parse(&self.spec.signed, &spec.options)?;
-        if !signed.all(is_for_operators) {
+        let has_secret = signed.needs(&Source::Secret);
+        if has_secret != (self.auth == Auth::Hash) {
+            return Err(match has_secret {
+                true => "`signature.signed` has `{secret}`, which only a plain `hash-…` needs; remove it".to_owned(),
+                false => format!(
+                    "`signature.algorithm` is `{}`, which proves nothing without the secret; write `{{secret}}` into \
+                     `signed`",
+                    self.spec.algorithm
+                ),
+            });
+        }
+        if !signed.all(|source| is_for_operators(source) || *source == Source::Secret) {
             return Err(format!("`signature.signed` is `{}`, which has a place that is no source", self.spec.signed));
         }
         if !signed.needs(&Source::Body) {
@@ -154,7 +183,13 @@ impl<'s> Own<'s> {
         }
         for id in &self.spec.ids {
             let template = Template::parse(id, &spec.options)?;
-            if !template.all(|source| is_for_operators(source) && (is_unsigned || signed.covers(source))) {
+            let is_known = |source: &Source| {
+                is_for_operators(source) || (self.auth == Auth::Jwt && matches!(source, Source::Claim(_)))
+            };
+            let is_hashed = |source: &Source| {
+                self.spec.body_hash_claim.is_some() && matches!(source, Source::Json(_) | Source::Form(_))
+            };
+            if !template.all(|source| is_known(source) && (is_hashed(source) || is_unsigned || signed.covers(source))) {
                 return Err(format!(
                     "`signature.ids` has `{id}`, which `signature.signed` leaves unsigned; write it into that as well"
                 ));
@@ -163,17 +198,72 @@ impl<'s> Own<'s> {
         }
         Ok(ids)
     }
+
+    /// What must hold of a JWT's claims.
+    fn require(&self) -> Result<Vec<(String, &str)>, String> {
+        let (claims, hash) = (&self.spec.claims, &self.spec.body_hash_claim);
+        if self.auth != Auth::Jwt && (!claims.is_empty() || hash.is_some()) {
+            return Err(
+                "`signature.claims` and `body_hash_claim` are for `algorithm = \"jwt\"`; remove them".to_owned()
+            );
+        }
+        Ok(claims.iter().map(|(name, value)| (format!("claim:{name}"), value.as_str())).collect())
+    }
+
+    fn scheme<T>(&self, spec: &SourceSpec, use_it: impl FnOnce(&Scheme<'_>) -> Result<T, String>) -> Result<T, String> {
+        let signed = self.check_signed(spec)?;
+        let (sources, prefixes, ids) = (self.sources()?, self.prefixes(), self.ids(spec, &signed)?);
+        let mut events: Vec<String> = self.spec.event_header.iter().map(|name| format!("header:{name}")).collect();
+        events.extend(self.spec.events.iter().cloned());
+        let items: Vec<Item<'_>> = prefixes.iter().map(|prefix| Item::Signature(prefix)).collect();
+        let time = self.time.as_ref().map(|time| TimeRule {
+            source: &time.from,
+            unit: self.unit,
+            past_s: time.past.0 / 1000,
+            future_s: time.future.0 / 1000,
+        });
+        let require = self.require()?;
+        let require: Vec<Condition<'_>> =
+            require.iter().map(|(claim, value)| Condition::Equals(claim, value)).collect();
+        let hash_claim = self.spec.body_hash_claim.as_ref().map(|name| format!("claim:{name}"));
+        use_it(&Scheme {
+            require: &require,
+            body_hash: hash_claim.as_deref().map(|source| BodyHash {
+                source,
+                hash: Hash::Sha256,
+                encoding: Encoding::HexAnyCase,
+            }),
+            auth: self.auth,
+            hash: self.hash,
+            key: self.key,
+            signature: &texts(&sources),
+            separator: self.spec.separator,
+            items: &items,
+            encoding: self.encoding,
+            signed: if matches!(self.auth, Auth::Token | Auth::Jwt) { "" } else { &self.spec.signed },
+            time,
+            ids: &texts(&ids),
+            events: &texts(&events),
+            ..Scheme::HMAC
+        })
+    }
 }
 
 /// What a signature covers.
 enum Signed {
     Everything,
+    /// Of a JWT; the body is covered by its hash, if at all.
+    Claims,
     Only(Template),
 }
 
 impl Signed {
     fn covers(&self, source: &Source) -> bool {
-        let Self::Only(signed) = self else { return true };
+        let signed = match self {
+            Self::Everything => return true,
+            Self::Claims => return matches!(source, Source::Claim(_) | Source::Literal(_)),
+            Self::Only(signed) => signed,
+        };
         signed.needs(source)
             || match source {
                 Source::Json(_) | Source::Form(_) => signed.needs(&Source::Body),
@@ -204,31 +294,19 @@ fn engine(spec: &SourceSpec, build: &dyn Fn(&[Scheme<'_>]) -> Result<Engine, Str
             );
         }
     };
-    let signed = own.check_signed(spec)?;
-    let (sources, prefixes, ids) = (own.sources()?, own.prefixes(), own.ids(spec, &signed)?);
-    let mut events: Vec<String> = own.spec.event_header.iter().map(|name| format!("header:{name}")).collect();
-    events.extend(own.spec.events.iter().cloned());
-    let items: Vec<Item<'_>> = prefixes.iter().map(|prefix| Item::Signature(prefix)).collect();
-    let time = own.time.as_ref().map(|time| TimeRule {
-        source: &time.from,
-        unit: own.unit,
-        past_s: time.past.0 / 1000,
-        future_s: time.future.0 / 1000,
-    });
-    build(&[Scheme {
-        auth: own.auth,
-        hash: own.hash,
-        key: own.key,
-        signature: &texts(&sources),
-        separator: own.spec.separator,
-        items: &items,
-        encoding: own.encoding,
-        signed: if own.auth == Auth::Token { "" } else { &own.spec.signed },
-        time,
-        ids: &texts(&ids),
-        events: &texts(&events),
-        ..Scheme::HMAC
-    }])
+    own.scheme(spec, |scheme| build(std::slice::from_ref(scheme)))
+}
+
+/// Makes the row of an operator's own sender, for one use.
+///
+/// # Errors
+/// What is wrong with it, or what `use_it` says.
+pub(in crate::ingress) fn with_scheme<T>(
+    spec: &SourceSpec,
+    own: &SignatureSpec,
+    use_it: impl FnOnce(&Scheme<'_>) -> Result<T, String>,
+) -> Result<T, String> {
+    Own::new(own)?.scheme(spec, use_it)
 }
 
 fn texts(all: &[String]) -> Vec<&str> {
@@ -263,6 +341,67 @@ mod tests {
             ..SourceSpec::default()
         };
         Gate::new(&spec, "https://a.example", vec![LabelledSecret::new("a", Secret::new(secret))])
+    }
+
+    /// HS256 with the key `0123456789abcdef`: `iat` 1795103990, `iss` `billing`, `jti` `j-1`, `sum` the SHA-256 of BODY.
+    const TOKEN: &str = "eyJhbGciOiAiSFMyNTYiLCAidHlwIjogIkpXVCJ9.eyJpYXQiOiAxNzk1MTAzOTkwLCAiaXNzIjogImJpbGxpbmciLCAianRpIjogImotMSIsICJzdW0iOiAiZDkzOGM2MTZhNjk0MjljYjhmMDBjYmJkMmRkMDhkY2Y5OTAzN2ZhMDQ1M2ZhY2E3N2RiYjUzOWFhOWI0MDBhOCJ9.p8_cGNqqFTL4YIqggJgI4rNdFV7J0V4LzV59Qx47-Cc";
+    const BODY: &[u8] = b"{\"id\":\"o-1\",\"n\":1}";
+
+    fn id_of(gate: &Gate, header: (&str, &str), body: &[u8], at_s: i64) -> Result<Option<String>, &'static str> {
+        let headers = [(header.0.to_owned(), header.1.as_bytes().to_vec())];
+        let request = Inbound { method: "POST", url: "https://a.example", headers: &headers, body };
+        let verified = gate.verify(&request, Timestamp(at_s * 1000)).map_err(|refused| refused.code)?;
+        Ok(verified.replay_id().map(str::to_owned))
+    }
+
+    #[test]
+    fn a_jwt_of_ones_own_covers_what_its_claims_cover() {
+        let settings = json!({
+            "algorithm": "jwt", "claims": { "iss": "billing" }, "body_hash_claim": "sum",
+            "time": { "from": "claim:iat" }, "ids": ["{claim:jti}:{json:/id}"],
+        });
+        let own = gate(settings.clone(), "0123456789abcdef").unwrap();
+        let header = format!("Bearer {TOKEN}");
+        let ask = |gate: &Gate, body: &[u8], at_s: i64| id_of(gate, ("authorization", &header), body, at_s);
+        assert_eq!(ask(&own, BODY, 1_795_104_000), Ok(Some("j-1:o-1".to_owned())));
+        assert_eq!(ask(&own, b"{}", 1_795_104_000), Err("bad_body_hash"));
+        assert_eq!(ask(&own, BODY, 1_795_104_291), Err("stale_timestamp"));
+        let other = gate(settings.clone(), "fedcba9876543210").unwrap();
+        assert_eq!(ask(&other, BODY, 1_795_104_000), Err("bad_signature"));
+        let mut changed = settings.clone();
+        changed["claims"]["iss"] = json!("shop");
+        assert_eq!(ask(&gate(changed, "0123456789abcdef").unwrap(), BODY, 1_795_104_000), Err("bad_claim"));
+        let mut changed = settings.clone();
+        changed["algorithm"] = json!("jwt-hs512");
+        let stronger = gate(changed, "0123456789abcdef").unwrap();
+        assert_eq!(ask(&stronger, BODY, 1_795_104_000), Err("unsupported_algorithm"));
+        let mut unhashed = settings;
+        unhashed.as_object_mut().unwrap().remove("body_hash_claim");
+        let fault = gate(unhashed, "0123456789abcdef").unwrap_err();
+        assert!(fault.contains("leaves unsigned"), "an id of a body that nobody signed: {fault}");
+    }
+
+    #[test]
+    fn a_plain_hash_has_the_secret_in_it() {
+        for (algorithm, hash) in [
+            ("hash-sha256", "f56b2841c88427ebcf2ce22568c0945b9fdbfa5ca8f80cd481969fc1e69328f7"),
+            ("hash-md5", "c1056c5f31d65990a23a08769ad80145"),
+        ] {
+            let own = json!({ "header": "X-Sum", "algorithm": algorithm, "signed": "{body}{secret}" });
+            let own = gate(own, "0123456789abcdef").unwrap();
+            assert_eq!(id_of(&own, ("x-sum", hash), BODY, 0), Ok(None), "{algorithm}");
+            assert_eq!(id_of(&own, ("x-sum", hash), b"{}", 0), Err("bad_signature"));
+        }
+        for (signature, expected) in [
+            (json!({ "header": "X", "algorithm": "hash-md5" }), "write `{secret}` into `signed`"),
+            (json!({ "header": "X", "signed": "{secret}{body}" }), "which only a plain `hash-…` needs"),
+            (json!({ "header": "X", "algorithm": "hash-md5", "signed": "{secret}" }), "leaves the body unsigned"),
+            (json!({ "header": "X", "claims": { "iss": "a" } }), "are for `algorithm = \"jwt\"`"),
+            (json!({ "algorithm": "jwt", "time": { "from": "header:T" } }), "write `claim:iat`"),
+        ] {
+            let fault = gate(signature.clone(), "0123456789abcdef").err().unwrap_or_default();
+            assert!(fault.contains(expected), "{signature}: {fault}");
+        }
     }
 
     #[test]
@@ -316,7 +455,7 @@ mod tests {
             (json!({}), "set `header` or `from`"),
             (json!({ "header": "X", "from": ["query:x"] }), "remove one of them"),
             (json!({ "header": "X", "signed": "{method}" }), "add `{body}`"),
-            (json!({ "header": "X", "signed": "{secret}{body}" }), "has a place that is no source"),
+            (json!({ "header": "X", "signed": "{claim:a}{body}" }), "has a place that is no source"),
             (json!({ "header": "X", "ids": ["{header:Y}"] }), "`signature.ids` has `{header:Y}`"),
             (json!({ "header": "X", "time": { "from": "header:T" } }), "write `{header:T}` into it"),
             (json!({ "header": "X", "time": { "from": "json:/t", "unit": "h" } }), "write one of s, ms, rfc3339"),

@@ -1,5 +1,9 @@
 //! What providers make of a request before they sign it, where that is more than a template.
 
+use std::borrow::Cow;
+
+use serde_json::Value;
+
 use crate::ingress::{
     body::Form,
     reading::{self, Reading},
@@ -14,8 +18,8 @@ pub enum Canonical {
     /// `{plivo_v3}`: the URL with its query sorted, and the form's pairs sorted and run together
     /// (plivo-python 4.63.0, `signature_v3.py`).
     PlivoV3,
-    /// `{vonage_params}`: `&name=value` of every field of query and form but `sig`, sorted, with `_` for `&`
-    /// and `=` in values (vonage-http-client 1.5.2, `check_signature`).
+    /// `{vonage_params}`: `&name=value` of every field of query and form, or of the JSON object, but `sig`, sorted, with
+    /// `_` for `&` and `=` in values (vonage-http-client 1.5.2, `check_signature`).
     VonageParams,
     /// `{json_lines:A,B}`: of the body's top level `A\nvalue\nB\nvalue\n`, without what is not there (SNS).
     JsonLines(Vec<String>),
@@ -39,7 +43,7 @@ impl Canonical {
     /// Whether it is read from the body's JSON.
     #[must_use]
     pub const fn reads_json(&self) -> bool {
-        matches!(self, Self::JsonLines(_))
+        matches!(self, Self::JsonLines(_) | Self::VonageParams)
     }
 
     /// Whether the URL's path stands in it.
@@ -101,8 +105,12 @@ fn plivo_v3(context: &Context<'_, '_>, sink: &mut dyn FnMut(&[u8])) {
 }
 
 fn vonage_params(reading: &Reading<'_>, sink: &mut dyn FnMut(&[u8])) {
+    let object = if reading.is_json() { reading.json().ok().and_then(Value::as_object) } else { None };
+    let fields = object.into_iter().flatten().map(|(name, value)| (name, written(value)));
+    let fields: Vec<(&String, Cow<'_, str>)> = fields.collect();
     let mut all = pairs(reading.query());
     all.extend(form_pairs(reading));
+    all.extend(fields.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())));
     all.sort_unstable();
     for (name, value) in all.into_iter().filter(|(name, _)| *name != b"sig") {
         sink(b"&");
@@ -113,6 +121,11 @@ fn vonage_params(reading: &Reading<'_>, sink: &mut dyn FnMut(&[u8])) {
             sink(part);
         }
     }
+}
+
+/// A value as text. Lists and objects stand there whole, so that nothing of a body is left unsigned.
+fn written(value: &Value) -> Cow<'_, str> {
+    reading::text(value).unwrap_or_else(|| Cow::Owned(value.to_string()))
 }
 
 fn json_lines(keys: &[String], reading: &Reading<'_>, sink: &mut dyn FnMut(&[u8])) {

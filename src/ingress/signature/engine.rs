@@ -69,7 +69,10 @@ impl Engine {
     /// # Errors
     /// What is wrong with a secret or a template.
     pub fn new(setup: &Setup<'_>) -> Result<Self, String> {
-        let is_on = |option: &str| setup.options.get(option).is_some_and(|value| value == "true");
+        let is_on = |option: &str| {
+            let (option, wanted) = option.split_once('=').unwrap_or((option, "true"));
+            setup.options.get(option).is_some_and(|value| value.eq_ignore_ascii_case(wanted))
+        };
         let schemes = setup.schemes.iter().filter(|scheme| scheme.opt_in.is_none_or(is_on));
         let handshakes = setup.handshakes.iter().map(|row| Compiled::new(row, setup.options));
         Ok(Self {

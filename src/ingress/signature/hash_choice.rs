@@ -12,7 +12,7 @@ use crate::ingress::{
 };
 
 /// See the module.
-pub(super) struct HashChoice {
+pub(in crate::ingress) struct HashChoice {
     default: Hash,
     named: Option<Named>,
 }
@@ -25,7 +25,7 @@ struct Named {
 }
 
 impl HashChoice {
-    pub(super) fn new(scheme: &Scheme<'_>, options: &BTreeMap<String, String>) -> Result<Self, String> {
+    pub(in crate::ingress) fn new(scheme: &Scheme<'_>, options: &BTreeMap<String, String>) -> Result<Self, String> {
         let own = Self { default: scheme.hash, named: None };
         let Some(from) = &scheme.hash_from else { return Ok(own) };
         if let Some(option) = from.source.strip_prefix("config:") {
@@ -45,11 +45,11 @@ impl HashChoice {
     }
 
     /// Whether the request's JSON says which.
-    pub(super) fn reads_json(&self) -> bool {
+    pub(in crate::ingress) fn reads_json(&self) -> bool {
         self.named.as_ref().is_some_and(|named| matches!(named.source, Source::Json(_)))
     }
 
-    pub(super) fn choose(&self, context: &Context<'_, '_>) -> Result<Hash, Rejection> {
+    pub(in crate::ingress) fn choose(&self, context: &Context<'_, '_>) -> Result<Hash, Rejection> {
         let Some(named) = &self.named else { return Ok(self.default) };
         let unsupported = || reject("unsupported_algorithm", "the request names an algorithm that is not offered");
         let text = named.source.read_text(context);

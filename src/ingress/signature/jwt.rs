@@ -32,7 +32,7 @@ impl Jwt {
         let wanted = match hash {
             Hash::Sha256 => "HS256",
             Hash::Sha512 => "HS512",
-            Hash::Sha1 => "",
+            Hash::Md5 | Hash::Sha1 => "",
         };
         if header.get("alg").and_then(Value::as_str) != Some(wanted) {
             return Err(reject("unsupported_algorithm", "the JWT names an algorithm that is not offered"));

@@ -73,6 +73,7 @@ impl PublicKey {
             }
             Kind::Rsa(key) => {
                 let rule = match hash {
+                    Hash::Md5 => return false,
                     Hash::Sha1 => &RSA_PKCS1_2048_8192_SHA1_FOR_LEGACY_USE_ONLY,
                     Hash::Sha256 => &RSA_PKCS1_2048_8192_SHA256,
                     Hash::Sha512 => &RSA_PKCS1_2048_8192_SHA512,
@@ -94,7 +95,8 @@ fn from_pem(pem: &str) -> Option<PublicKey> {
     }
 }
 
-fn pem_body(rest: &str) -> Option<Vec<u8>> {
+/// The DER of a PEM block, of which `rest` is what follows its first line.
+pub(in crate::ingress) fn pem_body(rest: &str) -> Option<Vec<u8>> {
     let (body, _) = rest.split_once("-----END ")?;
     let body: String = body.chars().filter(|c| !c.is_ascii_whitespace()).collect();
     BASE64.decode(body.as_bytes()).ok()
@@ -136,7 +138,7 @@ fn ed25519(raw: [u8; 32]) -> Option<PublicKey> {
 }
 
 /// The content of a DER element with that tag, and what follows it.
-fn element(tag: u8, der: &[u8]) -> Option<(&[u8], &[u8])> {
+pub(in crate::ingress) fn element(tag: u8, der: &[u8]) -> Option<(&[u8], &[u8])> {
     let rest = der.strip_prefix(&[tag])?;
     let (first, rest) = rest.split_first()?;
     let (length, rest) = match first {

@@ -12,7 +12,8 @@ pub struct Scheme<'a> {
     pub id: &'a str,
     /// All must hold; empty always holds.
     pub when: &'a [Condition<'a>],
-    /// The option that must be `true` for this scheme to count at all: it is weaker than the others.
+    /// The option that must be `true`, or `option=value`, for this scheme to count at all: it is weaker than the
+    /// others.
     pub opt_in: Option<&'a str>,
     /// What proves that the sender knows the key.
     pub auth: Auth,
@@ -159,6 +160,8 @@ pub enum Absent {
 /// A hash function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hash {
+    /// 16 bytes, broken; only where it is the provider's default (Vonage), and only when the operator names it.
+    Md5,
     /// 20 bytes; only where the provider offers nothing better.
     Sha1,
     /// 32 bytes.
@@ -172,6 +175,7 @@ impl Hash {
     #[must_use]
     pub const fn size(self) -> usize {
         match self {
+            Self::Md5 => 16,
             Self::Sha1 => 20,
             Self::Sha256 => 32,
             Self::Sha512 => 64,

@@ -127,6 +127,7 @@ impl Default for Trace {
 
 fn algorithm(auth: Auth, hash: Option<Hash>) -> String {
     let hash = match hash {
+        Some(Hash::Md5) => "MD5",
         Some(Hash::Sha1) => "SHA1",
         Some(Hash::Sha256) => "SHA256",
         Some(Hash::Sha512) => "SHA512",

@@ -11,8 +11,9 @@ pub(super) fn urlencoded(fields: &[(String, String)]) -> Written {
     ("application/x-www-form-urlencoded".to_owned(), body.into_bytes())
 }
 
-/// `multipart/form-data` (RFC 7578) with files named `attachment-1`, …; `boundary` must stand in none of it.
-pub(super) fn multipart(fields: &[(String, String)], files: &[FileDraft], boundary: &str) -> Written {
+/// `multipart/form-data` (RFC 7578) with files whose names are the prefix and a number from 1; `boundary` must stand in
+/// none of it.
+pub(super) fn multipart(fields: &[(String, String)], (prefix, files): (&str, &[FileDraft]), boundary: &str) -> Written {
     let mut body = Vec::new();
     let mut part = |head: String, value: &[u8]| {
         body.extend_from_slice(format!("--{boundary}\r\n{head}\r\n\r\n").as_bytes());
@@ -24,7 +25,7 @@ pub(super) fn multipart(fields: &[(String, String)], files: &[FileDraft], bounda
     }
     for (at, file) in files.iter().enumerate() {
         let head = format!(
-            "Content-Disposition: form-data; name=\"attachment-{}\"; filename=\"{}\"\r\nContent-Type: {}",
+            "Content-Disposition: form-data; name=\"{prefix}{}\"; filename=\"{}\"\r\nContent-Type: {}",
             at + 1,
             quoted(&file.filename),
             one_line(&file.content_type)

@@ -2,6 +2,7 @@
 
 use data_encoding::{BASE64, BASE64URL_NOPAD, HEXLOWER};
 use hmac::{Hmac, KeyInit, Mac};
+use md5::Md5;
 use sha1::Sha1;
 use sha2::{Sha256, Sha512};
 
@@ -37,6 +38,7 @@ impl Recipe {
         let key = key::bytes(secret, self.key)
             .ok_or_else(|| format!("the source's secret is not {}", key::written(self.key)))?;
         let bytes = match self.hash {
+            Hash::Md5 => compute(Hmac::<Md5>::new_from_slice(key.expose()), message),
             Hash::Sha1 => compute(Hmac::<Sha1>::new_from_slice(key.expose()), message),
             Hash::Sha256 => compute(Hmac::<Sha256>::new_from_slice(key.expose()), message),
             Hash::Sha512 => compute(Hmac::<Sha512>::new_from_slice(key.expose()), message),

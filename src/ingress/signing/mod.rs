@@ -3,10 +3,15 @@
 mod form;
 mod mac;
 mod mail;
+mod mime;
 mod preset;
+mod private_key;
 pub mod raw;
+mod seal;
 mod sms;
 mod webhook;
+
+pub use private_key::PrivateKey;
 
 use serde_json::Value;
 
@@ -41,6 +46,18 @@ pub struct MailDraft {
     pub in_reply_to: Option<String>,
     /// What is attached.
     pub files: Vec<FileDraft>,
+    /// How it is handed over where its carrier knows several ways.
+    pub form: MailForm,
+}
+
+/// How a carrier hands a mail over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MailForm {
+    /// Its parts apart from each other.
+    #[default]
+    Parsed,
+    /// As it was sent (RFC 5322).
+    Raw,
 }
 
 /// A file of a mail.
@@ -75,12 +92,14 @@ pub struct HookDraft {
 }
 
 /// What makes one request different from another.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Stamp<'a> {
     /// The public URL of the source, to the letter.
     pub url: &'a str,
     /// The source's main secret; `None` for a source that is `insecure`.
     pub secret: Option<&'a Secret>,
+    /// The private half of a public key among the source's secrets, where its sender signs with one.
+    pub key: Option<&'a PrivateKey>,
     /// The time that is signed.
     pub now: Timestamp,
     /// 50 or more lower-case hex digits that were never used before. Two requests with the same ones are
@@ -108,21 +127,55 @@ pub enum Carries {
     Hooks,
 }
 
-type Sign = fn(&SourceSpec, &HookDraft, &Stamp<'_>) -> Result<SignedRequest, String>;
+type Sign<D> = fn(&SourceSpec, &D, &Stamp<'_>) -> Result<SignedRequest, String>;
 
-/// Who carries what.
-const CARRIERS: &[(&str, Carries)] = &[("mailgun", Carries::Mail), ("twilio", Carries::Sms)];
+/// Who carries mail.
+const MAIL: &[(&str, Sign<MailDraft>)] = &[
+    ("aws_sns", mail::ses),
+    ("cloudflare_email", mail::whole),
+    ("mailgun", mail::mailgun),
+    ("postmark", mail::postmark),
+    ("raw_mail", mail::whole),
+    ("sendgrid", mail::sendgrid),
+    ("sendgrid_inbound", mail::sendgrid),
+];
+
+/// Who carries text messages.
+const SMS: &[(&str, Sign<SmsDraft>)] = &[
+    ("plivo", sms::plivo),
+    ("telnyx", sms::telnyx),
+    ("twilio", sms::twilio),
+    ("vonage", sms::vonage),
+    ("vonage_sms", sms::vonage_sms),
+];
 
 /// The services whose events are more than their row says.
-const SERVICES: &[(&str, Sign)] =
-    &[("github", webhook::github), ("hmac", webhook::hmac), ("slack", webhook::slack), ("stripe", webhook::stripe)];
+const SERVICES: &[(&str, Sign<HookDraft>)] = &[
+    ("aws_sns", webhook::sns),
+    ("github", webhook::github),
+    ("hmac", webhook::hmac),
+    ("slack", webhook::slack),
+    ("stripe", webhook::stripe),
+];
 
-/// What the provider of that name carries; `None` when no request of it can be made.
+/// What providers of that name are there for.
 #[must_use]
 pub fn carries(provider: &str) -> Option<Carries> {
-    let carrier = CARRIERS.iter().find(|(name, _)| *name == provider).map(|(_, carries)| *carries);
-    let is_service = SERVICES.iter().any(|(name, _)| *name == provider) || preset::is_signable(provider);
-    carrier.or_else(|| is_service.then_some(Carries::Hooks))
+    let of_mail = find(MAIL, provider).map(|_| Carries::Mail);
+    of_mail.or_else(|| find(SMS, provider).map(|_| Carries::Sms)).or_else(|| {
+        let is_service = find(SERVICES, provider).is_some() || preset::is_signable(provider);
+        is_service.then_some(Carries::Hooks)
+    })
+}
+
+/// Whether a request of that provider can be made for the draft: carriers of mail and text messages report events too.
+#[must_use]
+pub fn can_carry(provider: &str, draft: &Draft) -> bool {
+    match draft {
+        Draft::Mail(_) => find(MAIL, provider).is_some(),
+        Draft::Sms(_) => find(SMS, provider).is_some(),
+        Draft::Hook(_) => find(SERVICES, provider).is_some() || preset::is_signable(provider),
+    }
 }
 
 /// The request that the source's provider would send.
@@ -130,17 +183,23 @@ pub fn carries(provider: &str) -> Option<Carries> {
 /// # Errors
 /// The source cannot carry the draft, or its secret cannot sign.
 pub fn sign(spec: &SourceSpec, draft: &Draft, stamp: &Stamp<'_>) -> Result<SignedRequest, String> {
-    match (draft, carries(&spec.provider)) {
-        (Draft::Mail(draft), Some(Carries::Mail)) => mail::mailgun(draft, stamp),
-        (Draft::Sms(draft), Some(Carries::Sms)) => sms::twilio(spec, draft, stamp),
-        (Draft::Hook(draft), Some(Carries::Hooks)) => {
-            let service = SERVICES.iter().find(|(name, _)| *name == spec.provider);
-            service.map_or(preset::sign as Sign, |(_, sign)| *sign)(spec, draft, stamp)
-        }
-        (Draft::Mail(_), _) => Err(format!("provider `{}` carries no mail", spec.provider)),
-        (Draft::Sms(_), _) => Err(format!("provider `{}` carries no text messages", spec.provider)),
-        (Draft::Hook(_), _) => Err(format!("provider `{}` sends no plain webhooks", spec.provider)),
+    let provider = spec.provider.as_str();
+    match draft {
+        Draft::Mail(draft) => match find(MAIL, provider) {
+            Some(sign) => sign(spec, draft, stamp),
+            None => Err(format!("provider `{provider}` carries no mail")),
+        },
+        Draft::Sms(draft) => match find(SMS, provider) {
+            Some(sign) => sign(spec, draft, stamp),
+            None => Err(format!("provider `{provider}` carries no text messages")),
+        },
+        Draft::Hook(_) if !can_carry(provider, draft) => Err(format!("provider `{provider}` sends no plain webhooks")),
+        Draft::Hook(draft) => find(SERVICES, provider).unwrap_or(preset::sign)(spec, draft, stamp),
     }
+}
+
+fn find<D>(all: &[(&str, Sign<D>)], provider: &str) -> Option<Sign<D>> {
+    all.iter().find(|(name, _)| *name == provider).map(|(_, sign)| *sign)
 }
 
 #[cfg(test)]

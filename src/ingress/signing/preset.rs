@@ -1,76 +1,102 @@
-//! Events of services whose row says all that it takes to make one: an HMAC, or the secret itself, in a header.
+//! Events of services whose row says all that it takes to make one.
 
-use data_encoding::BASE64;
 use serde_json::{Value, json};
 
 use crate::{
     domain::source::SourceSpec,
     ingress::{
         providers,
-        signature::{
-            scheme::{Auth, Condition, Encoding, Item, KeyForm, Scheme, TimeRule, TimeUnit},
-            url_form,
-        },
-        signing::{HookDraft, SignedRequest, Stamp, mac::Recipe, webhook},
+        signature::scheme::{Condition, Scheme},
+        signing::{HookDraft, SignedRequest, Stamp, form, seal, webhook},
     },
 };
 
-/// Rows that could be signed, and whose events are mail.
-const MAIL: &[&str] = &["cloudflare_email", "postmark", "raw_mail", "sendgrid_inbound"];
+/// Providers whose requests are nothing but mail.
+const MAIL_ALONE: &[&str] = &["cloudflare_email", "raw_mail", "sendgrid_inbound"];
+
+const JSON: &str = "application/json";
+const FORM: &str = "application/x-www-form-urlencoded";
 
 /// Whether events of that provider can be made.
 pub(super) fn is_signable(provider: &str) -> bool {
-    !MAIL.contains(&provider) && scheme(provider).is_some()
+    !MAIL_ALONE.contains(&provider) && (scheme(provider, JSON).is_some() || scheme(provider, FORM).is_some())
 }
 
-/// The last row counts: those before it are for requests of another shape.
-fn scheme(provider: &str) -> Option<&'static Scheme<'static>> {
+/// The row for a POST of that kind to a source with these options; one that they ask for goes first.
+pub(super) fn row(spec: &SourceSpec, media_type: &str) -> Option<&'static Scheme<'static>> {
+    let provider = providers::find(&spec.provider).ok()?;
+    let is_asked = |scheme: &&Scheme<'_>| {
+        let asked = scheme.opt_in.and_then(|option| option.split_once('='));
+        asked.is_some_and(|(option, value)| spec.options.get(option).is_some_and(|set| set.eq_ignore_ascii_case(value)))
+    };
+    let asked = provider.schemes.iter().rev().filter(is_asked).find(|scheme| fits(scheme, media_type));
+    asked.or_else(|| scheme(&spec.provider, media_type))
+}
+
+/// The row for a POST of that kind. The last one that fits counts: those before it are for requests of another shape.
+pub(super) fn scheme(provider: &str, media_type: &str) -> Option<&'static Scheme<'static>> {
     let provider = providers::find(provider).ok()?;
-    provider.schemes.iter().rev().find(|scheme| {
-        let is_secret = matches!(scheme.auth, Auth::Hmac | Auth::Token)
-            && matches!(scheme.key, KeyForm::Utf8 | KeyForm::Base64 | KeyForm::Hex | KeyForm::StandardWebhooks);
-        let is_other =
-            |condition: &Condition<'_>| matches!(condition, Condition::MediaType(_) | Condition::Equals("method", _));
-        is_secret && !scheme.when.iter().any(is_other) && header(scheme).is_some()
+    provider.schemes.iter().rev().find(|scheme| scheme.opt_in.is_none() && fits(scheme, media_type))
+}
+
+fn fits(scheme: &Scheme<'_>, media_type: &str) -> bool {
+    scheme.when.iter().all(|condition| match condition {
+        Condition::MediaType(types) => types.contains(&media_type),
+        Condition::Equals("method", method) => *method == "POST",
+        // A signed request of theirs can only be a notification.
+        Condition::OneOf("json:/Type", _) => false,
+        Condition::Has(source) => !source.starts_with("query:"),
+        Condition::Equals(_, _)
+        | Condition::Lacks(_)
+        | Condition::Differs(_, _)
+        | Condition::OneOf(_, _)
+        | Condition::StartsWith(_, _)
+        | Condition::IsOption(_, _) => true,
     })
 }
 
-fn header(scheme: &Scheme<'static>) -> Option<&'static str> {
-    scheme.signature.first()?.strip_prefix("header:")
+/// The request that the provider would send: JSON, or a form of the body's fields where it sends forms alone.
+pub(super) fn sign(spec: &SourceSpec, draft: &HookDraft, stamp: &Stamp<'_>) -> Result<SignedRequest, String> {
+    let unknown = || format!("no event of `{}` can be made", spec.provider);
+    let (scheme, is_form) = match row(spec, JSON) {
+        Some(scheme) => (scheme, false),
+        None => (row(spec, FORM).ok_or_else(unknown)?, true),
+    };
+    made((spec, scheme), draft, is_form.then_some(form_request as Write), stamp)
 }
 
-/// The request that the provider would send.
-pub(super) fn sign(spec: &SourceSpec, draft: &HookDraft, stamp: &Stamp<'_>) -> Result<SignedRequest, String> {
-    let scheme = scheme(&spec.provider).ok_or_else(|| format!("no event of `{}` can be made", spec.provider))?;
-    let mut making = Making { body: draft.body.clone(), headers: Vec::new() };
-    if let Some(event) = scheme.events.first() {
+type Write = fn(&Value) -> SignedRequest;
+
+/// The request of a row, written as JSON unless it is to be written otherwise.
+pub(super) fn made(
+    (spec, scheme): (&SourceSpec, &Scheme<'_>),
+    draft: &HookDraft,
+    write: Option<Write>,
+    stamp: &Stamp<'_>,
+) -> Result<SignedRequest, String> {
+    let is_batch = scheme.events.first().is_some_and(|event| event.starts_with("json:/0/"));
+    let body = if is_batch && draft.body.is_object() { json!([draft.body]) } else { draft.body.clone() };
+    let mut making = Making { body, headers: Vec::new() };
+    if let Some(event) = scheme.events.iter().find(|event| !event.starts_with("const:")) {
         making.set(event, json!(draft.kind.as_deref().unwrap_or("test")));
     }
     if let Some(time) = &scheme.time {
-        making.set(time.source, now(time, stamp));
+        making.set(time.source, seal::now(time, stamp.now));
     }
     for place in scheme.ids.first().map(|id| places(id)).unwrap_or_default() {
         making.set(place, json!(stamp.unique));
     }
-    let mut request = webhook::json_request(&making.body);
+    let mut request = write.unwrap_or(webhook::json_request)(&making.body);
     request.headers.extend(making.headers);
-    let recipe = Recipe { hash: scheme.hash, key: scheme.key, encoding: scheme.encoding };
-    let signature = match (scheme.auth, stamp.secret) {
-        (Auth::Token, Some(secret)) if scheme.encoding == Encoding::Base64 => BASE64.encode(secret.expose()),
-        (Auth::Token, secret) => String::from_utf8_lossy(secret.map_or(&[], |secret| secret.expose())).into_owned(),
-        _ => {
-            let url = url_form::unescape(stamp.url.into(), scheme.url_decode);
-            let signed = webhook::signed_text(spec, scheme.signed, &Stamp { url: &url, ..*stamp }, &mut request)?;
-            recipe.sign(stamp.secret, &signed)?
-        }
-    };
-    let prefix = scheme.items.iter().find_map(|item| match item {
-        Item::Signature(prefix) => Some(*prefix),
-        Item::Ed25519(_) | Item::Digits { .. } => None,
-    });
-    let header = header(scheme).unwrap_or_default();
-    request.put(header, &format!("{}{signature}", prefix.unwrap_or_default()));
-    Ok(request)
+    seal::seal(spec, scheme, request, stamp)
+}
+
+/// The fields of an object as a form; what is no scalar is written as JSON.
+fn form_request(body: &Value) -> SignedRequest {
+    let fields = body.as_object().into_iter().flatten();
+    let fields: Vec<(String, String)> = fields.map(|(name, value)| (name.clone(), seal::plain(value))).collect();
+    let (content_type, body) = form::urlencoded(&fields);
+    SignedRequest { headers: vec![("content-type".to_owned(), content_type.into_bytes())], body }
 }
 
 /// A request that is being made.
@@ -80,32 +106,14 @@ struct Making {
 }
 
 impl Making {
-    /// Puts a value where a source will read it. What stands there already stays, and places in lists are left alone.
+    /// Puts a value where a source will read it. What stands there already stays.
     fn set(&mut self, source: &str, value: Value) {
-        if let Some(name) = source.strip_prefix("header:") {
-            let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-            self.headers.push((name.to_ascii_lowercase(), text.into_bytes()));
-        } else if let Some(pointer) = source.strip_prefix("json:/") {
-            let mut names: Vec<&str> = pointer.split('/').collect();
-            let is_in_list = names.iter().any(|name| name.bytes().all(|b| b.is_ascii_digit()));
-            let (Some(last), false) = (names.pop(), is_in_list) else { return };
-            let mut at = &mut self.body;
-            for name in names {
-                let Some(fields) = at.as_object_mut() else { return };
-                at = fields.entry(name).or_insert_with(|| json!({}));
-            }
-            if let Some(fields) = at.as_object_mut() {
-                fields.entry(last).or_insert(value);
-            }
+        match source.split_once(':') {
+            Some(("header", name)) => self.headers.push((name.to_ascii_lowercase(), seal::plain(&value).into_bytes())),
+            Some(("json", pointer)) => seal::set(&mut self.body, pointer, value),
+            Some(("form", name)) => seal::set(&mut self.body, name, value),
+            _ => {}
         }
-    }
-}
-
-fn now(time: &TimeRule<'_>, stamp: &Stamp<'_>) -> Value {
-    match time.unit {
-        TimeUnit::Seconds => json!(stamp.now.unix_seconds()),
-        TimeUnit::Milliseconds => json!(stamp.now.0),
-        TimeUnit::Rfc3339 => json!(stamp.now.to_string()),
     }
 }
 

@@ -3,23 +3,17 @@
 use serde_json::{Value, json};
 
 use crate::{
-    crypto::Secret,
     domain::source::SourceSpec,
     ingress::{
-        Inbound,
-        providers::hmac::Own,
-        reading::Reading,
-        signature::{
-            scheme::Auth,
-            source::{Context, Source},
-            template::Template,
+        providers::hmac,
+        signing::{
+            HookDraft, SignedRequest, Stamp,
+            mac::Recipe,
+            preset,
+            seal::{self, uuid},
         },
-        signing::{HookDraft, SignedRequest, Stamp, mac::Recipe},
     },
 };
-
-/// Headers of an operator's own scheme that are made up at most.
-const MOST_MADE_UP: usize = 16;
 
 /// docs.github.com/webhooks: `issues.opened` is the event `issues` with the action `opened`.
 pub(super) fn github(_: &SourceSpec, draft: &HookDraft, stamp: &Stamp<'_>) -> Result<SignedRequest, String> {
@@ -71,72 +65,41 @@ pub(super) fn slack(_: &SourceSpec, draft: &HookDraft, stamp: &Stamp<'_>) -> Res
 
 /// As the source's `signature` says.
 pub(super) fn hmac(spec: &SourceSpec, draft: &HookDraft, stamp: &Stamp<'_>) -> Result<SignedRequest, String> {
-    let mut request = json_request(&draft.body);
-    let Some(own) = &spec.signature else { return Ok(request) };
-    let named = Own::new(own)?;
-    let recipe = Recipe { hash: named.hash, key: named.key, encoding: named.encoding };
-    if own.header.is_empty() {
-        return Err("`signature.from` says where the signature is; only one in `header` can be made".to_owned());
+    match &spec.signature {
+        Some(own) => hmac::with_scheme(spec, own, |scheme| preset::made((spec, scheme), draft, None, stamp)),
+        None => Ok(json_request(&draft.body)),
     }
-    let set = |header: &Option<String>, value: &str, request: &mut SignedRequest| {
-        if let Some(name) = header {
-            request.put(name, value);
-        }
-    };
-    set(&own.timestamp_header, &stamp.now.unix_seconds().to_string(), &mut request);
-    set(&own.id_header, stamp.unique, &mut request);
-    set(&own.event_header, draft.kind.as_deref().unwrap_or("test"), &mut request);
-    let signature = match named.auth {
-        Auth::Hmac => recipe.sign(stamp.secret, &signed_text(spec, &own.signed, stamp, &mut request)?)?,
-        Auth::Token => stamp.secret.and_then(Secret::expose_str).unwrap_or_default().to_owned(),
-        Auth::Ed25519 | Auth::Ecdsa | Auth::Rsa | Auth::Hash | Auth::Jwt => {
-            return Err(format!("`{}` is signed with a key that only the sender has", own.algorithm));
-        }
-    };
-    request.put(&own.header, &format!("{}{signature}", own.prefix));
-    Ok(request)
 }
 
-/// The bytes to sign. Headers that the template asks for and nobody gave are made up.
-pub(super) fn signed_text(
+/// A notification of Amazon SNS.
+pub(super) fn sns(spec: &SourceSpec, draft: &HookDraft, stamp: &Stamp<'_>) -> Result<SignedRequest, String> {
+    notification(spec, draft.kind.as_deref(), &draft.body, stamp)
+}
+
+/// A notification that carries a message as JSON text (docs.aws.amazon.com/sns, HTTP notification format).
+pub(super) fn notification(
     spec: &SourceSpec,
-    signed: &str,
+    subject: Option<&str>,
+    message: &Value,
     stamp: &Stamp<'_>,
-    request: &mut SignedRequest,
-) -> Result<Vec<u8>, String> {
-    let template = Template::parse(signed, &spec.options)?;
-    for _ in 0..=MOST_MADE_UP {
-        let mut signed = Vec::new();
-        let missing = {
-            let inbound = Inbound { method: "POST", url: stamp.url, headers: &request.headers, body: &request.body };
-            let reading = Reading::new(inbound, None);
-            let context = Context { url: stamp.url, ..Context::new(&reading) };
-            match template.feed(&context, &mut |piece| signed.extend_from_slice(piece)) {
-                Ok(()) => return Ok(signed),
-                Err(missing) => missing.clone(),
-            }
-        };
-        match missing {
-            Source::Header(name) => request.put(&name, stamp.unique),
-            other @ (Source::Json(_)
-            | Source::Form(_)
-            | Source::Query(_)
-            | Source::Capture(_)
-            | Source::Claim(_)
-            | Source::Literal(_)
-            | Source::Secret
-            | Source::Method
-            | Source::Url
-            | Source::Body) => return Err(format!("the signed text needs {other:?}, which the event lacks")),
-        }
+) -> Result<SignedRequest, String> {
+    let scheme = preset::row(spec, "application/json").ok_or("there is no such row")?;
+    let topic = spec.options.get("topic_arn").and_then(|topics| topics.split(',').next());
+    let mut body = json!({
+        "Type": "Notification",
+        "MessageId": uuid(stamp.unique),
+        "TopicArn": topic.unwrap_or("arn:aws:sns:us-east-1:123456789012:postern-test"),
+        "Message": message.to_string(),
+        "Timestamp": stamp.now.to_string(),
+        "SignatureVersion": "2",
+    });
+    if let Some(subject) = subject {
+        add(&mut body, "Subject", json!(subject));
     }
-    Err(format!("`signature.signed` asks for more than {MOST_MADE_UP} unknown headers"))
-}
-
-impl SignedRequest {
-    pub(super) fn put(&mut self, name: &str, value: &str) {
-        self.headers.push((name.to_ascii_lowercase(), value.as_bytes().to_vec()));
-    }
+    let mut request = json_request(&body);
+    request.headers = vec![("content-type".to_owned(), b"text/plain; charset=UTF-8".to_vec())];
+    request.put("x-amz-sns-message-type", "Notification");
+    seal::seal(spec, scheme, request, stamp)
 }
 
 pub(super) fn json_request(body: &Value) -> SignedRequest {
@@ -157,16 +120,4 @@ fn joined(before: &[&str], body: &[u8]) -> Vec<u8> {
 
 fn short(unique: &str) -> String {
     unique.chars().take(24).collect()
-}
-
-/// The digits in the shape of a UUID.
-fn uuid(unique: &str) -> String {
-    let mut shaped = String::new();
-    for (at, digit) in unique.chars().take(32).enumerate() {
-        if matches!(at, 8 | 12 | 16 | 20) {
-            shaped.push('-');
-        }
-        shaped.push(digit);
-    }
-    shaped
 }

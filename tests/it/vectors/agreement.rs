@@ -10,7 +10,7 @@ use super::{accepted, folder, parse, vectors};
 #[test]
 fn every_request_is_judged_read_and_answered_as_recorded() {
     let mut faults = Vec::new();
-    for vector in vectors("http").iter().chain(&vectors("http-ambiguous")) {
+    for vector in vectors("http").iter().chain(&vectors("http-ambiguous")).chain(&vectors("http-own")) {
         let found = disagreements(vector, &vector.run());
         faults.extend(found.into_iter().map(|fault| format!("{}: {fault}", vector.name)));
     }

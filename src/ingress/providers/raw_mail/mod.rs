@@ -2,6 +2,8 @@
 
 mod parse;
 
+pub(in crate::ingress) use parse::check_envelope;
+
 use crate::ingress::{
     providers::{Provider, standard},
     signature::scheme::Scheme,

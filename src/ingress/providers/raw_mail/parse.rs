@@ -6,19 +6,28 @@ use crate::{
 };
 
 pub(super) fn parse(verified: &Verified<'_>, at: Timestamp) -> Result<Parsed, ParseFault> {
-    let header = |name: &str| verified.reading().header(name);
-    let (from, to) = (header(mail::ENVELOPE_FROM), header(mail::ENVELOPE_TO));
-    if from.is_some() || to.is_some() {
-        let text = |value: &Option<std::borrow::Cow<'_, [u8]>>| {
-            value.as_deref().map(|value| String::from_utf8_lossy(value).into_owned()).unwrap_or_default()
-        };
-        let due = raw::envelope_id(&text(&from), &text(&to), verified.request().body);
-        if verified.replay_id() != Some(&due) {
-            let detail = "the envelope is not signed: `webhook-id` is not mail_ and the SHA-256 of envelope and mail";
-            return Err(ParseFault { code: "unsigned_envelope", detail: detail.to_owned() });
-        }
+    let reading = verified.reading();
+    if reading.header(mail::ENVELOPE_FROM).is_some() || reading.header(mail::ENVELOPE_TO).is_some() {
+        check_envelope(verified)?;
     }
     mail::raw(verified, at)
+}
+
+/// Whether the signed id is that of this mail in this envelope.
+///
+/// # Errors
+/// It is another one.
+pub(in crate::ingress) fn check_envelope(verified: &Verified<'_>) -> Result<(), ParseFault> {
+    let text = |name: &str| {
+        let value = verified.reading().header(name);
+        value.map(|value| String::from_utf8_lossy(&value).into_owned()).unwrap_or_default()
+    };
+    let due = raw::envelope_id(&text(mail::ENVELOPE_FROM), &text(mail::ENVELOPE_TO), verified.request().body);
+    if verified.replay_id() == Some(&due) {
+        return Ok(());
+    }
+    let detail = "the envelope is not signed: `webhook-id` is not mail_ and the SHA-256 of envelope and mail";
+    Err(ParseFault { code: "unsigned_envelope", detail: detail.to_owned() })
 }
 
 #[cfg(test)]
@@ -43,7 +52,7 @@ mod tests {
         let secret = Secret::new("whsec_MDEyMzQ1Njc4OWFiY2RlZg==");
         let to: Vec<String> = to.iter().map(|to| (*to).to_owned()).collect();
         let mail = RawMail { envelope_from: from, envelope_to: &to, raw: MAIL };
-        raw_mail(&mail, &Stamp { url: "", secret: Some(&secret), now: NOW, unique: "" }).unwrap()
+        raw_mail(&mail, &Stamp { url: "", secret: Some(&secret), key: None, now: NOW, unique: "" }).unwrap()
     }
 
     fn read(request: &SignedRequest) -> Result<Parsed, ParseFault> {
