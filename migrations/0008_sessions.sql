@@ -60,15 +60,6 @@ CREATE UNIQUE INDEX one_session_a_key ON sessions (agent_id, key) WHERE closed_a
 CREATE INDEX sessions_closed ON sessions (agent_id, key) WHERE closed_at IS NOT NULL;
 CREATE INDEX runs_of_session ON runs (session_id, id) WHERE session_id IS NOT NULL;
 
--- The executor's own record of a conversation, so that another worker can go on with it.
-CREATE TABLE session_transcripts (
-  session_id TEXT COLLATE "C" PRIMARY KEY,
-  tenant_id TEXT COLLATE "C" NOT NULL,
-  resume_id TEXT NOT NULL,
-  lines BYTEA NOT NULL,
-  at BIGINT NOT NULL
-);
-
 -- Models and agents whose quota is used up until then: their runs wait, and burn no attempt.
 CREATE TABLE pauses (
   tenant_id TEXT COLLATE "C" NOT NULL,

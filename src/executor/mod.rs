@@ -53,6 +53,8 @@ pub struct RunSpec {
     pub session: Option<SessionId>,
     /// The executor's own id of that conversation, from an earlier run.
     pub resume_id: Option<String>,
+    /// The session whose conversation `resume_id` still is: this one goes on from there under an id of its own.
+    pub forked_from: Option<SessionId>,
     /// The agent, with its skills.
     pub agent: Arc<AgentVersion>,
     /// The event's one JSON form.
@@ -70,6 +72,9 @@ pub struct RunSpec {
     pub taken: Vec<Taken>,
     /// Cancelled when somebody stops the run, the lease is lost, or the process shuts down.
     pub cancel: CancellationToken,
+    /// Cancelled before `cancel` when somebody stops the run: nobody goes on with its turn, but the session's next run
+    /// with its conversation.
+    pub over: CancellationToken,
 }
 
 /// What an agent is asked.

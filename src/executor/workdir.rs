@@ -114,6 +114,11 @@ impl Workdir {
         self.base.join("home")
     }
 
+    /// The home of another session on this machine, as the host sees it; there or not.
+    pub(super) fn home_of(&self, session: &SessionId) -> PathBuf {
+        self.base.with_file_name(session.as_str()).join("home")
+    }
+
     /// A directory that only we write to, new in each run.
     pub(super) fn control(&self) -> PathBuf {
         self.own.join("control")

@@ -53,7 +53,7 @@ pub struct Execute {
 enum Ended {
     Run(RunEnd),
     GiveBack,
-    /// The model cannot be asked before then, for this reason.
+    /// It is not to begin before then, for this reason.
     PutOff(Timestamp, String),
     Lost,
 }
@@ -152,9 +152,12 @@ impl Execute {
                 Failure::new(FailureCode::Lost, format!("its worker vanished {times} times; it may be what kills it"));
             return Some(Ended::Run(RunEnd::Failed(failure, Usage::default())));
         }
+        if let Some(at) = retry::after_losses(work, self.store.clock().now()) {
+            return Some(Ended::PutOff(at, format!("its worker vanished {} times", work.lost)));
+        }
         let credential = retry::credential(work)?;
         match self.store.paused(&work.run.tenant, &credential).await {
-            Ok(paused) => paused.map(|(until, reason)| Ended::PutOff(until, reason)),
+            Ok(paused) => paused.map(|(until, reason)| Ended::PutOff(retry::spread_after(until), reason)),
             Err(fault) => {
                 tracing::warn!(run = %work.run.id, error = ?fault, "whether its model is paused could not be read");
                 None
@@ -217,6 +220,7 @@ impl Execute {
             interrupted: work.lost > 0 || work.given_back,
             session: work.run.session.clone(),
             resume_id: work.resume_id.clone(),
+            forked_from: work.forked_from.clone(),
             prompt: prompt::build(&work.event.event, &view, template.as_ref()).map_err(setup)?,
             event: view,
             attachments: work
@@ -230,6 +234,7 @@ impl Execute {
             inputs,
             taken: steer::taken(work).map_err(setup)?,
             cancel: job.stop().clone(),
+            over: job.canceled().clone(),
         })
     }
 
@@ -263,14 +268,14 @@ impl Execute {
         }
     }
 
-    /// Lets a run wait that would only hear that its quota is used up; it burns no attempt.
+    /// Lets a run wait that is not to begin yet; it burns no attempt.
     async fn put_off(&self, work: &RunWork, until: Timestamp, reason: &str) -> JobEnd {
         let text = format!("waits until {until}: {reason}");
         let body = json!({"text": text, "until": until});
         let line = NewMessage { kind: MessageKind::Status, at: self.store.clock().now(), body };
-        match self.store.put_off(&work.lease, retry::spread_after(until), &line).await {
+        match self.store.put_off(&work.lease, until, &retry::counts(work), &line).await {
             Ok(true) => {
-                tracing::info!(run = %work.run.id, %until, "run waits for its model's quota");
+                tracing::info!(run = %work.run.id, %until, reason, "run put off");
                 self.wakes.runs();
                 JobEnd::Settled
             }

@@ -1,5 +1,7 @@
 //! Whether a run that failed is tried again, and when.
 
+use std::collections::BTreeMap;
+
 use crate::{
     domain::{
         agent::ExecutorKind,
@@ -15,6 +17,9 @@ use crate::{
 const WORTH_A_PAUSE_MS: i64 = 2_000;
 /// The longest time that is believed: a week's quota.
 const LONGEST_PAUSE_MS: i64 = 8 * 86_400_000;
+/// The longest wait after the second worker vanished with a run; it doubles with each further one.
+const FIRST_LOSS_MS: i64 = 2_000;
+const LONGEST_LOSS_MS: i64 = 60_000;
 /// Runs that waited for the same moment come within this time after it.
 const SPREAD_MS: i64 = 5_000;
 
@@ -47,6 +52,23 @@ pub(super) fn judge(work: &RunWork, failure: &Failure, now: Timestamp) -> Verdic
 pub(super) fn most_lost(work: &RunWork, max_lost: i64) -> i64 {
     let otherwise = u32::try_from(max_lost.saturating_add(1)).unwrap_or(u32::MAX);
     i64::from(work.agent.spec.retries.rule(FailureClass::Lost, otherwise).0)
+}
+
+/// When a run is begun whose worker vanished more than once: those that vanished with it come apart, so that the one which
+/// kills its worker does not take the others with it each time. `None`: now.
+pub(super) fn after_losses(work: &RunWork, now: Timestamp) -> Option<Timestamp> {
+    let known = work.run.failures.get(&FailureClass::Lost).copied().unwrap_or(0);
+    let doubled = FIRST_LOSS_MS.checked_shl(u32::try_from(work.lost - 2).ok()?)?.min(LONGEST_LOSS_MS);
+    (i64::from(known) < work.lost).then(|| now.plus_ms(doubled * i64::from(random()) / i64::from(u16::MAX)))
+}
+
+/// The counts of a run's failures, with the workers that vanished with it.
+pub(super) fn counts(work: &RunWork) -> BTreeMap<FailureClass, u32> {
+    let mut counts = work.run.failures.clone();
+    if work.lost > 0 {
+        counts.insert(FailureClass::Lost, u32::try_from(work.lost).unwrap_or(u32::MAX));
+    }
+    counts
 }
 
 /// What a run's quota is counted by: its model under the server's key, or the agent where it has a key of its own.

@@ -36,6 +36,8 @@ struct Inner {
 struct Stop {
     /// Not a stop: there is more for the job.
     more: Arc<Notify>,
+    /// Cancelled before `token` when that is because somebody wants the run stopped.
+    canceled: CancellationToken,
     token: CancellationToken,
     reason: Arc<Mutex<Option<StopReason>>>,
 }
@@ -46,6 +48,9 @@ impl Stop {
         let mut known = self.reason.lock().unwrap_or_else(PoisonError::into_inner);
         if known.is_none() || reason == StopReason::LeaseLost {
             *known = Some(reason);
+        }
+        if *known == Some(StopReason::Canceled) {
+            self.canceled.cancel();
         }
         drop(known);
         self.token.cancel();
@@ -69,6 +74,12 @@ impl Job {
     #[must_use]
     pub fn stop(&self) -> &CancellationToken {
         &self.0.stop.token
+    }
+
+    /// Cancelled before [`Job::stop`] when somebody wants its run stopped for good.
+    #[must_use]
+    pub fn canceled(&self) -> &CancellationToken {
+        &self.0.stop.canceled
     }
 
     /// Waits until there may be more for it: another run of its session that is to be handed in.

@@ -8,7 +8,7 @@ use crate::{
         agent::AgentVersion,
         delivery::Message,
         event::Attachment,
-        id::DeliveryId,
+        id::{DeliveryId, SessionId},
         run::{Failure, MessageKind, Run, RunResult, Usage},
         time::Timestamp,
     },
@@ -34,6 +34,8 @@ pub struct RunWork {
     pub agent: AgentVersion,
     /// How the session's conversation is continued.
     pub resume_id: Option<String>,
+    /// The session whose conversation `resume_id` still is, when this one was forked from it.
+    pub forked_from: Option<SessionId>,
     /// The worker on whose disk the session's files are; see `Session::place`.
     pub place: Option<String>,
     /// How it is continued from now on, when the attempt did not say so with a result.
@@ -164,6 +166,8 @@ impl Store {
         let sql = format!(
             "SELECT {}, trigger_position, (SELECT resume_id FROM sessions WHERE sessions.id = runs.session_id) AS resume_id, \
              (SELECT place FROM sessions WHERE sessions.id = runs.session_id) AS place, \
+             (SELECT f.id FROM sessions s JOIN sessions f ON f.id = s.forked_from AND f.resume_id = s.resume_id \
+              WHERE s.id = runs.session_id) AS forked_from, \
              (SELECT attempt FROM run_messages WHERE run_id = runs.id ORDER BY seq DESC LIMIT 1) AS last_attempt \
              FROM runs WHERE id = $1 AND lease = $2 AND state = 'running'",
             rows::RUN
@@ -192,6 +196,7 @@ impl Store {
             files,
             agent: agent.ok_or_else(|| rows::unreadable(run.id.as_str(), "agent_version", "no such version"))?,
             resume_id: row.resume_id,
+            forked_from: row.forked_from.as_deref().map(|id| rows::id("sessions", id)).transpose()?,
             place: row.place,
             conversation: None,
             lost: claimed.lost,
@@ -404,5 +409,6 @@ struct WorkRow {
     trigger_position: i64,
     resume_id: Option<String>,
     place: Option<String>,
+    forked_from: Option<String>,
     last_attempt: Option<i64>,
 }

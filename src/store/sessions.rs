@@ -68,8 +68,6 @@ const EXPIRE: &str = "UPDATE sessions SET closed_at = $2, closed_reason = 'expir
     AND last_event_at < $1 AND id IN (SELECT s.id FROM sessions s WHERE s.closed_at IS NULL AND s.last_event_at < $1 \
       AND NOT EXISTS (SELECT 1 FROM jobs j WHERE j.lane = s.id) ORDER BY s.id LIMIT $3 @skip_locked) RETURNING id";
 
-const FORGET: &str = "DELETE FROM session_transcripts WHERE session_id @any($1)";
-
 const CANCEL_WAITING: &str = "UPDATE runs SET state = 'canceled', finished_at = $2, cancel_requested_at = $2, \
     cancel_reason = 'its session was closed' WHERE state = 'queued' AND session_id = $1 \
     AND id IN (SELECT id FROM jobs WHERE lane = $1 AND state <> 'running') RETURNING id";
@@ -155,7 +153,6 @@ impl Store {
             let close = sqlx::query(CLOSE).bind(tenant.as_str()).bind(&lane).bind(now).bind("closed");
             let closed = close.execute(&mut *tx).await?.rows_affected();
             if closed == 1 {
-                sqlx::query(db.sql(FORGET)).bind(db.list(std::slice::from_ref(&lane))).execute(&mut *tx).await?;
                 if waiting == Waiting::Cancel {
                     let hold = "SELECT id FROM jobs WHERE lane = $1 ORDER BY id @lock";
                     sqlx::query(db.sql(hold)).bind(&lane).execute(&mut *tx).await?;
@@ -194,17 +191,12 @@ impl Store {
         let add = "INSERT INTO sessions (id, tenant_id, agent_id, key, resume_id, forked_from, created_at, last_event_at) \
                    SELECT $1, tenant_id, agent_id, $2, resume_id, id, $3, $3 FROM sessions WHERE tenant_id = $4 AND id = $5 \
                    ON CONFLICT (agent_id, key) WHERE closed_at IS NULL DO NOTHING";
-        let copy = "INSERT INTO session_transcripts (session_id, tenant_id, resume_id, lines, at) \
-                    SELECT $1, tenant_id, resume_id, lines, at FROM session_transcripts WHERE session_id = $2";
         let added = on_engine!(self, |db| {
             let mut tx = db.begin().await?;
             sqlx::query(runs::LOCK_LANE).bind(id.as_str()).execute(&mut *tx).await?;
             let add = sqlx::query(add).bind(new.as_str()).bind(clean(key).into_owned()).bind(now.0);
             let added = add.bind(tenant.as_str()).bind(id.as_str()).execute(&mut *tx).await?.rows_affected();
-            if added == 1 {
-                sqlx::query(copy).bind(new.as_str()).bind(id.as_str()).execute(&mut *tx).await?;
-                tx.commit().await?;
-            }
+            tx.commit().await?;
             added
         });
         if added == 0 {
@@ -224,11 +216,7 @@ impl Store {
             let mut tx = db.begin().await?;
             let expire = sqlx::query_as(db.sql(EXPIRE)).bind(idle_since.0).bind(now).bind(MOST_EXPIRED);
             let expired: Vec<(String,)> = expire.fetch_all(&mut *tx).await?;
-            if !expired.is_empty() {
-                let ids: Vec<String> = expired.iter().map(|(id,)| id.clone()).collect();
-                sqlx::query(db.sql(FORGET)).bind(db.list(&ids)).execute(&mut *tx).await?;
-                tx.commit().await?;
-            }
+            tx.commit().await?;
             expired
         });
         Ok(expired.len())
@@ -279,39 +267,5 @@ impl Store {
             query.fetch_optional(db.read()).await?
         });
         row.map(SessionRow::read).transpose()
-    }
-
-    /// The executor's record of a session's conversation as it was last kept.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn transcript(&self, session: &SessionId, resume_id: &str) -> Result<Option<Vec<u8>>, StoreError> {
-        let sql = "SELECT lines FROM session_transcripts WHERE session_id = $1 AND resume_id = $2";
-        let found: Option<(Vec<u8>,)> = on_engine!(self, |db| {
-            sqlx::query_as(sql).bind(session.as_str()).bind(resume_id).fetch_optional(db.read()).await?
-        });
-        Ok(found.map(|(lines,)| lines))
-    }
-
-    /// Keeps the executor's record of the conversation of a run at work, instead of the one before. `false` when the
-    /// lease is lost or its session is closed.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn keep_transcript(&self, run: &RunWork, resume_id: &str, lines: &[u8]) -> Result<bool, StoreError> {
-        let sql = "INSERT INTO session_transcripts (session_id, tenant_id, resume_id, lines, at) \
-                   SELECT s.id, s.tenant_id, $3, $4, $5 FROM sessions s JOIN runs r ON r.session_id = s.id \
-                   WHERE r.id = $1 AND r.lease = $2 AND r.state = 'running' AND s.closed_at IS NULL \
-                   ON CONFLICT (session_id) DO UPDATE SET resume_id = excluded.resume_id, lines = excluded.lines, \
-                   at = excluded.at";
-        let now = self.clock.now().0;
-        let kept = on_engine!(self, |db| {
-            let mut tx = db.begin().await?;
-            let query = sqlx::query(sql).bind(&run.lease.id).bind(run.lease.fence).bind(resume_id).bind(lines);
-            let kept = query.bind(now).execute(&mut *tx).await?.rows_affected();
-            tx.commit().await?;
-            kept
-        });
-        Ok(kept == 1)
     }
 }

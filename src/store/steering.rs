@@ -1,9 +1,11 @@
 //! Events that come while a run of their session is at work: handed into it, or stopping it.
 
+use std::collections::BTreeMap;
+
 use crate::{
     domain::{
         id::{RunId, TenantId},
-        run::MessageKind,
+        run::{FailureClass, MessageKind},
         time::Timestamp,
     },
     store::{EventRecord, Lease, NewMessage, RunWork, Store, StoreError, jobs, on_engine, rows, runs, to_json},
@@ -212,22 +214,29 @@ impl Store {
         })
     }
 
-    /// Puts a run off that has not begun, since its model cannot be asked before `until`: no attempt is burned.
-    /// `line` is what its record says of it. `false` when the lease is lost.
+    /// Puts a run off that has not begun: no attempt is burned. `failures` are its counts from now on, `line` is what
+    /// its record says of it. `false` when the lease is lost.
     ///
     /// # Errors
     /// When the database fails; nothing is written then.
-    pub async fn put_off(&self, lease: &Lease, until: Timestamp, line: &NewMessage) -> Result<bool, StoreError> {
+    pub async fn put_off(
+        &self,
+        lease: &Lease,
+        until: Timestamp,
+        failures: &BTreeMap<FailureClass, u32>,
+        line: &NewMessage,
+    ) -> Result<bool, StoreError> {
+        let failures = (!failures.is_empty()).then(|| to_json(failures));
         let off = "UPDATE runs SET state = 'queued', lease = NULL, attempt = attempt - 1, tries = tries - 1, \
-                   next_attempt_at = $3, messages = messages + 1 WHERE id = $1 AND lease = $2 AND state = 'running' \
+                   next_attempt_at = $3, failures = $4, messages = messages + 1 WHERE id = $1 AND lease = $2 AND state = 'running' \
                    RETURNING messages, attempt, tenant_id";
         let wait = "UPDATE jobs SET state = 'ready', lease_owner = NULL, lease_until = NULL, run_at = $3 \
                     WHERE id = $1 AND fence = $2 AND state = 'running'";
         on_engine!(self, |db| {
             let mut tx = db.begin().await?;
             let waits = sqlx::query(wait).bind(&lease.id).bind(lease.fence).bind(until.0).execute(&mut *tx).await?;
-            let off: Option<(i64, i64, String)> =
-                sqlx::query_as(off).bind(&lease.id).bind(lease.fence).bind(until.0).fetch_optional(&mut *tx).await?;
+            let off = sqlx::query_as(off).bind(&lease.id).bind(lease.fence).bind(until.0).bind(&failures);
+            let off: Option<(i64, i64, String)> = off.fetch_optional(&mut *tx).await?;
             let (Some((seq, attempt, tenant)), 1) = (off, waits.rows_affected()) else { return Ok(false) };
             let add = sqlx::query(ADD_LINE).bind(&lease.id).bind(seq).bind(tenant).bind(attempt.max(1));
             let add = add.bind(line.kind.as_str()).bind(line.at.0).bind(to_json(&line.body));

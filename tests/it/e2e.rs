@@ -8,6 +8,8 @@ mod identity;
 mod loops;
 mod operators;
 mod senders;
+mod sessions;
+mod steering;
 mod threads;
 mod up;
 

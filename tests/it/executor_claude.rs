@@ -18,7 +18,7 @@ use crate::{
 const KEY: &str = "sk-ant-test-0123456789";
 
 #[expect(clippy::disallowed_methods, reason = "the test command says where the CLI is")]
-fn bench(api: &MessagesApi, mode: SandboxMode) -> Bench {
+pub(crate) fn bench(api: &MessagesApi, mode: SandboxMode) -> Bench {
     let program = std::env::var("POSTERN_TEST_CLAUDE").expect("set POSTERN_TEST_CLAUDE to the path of the claude CLI");
     let settings = ClaudeSettings {
         program,
@@ -33,7 +33,7 @@ fn bench(api: &MessagesApi, mode: SandboxMode) -> Bench {
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "reads better where it is called")]
-fn agent(more: Value) -> RunSpec {
+pub(crate) fn agent(more: Value) -> RunSpec {
     let mut agent = json!({"executor": "claude", "prompt": "You are the support agent."});
     more.as_object().unwrap().iter().for_each(|(key, value)| agent[key] = value.clone());
     spec(agent)

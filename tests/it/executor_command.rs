@@ -130,6 +130,7 @@ pub(crate) fn spec(agent: Value) -> RunSpec {
         interrupted: false,
         session: None,
         resume_id: None,
+        forked_from: None,
         agent: Arc::new(version),
         event: json!({"subject": "hello"}),
         prompt: Prompt { plain: "Do it.".to_owned(), blocks: vec!["Do it.".to_owned()] },
@@ -138,6 +139,7 @@ pub(crate) fn spec(agent: Value) -> RunSpec {
         inputs: Inputs::default(),
         taken: Vec::new(),
         cancel: CancellationToken::new(),
+        over: CancellationToken::new(),
     }
 }
 

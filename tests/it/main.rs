@@ -19,6 +19,7 @@ mod executor_claude;
 mod executor_command;
 mod executor_killed;
 mod executor_places;
+mod executor_steered;
 mod explain;
 mod fetches;
 mod fuzz;

@@ -14,6 +14,7 @@ use crate::{
     executor::{
         RunSink, Stopped,
         claude::{
+            further::Further,
             message::{self, ControlRequest, ControlResponse, Message, SystemMessage, TurnResult},
             permission::{Decision, Permissions},
             protocol::{self, Framing},
@@ -33,6 +34,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const MAX_PENDING_BYTES: usize = 64 * 1024 * 1024;
 /// How long the CLI may take to end by itself.
 const EXIT_LIMIT: Duration = Duration::from_secs(5);
+/// How long it may take to end when somebody waits for that.
+const HASTE: Duration = Duration::from_millis(1_200);
 /// How long it may take to end when it was told to.
 const STOP_LIMIT: Duration = Duration::from_secs(2);
 
@@ -48,6 +51,10 @@ pub(super) struct Conversation<'a> {
     pub(super) bounds: Bounds,
     /// What begins its turn.
     pub(super) prompt: Opening,
+    /// What is said while it works.
+    pub(super) further: Further<'a>,
+    /// Its id.
+    pub(super) id: &'a str,
     /// Given back once the CLI is up, so that the next may start.
     pub(super) starting: Option<tokio::sync::OwnedSemaphorePermit>,
     /// How far it is.
@@ -77,6 +84,8 @@ pub(super) struct State<'a> {
     usage: Usage,
     retry_after_ms: Option<i64>,
     over: bool,
+    /// It has nothing more to do, but for what was said last.
+    idle_until: Option<Instant>,
 }
 
 impl<'a> State<'a> {
@@ -94,6 +103,7 @@ impl<'a> State<'a> {
             usage: Usage::default(),
             retry_after_ms: None,
             over: false,
+            idle_until: None,
         }
     }
 }
@@ -125,6 +135,14 @@ impl Pipes {
         self.wait(process, STOP_LIMIT).await;
         process.terminate();
         self.wait(process, STOP_LIMIT).await;
+    }
+
+    /// The same for a person who waits: whatever is left after a moment is killed by the caller.
+    pub(super) async fn stop(mut self, process: &mut Process) {
+        if let Some(mut stdin) = self.stdin.take() {
+            drop(tokio::time::timeout(Duration::from_millis(100), stdin.write_all(&protocol::stop())).await);
+        }
+        self.wait(process, HASTE).await;
     }
 
     /// Ends the CLI in the middle of its turn. Whatever is left after that is killed by the caller.
@@ -162,6 +180,7 @@ impl Conversation<'_> {
             let writing = !self.state.pending.is_empty() && pipes.stdin.is_some();
             let nudge_at = self.state.nudge_at.filter(|_| !self.state.begun);
             let reading = self.state.pending.len() < MAX_PENDING_BYTES;
+            let settled = self.state.idle_until;
             tokio::select! {
                 written = write(&mut pipes.stdin, &self.state.pending), if writing => match written {
                     Ok(written) => drop(self.state.pending.drain(..written)),
@@ -179,6 +198,11 @@ impl Conversation<'_> {
                     self.heard_err(&err[..read]).await?;
                     heard_at = Instant::now();
                 }
+                input = self.further.next(), if self.state.begun => {
+                    let line = self.further.say(input);
+                    self.state.pending.extend(line);
+                }
+                () = sleep_until(settled.unwrap_or(idle_until)), if settled.is_some() => self.state.over = true,
                 () = sleep_until(nudge_at.unwrap_or(idle_until)), if nudge_at.is_some() => self.nudge(),
                 () = sleep_until(idle_until) => return Err(self.too_quiet().into()),
             }
@@ -280,6 +304,13 @@ impl Conversation<'_> {
             }
             Message::ControlRequest { request_id, request } => self.answer(&request_id, request).await,
             Message::ControlResponse { response } => self.ready(&response).map_err(Stopped::from),
+            Message::CommandLifecycle { command_uuid, state } => {
+                if self.further.hear(&command_uuid, &state) {
+                    self.state.last = None;
+                    self.state.idle_until = None;
+                }
+                Ok(())
+            }
             Message::Unknown(value) => {
                 tracing::debug!(kind = ?value.get("type"), "the CLI said what this version does not know");
                 Ok(())
@@ -290,9 +321,15 @@ impl Conversation<'_> {
 
     fn react_to_state(&mut self, system: &SystemMessage) -> Result<(), Failure> {
         match system.subtype.as_str() {
-            "init" => self.state.begun = true,
-            "session_state_changed" => {
-                self.state.over = self.state.last.is_some() && system.text("state") == "idle";
+            "init" => {
+                self.state.begun = true;
+                self.sink.conversation(self.id);
+                let again = self.further.again();
+                self.state.pending.extend(again);
+            }
+            "session_state_changed" if self.state.last.is_some() && system.text("state") == "idle" => {
+                self.state.idle_until = self.further.pending_until();
+                self.state.over = self.state.idle_until.is_none();
             }
             "api_retry" => match system.number("error_status") {
                 // Ten tries with the same wrong key would take minutes.

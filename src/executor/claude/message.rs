@@ -38,6 +38,13 @@ pub(super) enum Message {
         /// The answer.
         response: ControlResponse,
     },
+    /// What becomes of a message of ours.
+    CommandLifecycle {
+        /// The message's `uuid`.
+        command_uuid: String,
+        /// `queued`, `started`, `completed` or `cancelled`.
+        state: String,
+    },
     /// A piece of what the model is saying. Not recorded, since the whole follows; a sign of life.
     StreamEvent {},
     /// Anything else, as it came.
@@ -143,6 +150,7 @@ impl Message {
             | Self::Result(_)
             | Self::ControlRequest { .. }
             | Self::ControlResponse { .. }
+            | Self::CommandLifecycle { .. }
             | Self::StreamEvent {}
             | Self::Unknown(_) => Vec::new(),
         }

@@ -1,6 +1,7 @@
 //! A full Claude Code instance as an agent: its own CLI, driven over its stream-JSON protocol.
 
 mod conversation;
+mod further;
 mod message;
 mod outcome;
 mod pattern;
@@ -9,7 +10,7 @@ mod process;
 mod protocol;
 mod transcript;
 
-use std::{ffi::OsString, path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::HashSet, ffi::OsString, path::PathBuf, sync::Arc, time::Duration};
 
 use serde_json::json;
 use tokio::{
@@ -26,6 +27,7 @@ use crate::{
         BoxFuture, Executor, RunSink, RunSpec, Stopped,
         claude::{
             conversation::{Conversation, Opening, Pipes, State},
+            further::Further,
             permission::Permissions,
             process::{Begin, Cli},
             transcript::Progress,
@@ -89,18 +91,33 @@ impl ClaudeExecutor {
         let program = self.program().await?.0.clone();
         let mask = Mask::new(spec, &self.api_key);
         let mut place = self.ground.place(spec, sink, true).await?;
-        let (begin, prompt) = match plan(spec, &place, sink).await? {
-            Plan::Done(text, id) => {
+        let (plan, known) = plan(spec, &place, sink).await?;
+        let missing = further::unknown_blocks(spec, &known);
+        let mut again = Vec::new();
+        let (begin, prompt) = match plan {
+            Plan::Done(text, id) if missing.is_empty() => {
                 let text = mask.text(&text);
                 return Ok(RunResult { text, resume_id: Some(id), ..RunResult::default() });
             }
-            Plan::Ask(begin, id) => (begin, Opening::Say(protocol::prompt(&spec.prompt.blocks, &id))),
+            // What it took after its last word did not reach the conversation.
+            Plan::Done(_, id) => {
+                let line = protocol::prompt(&missing, &stable_id(spec, &format!("taken-{}", spec.fence)));
+                (Begin::Resume(id), Opening::Say(line))
+            }
+            Plan::Ask(begin, id) => {
+                let blocks = [spec.prompt.blocks.as_slice(), &missing].concat();
+                (begin, Opening::Say(protocol::prompt(&blocks, &id)))
+            }
             Plan::GoOn(begin) => {
+                if !missing.is_empty() {
+                    again = protocol::prompt(&missing, &stable_id(spec, &format!("taken-{}", spec.fence)));
+                }
                 let id = stable_id(spec, &format!("nudge-{}", spec.fence));
                 (begin, Opening::Nudge(protocol::prompt(&[NUDGE.to_owned()], &id)))
             }
         };
         let session = begin.id().to_owned();
+        let further = Further::new(&spec.inputs, known, again);
         let permissions = Permissions::new(&spec.agent.spec, &place.workdir, place.walled());
         let cli = Cli { program, settings: &self.settings, api_key: self.api_key.as_ref(), begin };
         let starting = tokio::select! {
@@ -112,7 +129,8 @@ impl ClaudeExecutor {
         let bounds = self.ground.bounds(spec);
         let mut pipes = Pipes::of(&mut process)?;
         let state = State::new(first, &mask, bounds);
-        let mut talk = Conversation { sink, mask: &mask, permissions: &permissions, bounds, prompt, starting, state };
+        let (permissions, id) = (&permissions, session.as_str());
+        let mut talk = Conversation { sink, mask: &mask, permissions, bounds, prompt, further, id, starting, state };
         let ended = tokio::select! {
             biased;
             () = spec.cancel.cancelled() => Err(Stopped::Canceled),
@@ -126,6 +144,8 @@ impl ClaudeExecutor {
             Ok(_) => {}
             // A limit: the turn is over, and the conversation shall say so.
             Err(Stopped::Failed(..)) => pipes.interrupt(&mut process).await,
+            // The session's next run goes on with the conversation.
+            Err(Stopped::Canceled) if spec.over.is_cancelled() => pipes.stop(&mut process).await,
             // Perhaps another worker goes on with the turn, which it could not with one that was interrupted.
             Err(Stopped::Canceled | Stopped::LeaseLost) => pipes.leave(&mut process).await,
         }
@@ -189,31 +209,47 @@ fn stable_id(spec: &RunSpec, what: &str) -> Uuid {
     Uuid::new_v5(&Uuid::NAMESPACE_OID, format!("postern:{what}:{}", spec.run).as_bytes())
 }
 
-async fn plan(spec: &RunSpec, place: &Place, sink: &mut dyn RunSink) -> Result<Plan, Stopped> {
+/// The ids of messages that a conversation holds.
+type Known = HashSet<String>;
+
+async fn plan(spec: &RunSpec, place: &Place, sink: &mut dyn RunSink) -> Result<(Plan, Known), Stopped> {
     let config = place.workdir.home().join(".claude");
     let own = stable_id(spec, "session").to_string();
-    let prompt = stable_id(spec, "prompt");
+    let prompt = further::prompt_id(&spec.run);
     let (config_dir, resumed, asked) = (config, spec.resume_id.clone(), prompt.to_string());
+    let other = spec.forked_from.as_ref().map(|session| place.workdir.home_of(session).join(".claude"));
     // Transcripts are long.
-    let (wanted, id, progress) = workdir::blocking(move || {
+    let (wanted, id, progress, known) = workdir::blocking(move || {
+        if let (Some(other), Some(from), None) = (&other, &resumed, transcript::find(&config_dir, &own)) {
+            let known = transcript::copy(other, from, &config_dir)?;
+            return Ok((known.is_some().then(|| from.clone()), own, None, known.unwrap_or_default()));
+        }
+        let resumed = resumed.filter(|_| other.is_none());
         let wanted = resumed.filter(|id| transcript::find(&config_dir, id).is_some());
         let id = wanted.clone().unwrap_or(own);
-        let progress = transcript::find(&config_dir, &id).map(|file| transcript::progress(&file, &asked));
-        Ok((wanted, id, progress))
+        let file = transcript::find(&config_dir, &id);
+        let progress = file.as_ref().map(|file| transcript::progress(file, &asked));
+        let known = file.as_ref().map(|file| transcript::messages(file)).unwrap_or_default();
+        Ok((wanted, id, progress, known))
     })
     .await?;
-    if spec.resume_id.is_some() && wanted.is_none() {
+    if let (Some(_), Some(from), None) = (&spec.forked_from, &wanted, &progress) {
+        return Ok((Plan::Ask(Begin::Fork(from.clone(), id), prompt), known));
+    }
+    if spec.resume_id.is_some() && wanted.is_none() && progress.is_none() {
         let text = "the earlier conversation is not on this machine; a new one was begun";
         sink.message(MessageKind::Status, json!({"text": text})).await?;
     }
-    let Some(progress) = progress else { return Ok(Plan::Ask(Begin::New(id), prompt)) };
-    Ok(match progress {
+    let Some(progress) = progress else { return Ok((Plan::Ask(Begin::New(id), prompt), known)) };
+    let plan = match progress {
         Progress::Untaken => Plan::Ask(Begin::Resume(id), prompt),
         Progress::Open if spec.interrupted => Plan::GoOn(Begin::Interrupted(id)),
-        Progress::Answered(text) if spec.interrupted => Plan::Done(text, id),
+        // Before its first attempt: the run at work before it had taken it in and answered, and died before it said so.
+        Progress::Answered(text) if spec.interrupted || spec.attempt == 1 => Plan::Done(text, id),
         // The CLI drops a message whose id it knows, without a word: another try needs another.
         Progress::Open | Progress::Stopped | Progress::Answered(_) => {
             Plan::Ask(Begin::Resume(id), stable_id(spec, &format!("prompt-{}", spec.fence)))
         }
-    })
+    };
+    Ok((plan, known))
 }

@@ -101,6 +101,7 @@ mod tests {
             | Message::System(_)
             | Message::ControlRequest { .. }
             | Message::ControlResponse { .. }
+            | Message::CommandLifecycle { .. }
             | Message::StreamEvent {}
             | Message::Unknown(_) => None,
         });

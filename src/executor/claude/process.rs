@@ -35,6 +35,8 @@ pub(super) enum Begin {
     New(String),
     /// The one with this id goes on.
     Resume(String),
+    /// The one with the first id goes on under the second one.
+    Fork(String, String),
     /// The one with this id goes on in the middle of the turn that was cut off.
     Interrupted(String),
 }
@@ -43,7 +45,7 @@ impl Begin {
     /// The conversation's id.
     pub(super) fn id(&self) -> &str {
         match self {
-            Self::New(id) | Self::Resume(id) | Self::Interrupted(id) => id,
+            Self::New(id) | Self::Resume(id) | Self::Fork(_, id) | Self::Interrupted(id) => id,
         }
     }
 }
@@ -140,10 +142,14 @@ fn arguments(spec: &RunSpec, cli: &Cli<'_>, turns: u32) -> Vec<OsString> {
     if let Some(budget) = agent.limits.budget_usd {
         args.push(format!("--max-budget-usd={budget}").into());
     }
-    args.push(match &cli.begin {
-        Begin::New(id) => format!("--session-id={id}").into(),
-        Begin::Resume(id) | Begin::Interrupted(id) => format!("--resume={id}").into(),
-    });
+    match &cli.begin {
+        Begin::New(id) => args.push(format!("--session-id={id}").into()),
+        Begin::Resume(id) | Begin::Interrupted(id) => args.push(format!("--resume={id}").into()),
+        Begin::Fork(from, id) => {
+            args.push(format!("--resume={from}").into());
+            args.extend(["--fork-session".into(), format!("--session-id={id}").into()]);
+        }
+    }
     args
 }
 

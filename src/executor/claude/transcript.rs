@@ -1,12 +1,21 @@
 //! What the CLI wrote down of a conversation, read to see how far an earlier attempt came.
 
 use std::{
+    collections::HashSet,
     fs,
     io::{BufRead, BufReader, Read as _},
     path::{Path, PathBuf},
 };
 
 use serde_json::Value;
+
+use crate::{
+    domain::run::{Failure, FailureCode},
+    executor::{trash::real_dir, workdir},
+};
+
+/// Where the CLI keeps conversations of the work directory of a sandbox; it looks into the others, too.
+const PROJECT: &str = "-workspace";
 
 /// The longest line, and the most of a transcript, that is read.
 const MAX_LINE_BYTES: u64 = 32 * 1024 * 1024;
@@ -37,26 +46,65 @@ pub(super) fn find(config: &Path, id: &str) -> Option<PathBuf> {
 
 /// Reads how far the prompt `message` came in `transcript`. What cannot be read counts as not there.
 pub(super) fn progress(transcript: &Path, message: &str) -> Progress {
-    let Ok(file) = fs::File::open(transcript) else { return Progress::Untaken };
-    let mut reader = BufReader::new(file.take(MAX_BYTES));
     let mut progress = Progress::Untaken;
+    each_entry(transcript, |entry| {
+        progress = after(std::mem::replace(&mut progress, Progress::Untaken), entry, message);
+    });
+    progress
+}
+
+fn each_entry(transcript: &Path, mut heed: impl FnMut(&Value)) {
+    let Ok(file) = fs::File::open(transcript) else { return };
+    let mut reader = BufReader::new(file.take(MAX_BYTES));
     let mut line = Vec::new();
     loop {
         line.clear();
         match reader.by_ref().take(MAX_LINE_BYTES).read_until(b'\n', &mut line) {
-            Ok(0) | Err(_) => return progress,
+            Ok(0) | Err(_) => return,
             Ok(_) => {}
         }
         if let Ok(entry) = serde_json::from_slice::<Value>(&line) {
-            progress = after(progress, &entry, message);
+            heed(&entry);
         }
     }
+}
+
+/// Lays the conversation `id` of another home out in this one; the messages of ours that it holds. `None`: it is not there.
+pub(super) fn copy(from: &Path, id: &str, to: &Path) -> Result<Option<HashSet<String>>, Failure> {
+    let fail = |error: std::io::Error| Failure::new(FailureCode::Setup, format!("the forked conversation: {error}"));
+    let Some(file) = find(from, id) else { return Ok(None) };
+    if find(to, id).is_none() {
+        let bytes = fs::read(&file).map_err(fail)?;
+        let project = to.join("projects").join(PROJECT);
+        for directory in [to, &to.join("projects"), &project] {
+            real_dir(directory).map_err(fail)?;
+        }
+        workdir::write_new(&project.join(format!("{id}.jsonl")), &bytes, 0o600).map_err(fail)?;
+    }
+    Ok(Some(messages(&file)))
+}
+
+/// The ids of the messages of ours that `transcript` holds.
+pub(super) fn messages(transcript: &Path) -> HashSet<String> {
+    let mut known = HashSet::new();
+    each_entry(transcript, |entry| known.extend(message_of(entry).map(str::to_owned)));
+    known
+}
+
+/// The id of the message of ours that an entry is: one that the CLI took in the middle of a turn is an attachment.
+fn message_of(entry: &Value) -> Option<&str> {
+    let id = match entry.get("type").and_then(Value::as_str)? {
+        "user" => entry.get("uuid"),
+        "attachment" => entry.pointer("/attachment/source_uuid"),
+        _ => None,
+    };
+    id.and_then(Value::as_str)
 }
 
 fn after(progress: Progress, entry: &Value, message: &str) -> Progress {
     let text = |name: &str| entry.get(name).and_then(Value::as_str);
     let kind = text("type").unwrap_or_default();
-    if kind == "user" && text("uuid") == Some(message) {
+    if message_of(entry) == Some(message) {
         return Progress::Open;
     }
     if progress == Progress::Untaken || entry.get("isSidechain") == Some(&Value::Bool(true)) {
@@ -116,6 +164,9 @@ mod tests {
         let fault = json!({"type": "assistant", "message": {"model": "<synthetic>", "stop_reason": "stop_sequence",
             "content": [{"type": "text", "text": "API Error: 529"}]}});
         assert_eq!(progress(&[prompt.clone(), fault]), Progress::Stopped);
+        let handed_in = json!({"type": "attachment", "attachment": {"type": "queued_command", "source_uuid": "p1"}});
+        assert_eq!(progress(&[handed_in.clone()]), Progress::Open);
+        assert_eq!(progress(&[handed_in, word.clone()]), Progress::Answered("done".to_owned()));
         assert_eq!(progress(&[prompt, word, note]), Progress::Answered("done".to_owned()));
     }
 }

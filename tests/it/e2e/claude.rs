@@ -18,7 +18,7 @@ on_both_engines!(
 );
 
 /// A project whose agents talk to a Messages API of the test's own.
-async fn project(engine: Engine, api: &MessagesApi) -> TestProject {
+pub(super) async fn project(engine: Engine, api: &MessagesApi) -> TestProject {
     let claude = Environment::of_process().get("POSTERN_TEST_CLAUDE").unwrap().to_owned();
     let mut project = TestProject::new(engine).await;
     project.set("POSTERN_CLAUDE__PROGRAM", &claude);

@@ -173,11 +173,12 @@ async fn a_run_that_is_put_off_burns_no_attempt_and_a_pause_is_never_shortened()
         assert_eq!(db.store.paused(&other.tenant, "claude:m").await.unwrap(), None);
 
         let work = world.take().await;
-        assert!(db.store.put_off(&work.lease, later(60_000), &line(&world)).await.unwrap());
-        assert!(!db.store.put_off(&work.lease, later(90_000), &line(&world)).await.unwrap(), "fenced");
+        let counts = [(FailureClass::Lost, 2)].into();
+        assert!(db.store.put_off(&work.lease, later(60_000), &counts, &line(&world)).await.unwrap());
+        assert!(!db.store.put_off(&work.lease, later(90_000), &counts, &line(&world)).await.unwrap(), "fenced");
         let found = world.run(&run).await;
         assert_eq!((found.state, found.attempt, found.tries), (RunState::Queued, 0, 0));
-        assert_eq!(found.next_attempt_at, Some(later(60_000)));
+        assert_eq!((found.next_attempt_at, found.failures), (Some(later(60_000)), counts));
         assert!(world.claim(10).await.is_empty());
         db.clock.advance(60_001);
         assert_eq!(db.store.paused(&world.tenant, "claude:m").await.unwrap(), None);
