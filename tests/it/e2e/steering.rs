@@ -1,13 +1,17 @@
 //! Events that are handed into a conversation with the real Claude Code CLI.
 
-use serde_json::json;
+use std::{net::TcpListener, time::Duration};
+
+use serde_json::{Value, json};
 
 use super::{claude::project, run_of};
 use crate::support::{
     e2e_app::TestApp,
-    e2e_client::Call,
+    e2e_client::{Api, Call},
+    e2e_process::{Gateway, healthy},
     e2e_project::{Engine, on_both_engines},
     e2e_senders::Mail,
+    eventually,
     messages_api::{MessagesApi, Step},
 };
 
@@ -15,6 +19,7 @@ on_both_engines!(
     an_event_is_handed_into_the_run_at_work_and_answered_by_it,
     an_interrupted_conversation_is_continued_by_the_next_run,
     a_forked_session_goes_on_from_the_conversation_and_leaves_it_alone,
+    kill_dash_nine_loses_nothing_that_was_or_was_to_be_handed_in,
 );
 
 fn slow_tool() -> Step {
@@ -112,4 +117,45 @@ async fn a_forked_session_goes_on_from_the_conversation_and_leaves_it_alone(engi
     }
     assert!(asked[3].contains("The first thing.") && !asked[3].contains("The second thing."), "{}", asked[3]);
     app.stop().await;
+}
+
+async fn kill_dash_nine_loses_nothing_that_was_or_was_to_be_handed_in(engine: Engine) {
+    let api = MessagesApi::start([slow_tool(), Step::Hang]).await;
+    let mut project = project(engine, &api).await;
+    project.agent_file("ada", &agent("steer"));
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    project.set("POSTERN_SERVER__LISTEN", &address.to_string());
+    let mut gateway = Gateway::start(&project, "up", "up");
+    let app = Api { address, key: gateway.key().await };
+    healthy(address, Duration::from_secs(10)).await;
+    let first = run_of(&app.send(&Mail { text: "First.", ..Mail::new("one", "ada@agents.example") }.call()).await);
+    api.wait_for(1).await;
+    let second = run_of(&app.send(&answer_to("one", "two", "Second.").call()).await);
+    app.in_state(&second, "merged").await;
+    api.wait_for(2).await;
+    // It has the second event; the third one waits for the model's next word.
+    let third = run_of(&app.send(&answer_to("one", "three", "Third.").call()).await);
+    gateway.kill();
+    api.then([slow_tool(), Step::Text("To all.")]);
+    gateway = Gateway::start(&project, "up", "up");
+    healthy(address, Duration::from_secs(10)).await;
+    let ended = app.ended(&first).await;
+    assert_eq!(ended["state"], "succeeded", "{ended}");
+    let ends = eventually("the third run's end", Duration::from_secs(60), async || {
+        let run = app.get(&format!("/v1/runs/{third}")).await;
+        matches!(run["state"].as_str(), Some("merged" | "succeeded")).then_some(run)
+    })
+    .await;
+    let merged = app.get(&format!("/v1/runs/{second}")).await;
+    assert_eq!((&merged["state"], &merged["merged_into"]), (&json!("merged"), &json!(first)));
+    let last = api.asked().pop().unwrap().body["messages"].to_string();
+    for text in ["First.", "Second.", "Third."] {
+        assert!(last.contains(text), "the conversation lost {text}: {last}");
+    }
+    // One answer for each run that was not merged, to the newest event that it had.
+    let newest = if ends["state"] == "merged" { "three@mail.example.com" } else { "two@mail.example.com" };
+    let answer: Value = app.delivered(&first).await;
+    assert_eq!(answer["message"]["in_reply_to"], newest, "{answer}");
+    gateway.terminate();
+    assert!(gateway.exit(Duration::from_secs(30)).await.success());
 }
