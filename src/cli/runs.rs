@@ -44,7 +44,7 @@ enum Action {
     },
     /// Show one run: its state, cost, record and deliveries.
     Show(Id),
-    /// Follow a run until it ends. Exit code 0 when it succeeded.
+    /// Follow a run until it ends, or the run into which it was merged. Exit code 0 when it succeeded.
     Tail(Id),
     /// Stop a run.
     Cancel(Id),
@@ -176,12 +176,12 @@ async fn lines(client: &Client, id: &str, after: i64) -> anyhow::Result<Value> {
 
 /// Prints the record as it grows. The state is read before the lines, so that none is missed at the end.
 async fn tail(context: &Context, client: &Client, id: &str) -> anyhow::Result<ExitCode> {
-    let mut after = 0;
+    let (mut after, mut id) = (0, id.to_owned());
     loop {
-        let run = client.get(&["runs", id], &[]).await?;
+        let run = client.get(&["runs", &id], &[]).await?;
         let state = run["state"].as_str().and_then(RunState::parse);
         loop {
-            let page = lines(client, id, after).await?;
+            let page = lines(client, &id, after).await?;
             for message in items(&page) {
                 if context.json {
                     output::line(message.to_string());
@@ -196,6 +196,10 @@ async fn tail(context: &Context, client: &Client, id: &str) -> anyhow::Result<Ex
         }
         match state {
             Some(RunState::Succeeded) => return Ok(ExitCode::SUCCESS),
+            // The run that has its event goes on.
+            Some(RunState::Merged) if run["merged_into"].is_string() => {
+                (after, id) = (0, word(&run["merged_into"]));
+            }
             Some(state) if state.is_final() => return Ok(ExitCode::from(1)),
             Some(_) => tokio::time::sleep(POLL).await,
             None => anyhow::bail!("the run is in a state that this postern does not know: {}", run["state"]),

@@ -93,9 +93,11 @@ const STEERED: &str = "SELECT r.id FROM jobs r WHERE r.id @any($1) AND r.lane IS
     (SELECT 1 FROM jobs w JOIN runs s ON s.id = w.id AND s.manner = 'steer' \
     WHERE w.lane = r.lane AND w.state = 'blocked' AND w.run_at <= $2)";
 
-/// In the order of arrival: one that waits behind a run which is not handed in waits on.
+/// In the order of arrival: one that waits behind a run which is not handed in waits on, and so does one that was begun:
+/// the conversation knows its prompt.
 const WAITING: &str = "SELECT r.id, r.event_id, r.trigger_position, r.agent_version FROM jobs w JOIN runs r ON r.id = w.id \
     WHERE w.lane = $1 AND w.state = 'blocked' AND w.run_at <= $2 AND r.manner = 'steer' AND r.state = 'queued' \
+    AND r.attempt = 0 \
     AND NOT EXISTS (SELECT 1 FROM jobs b JOIN runs o ON o.id = b.id WHERE b.lane = w.lane AND b.state = 'blocked' \
       AND b.id < w.id AND (o.manner IS NULL OR o.manner <> 'steer' OR b.run_at > $2)) \
     ORDER BY w.id LIMIT $3";

@@ -39,7 +39,14 @@ impl Waiting<'_> {
         };
         let mut outcome = Outcome { all_succeeded: true, ..Outcome::default() };
         for run in runs.iter().filter_map(Value::as_str) {
-            let ended = self.until(&format!("runs/{run}"), is_final).await?;
+            let mut run = run.to_owned();
+            let mut ended = self.until(&format!("runs/{run}"), is_final).await?;
+            // Another run has its event, and answers for both. That one began before it and is never merged itself.
+            if let Some(into) = ended["merged_into"].as_str().map(str::to_owned) {
+                self.say(&run_line(&ended));
+                run = into;
+                ended = self.until(&format!("runs/{run}"), is_final).await?;
+            }
             outcome.all_succeeded &= ended["state"] == "succeeded";
             self.say(&run_line(&ended));
             let owed = self.until(&format!("deliveries?run={run}"), all_final).await?;
@@ -110,7 +117,7 @@ impl Waiting<'_> {
 }
 
 fn is_final(run: &Value) -> bool {
-    matches!(run["state"].as_str(), Some("succeeded" | "failed" | "canceled"))
+    matches!(run["state"].as_str(), Some("succeeded" | "failed" | "canceled" | "merged"))
 }
 
 fn all_final(deliveries: &Value) -> bool {
