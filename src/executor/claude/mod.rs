@@ -92,29 +92,12 @@ impl ClaudeExecutor {
         let mask = Mask::new(spec, &self.api_key);
         let mut place = self.ground.place(spec, sink, true).await?;
         let (plan, known) = plan(spec, &place, sink).await?;
-        let missing = further::unknown_blocks(spec, &known);
-        let mut again = Vec::new();
-        let (begin, prompt) = match plan {
-            Plan::Done(text, id) if missing.is_empty() => {
+        let (begin, prompt, again) = match taking_up(spec, plan, &known) {
+            TakenUp::Done(text, id) => {
                 let text = mask.text(&text);
                 return Ok(RunResult { text, resume_id: Some(id), ..RunResult::default() });
             }
-            // What it took after its last word did not reach the conversation.
-            Plan::Done(_, id) => {
-                let line = protocol::prompt(&missing, &stable_id(spec, &format!("taken-{}", spec.fence)));
-                (Begin::Resume(id), Opening::Say(line))
-            }
-            Plan::Ask(begin, id) => {
-                let blocks = [spec.prompt.blocks.as_slice(), &missing].concat();
-                (begin, Opening::Say(protocol::prompt(&blocks, &id)))
-            }
-            Plan::GoOn(begin) => {
-                if !missing.is_empty() {
-                    again = protocol::prompt(&missing, &stable_id(spec, &format!("taken-{}", spec.fence)));
-                }
-                let id = stable_id(spec, &format!("nudge-{}", spec.fence));
-                (begin, Opening::Nudge(protocol::prompt(&[NUDGE.to_owned()], &id)))
-            }
+            TakenUp::Begin(begin, prompt, again) => (begin, prompt, again),
         };
         let session = begin.id().to_owned();
         let further = Further::new(&spec.inputs, known, again);
@@ -207,6 +190,34 @@ impl ClaudeExecutor {
 /// An id that every attempt of a run makes alike.
 fn stable_id(spec: &RunSpec, what: &str) -> Uuid {
     Uuid::new_v5(&Uuid::NAMESPACE_OID, format!("postern:{what}:{}", spec.run).as_bytes())
+}
+
+/// What follows from a plan.
+enum TakenUp {
+    /// The CLI is started so, begins with that, and is told the rest once it works.
+    Begin(Begin, Opening, Vec<u8>),
+    /// See [`Plan::Done`].
+    Done(String, String),
+}
+
+/// Says what attempts before this one took where the conversation does not hold it.
+fn taking_up(spec: &RunSpec, plan: Plan, known: &Known) -> TakenUp {
+    let missing = further::unknown_blocks(spec, known);
+    let taken = |blocks: &[String]| protocol::prompt(blocks, &stable_id(spec, &format!("taken-{}", spec.fence)));
+    match plan {
+        Plan::Done(text, id) if missing.is_empty() => TakenUp::Done(text, id),
+        // What it took after its last word did not reach the conversation.
+        Plan::Done(_, id) => TakenUp::Begin(Begin::Resume(id), Opening::Say(taken(&missing)), Vec::new()),
+        Plan::Ask(begin, id) => {
+            let blocks = [spec.prompt.blocks.as_slice(), &missing].concat();
+            TakenUp::Begin(begin, Opening::Say(protocol::prompt(&blocks, &id)), Vec::new())
+        }
+        Plan::GoOn(begin) => {
+            let again = if missing.is_empty() { Vec::new() } else { taken(&missing) };
+            let id = stable_id(spec, &format!("nudge-{}", spec.fence));
+            TakenUp::Begin(begin, Opening::Nudge(protocol::prompt(&[NUDGE.to_owned()], &id)), again)
+        }
+    }
 }
 
 /// The ids of messages that a conversation holds.

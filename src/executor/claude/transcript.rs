@@ -165,7 +165,7 @@ mod tests {
             "content": [{"type": "text", "text": "API Error: 529"}]}});
         assert_eq!(progress(&[prompt.clone(), fault]), Progress::Stopped);
         let handed_in = json!({"type": "attachment", "attachment": {"type": "queued_command", "source_uuid": "p1"}});
-        assert_eq!(progress(&[handed_in.clone()]), Progress::Open);
+        assert_eq!(progress(std::slice::from_ref(&handed_in)), Progress::Open);
         assert_eq!(progress(&[handed_in, word.clone()]), Progress::Answered("done".to_owned()));
         assert_eq!(progress(&[prompt, word, note]), Progress::Answered("done".to_owned()));
     }
