@@ -1,5 +1,7 @@
 //! The wiring: one process with the gateway, the workers, or both.
 
+mod upkeep;
+
 use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use tokio::net::TcpListener;
@@ -28,8 +30,6 @@ use crate::{
 
 /// The tenant that is there from the first start.
 pub const DEFAULT_TENANT: &str = "default";
-/// How often the gateway looks whether another process changed sources or agents.
-const REFRESH: Duration = Duration::from_secs(2);
 /// How long a directory is kept that a dead worker left, at least.
 const KEEP: Duration = Duration::from_secs(30 * 86_400);
 /// How long giving back what did not end in the grace time may take.
@@ -98,6 +98,8 @@ pub struct App {
     gateway: Option<Gateway>,
     /// What ends a conversation of machines.
     loops: LoopGuard,
+    /// Who is told of work and of changes.
+    wakes: Arc<Wakes>,
     stop: CancellationToken,
     tasks: TaskTracker,
     /// How long stopping may take before what is left is given up.
@@ -132,18 +134,21 @@ impl App {
             tenant,
             gateway: None,
             loops,
+            wakes: Arc::new(Wakes::default()),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
             patience: settings.server.shutdown_grace.to_std() + GIVE_BACK,
         };
-        let (wakes, live) = (Arc::new(Wakes::default()), Live::default());
+        let (wakes, live) = (Arc::clone(&app.wakes), Live::default());
         app.tasks.spawn(Arc::clone(&wakes).exchange(app.store.clone(), app.stop.clone()));
         if role != Role::Worker {
             app.first_key = first_key(&app.store, &app.tenant).await.map_err(failed)?;
             let bundle = bundle::bundle(loaded);
             app.store.apply(&app.tenant, &bundle, ApplyMode::Write).await.map_err(failed)?;
+            wakes.changed();
             app.start_gateway(settings, &wakes, &live, &secrets).await?;
         }
+        app.tasks.spawn(app.cluster_tasks(settings).run(app.stop.clone()));
         if role != Role::Gateway {
             app.start_workers(settings, environment, &wakes, &live, &secrets)?;
         }
@@ -156,6 +161,7 @@ impl App {
     /// When the database fails; nothing is changed then.
     pub async fn apply(&self, bundle: &Bundle) -> Result<ApplyReport, crate::store::StoreError> {
         let report = self.store.apply(&self.tenant, bundle, ApplyMode::Write).await?;
+        self.wakes.changed();
         if let Some(gateway) = &self.gateway {
             gateway.refresh().await?;
         }
@@ -207,6 +213,7 @@ impl App {
             egress: Egress::new(&EgressLimits::from(&settings.egress))?,
             public_url: server.public_url.clone().unwrap_or_else(|| format!("http://{address}")),
             loops: self.loops.clone(),
+            schedules: self.schedules(),
             settings: Arc::new(settings.clone()),
             max_body_bytes: server.max_body_bytes,
             max_body_memory_bytes: server.max_body_memory_bytes,
@@ -226,7 +233,7 @@ impl App {
         let router = http::router::router(gateway.clone());
         self.tasks.spawn(http::accept::serve(listener, router, limits, self.stop.clone()));
         self.tasks.spawn(refusals.keep(self.store.clone(), self.tenant.clone(), self.stop.clone()));
-        self.tasks.spawn(refresh(gateway.clone(), self.stop.clone()));
+        self.tasks.spawn(upkeep::refresh(gateway.clone(), wakes.changes(), self.stop.clone()));
         let joiner = Joiner {
             store: self.store.clone(),
             intake: gateway.intake().clone(),
@@ -411,20 +418,6 @@ fn clear(executors: &Arc<Executors>) -> Clear {
             }
         })
     }))
-}
-
-async fn refresh(gateway: Gateway, stop: CancellationToken) {
-    loop {
-        tokio::select! {
-            () = tokio::time::sleep(REFRESH) => {}
-            () = stop.cancelled() => return,
-        }
-        match gateway.refresh().await {
-            Ok(true) => tracing::info!("sources and agents changed"),
-            Ok(false) => {}
-            Err(fault) => tracing::warn!(error = ?fault, "looking for changed sources and agents failed"),
-        }
-    }
 }
 
 /// Makes the tenant's first API key.

@@ -3,16 +3,17 @@
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{
     cli::{
         Context,
         client::{Client, PageArguments, ServerArguments},
+        many::{self, FilterArguments, WhichArguments},
         output,
         table::{block, field, field_text, items, more, table, when, word},
     },
-    domain::delivery::Message,
+    domain::{delivery::Message, pace::Pace},
     outbound::{email::compose, segments, sms},
 };
 
@@ -31,19 +32,28 @@ enum Action {
     List {
         #[command(flatten)]
         page: PageArguments,
-        /// Only pending, sending, delivered, failed or canceled ones.
-        #[arg(long)]
-        state: Option<String>,
-        /// Only those of this run.
-        #[arg(long, value_name = "ID")]
-        run: Option<String>,
+        #[command(flatten)]
+        filter: Filter,
     },
     /// Show one delivery: the message, and every try to send it.
     Show(Id),
-    /// Send it no more; only while it waits.
-    Cancel(Id),
-    /// Try again what failed or was canceled.
-    Retry(Id),
+    /// Send them no more; only while they wait.
+    Cancel {
+        #[command(flatten)]
+        which: WhichArguments,
+        #[command(flatten)]
+        filter: Filter,
+    },
+    /// Try again what failed or was canceled. With --all those that failed, unless --state says canceled.
+    Retry {
+        #[command(flatten)]
+        which: WhichArguments,
+        #[command(flatten)]
+        filter: Filter,
+        /// So many at a time: 5/s, 300/m, 1000/h. The server keeps to it; nobody has to wait.
+        #[arg(long, value_parser = Pace::parse)]
+        rate: Option<Pace>,
+    },
     /// List the addresses that mail is not sent to, the newest first: mail to them came back.
     Suppressed {
         #[command(flatten)]
@@ -62,6 +72,23 @@ enum Action {
 }
 
 #[derive(Debug, Args)]
+struct Filter {
+    #[command(flatten)]
+    common: FilterArguments,
+    /// Only those of this run.
+    #[arg(long, value_name = "ID")]
+    run: Option<String>,
+}
+
+impl Filter {
+    fn query(&self) -> Vec<(&'static str, String)> {
+        let mut query = self.common.query();
+        query.extend(self.run.clone().map(|run| ("run", run)));
+        query
+    }
+}
+
+#[derive(Debug, Args)]
 struct Id {
     /// Its id, dlv_…
     id: String,
@@ -70,10 +97,9 @@ struct Id {
 pub(super) async fn deliveries(context: &Context, arguments: &Deliveries) -> anyhow::Result<ExitCode> {
     let client = Client::new(context, &arguments.server)?;
     match &arguments.action {
-        Action::List { page, state, run } => {
+        Action::List { page, filter } => {
             let mut query = page.query();
-            query.extend(state.clone().map(|state| ("state", state)));
-            query.extend(run.clone().map(|run| ("run", run)));
+            query.extend(filter.query());
             output::report(context, &client.get(&["deliveries"], &query).await?, list);
         }
         Action::Suppressed { page } => {
@@ -89,8 +115,21 @@ pub(super) async fn deliveries(context: &Context, arguments: &Deliveries) -> any
             output::report(context, &client.get(&["opt-outs"], &page.query()).await?, opt_outs);
         }
         Action::Show(Id { id }) => output::report(context, &client.get(&["deliveries", id], &[]).await?, show),
-        Action::Cancel(Id { id }) => change(context, &client, &["deliveries", id, "cancel"]).await?,
-        Action::Retry(Id { id }) => change(context, &client, &["deliveries", id, "retry"]).await?,
+        Action::Cancel { which, filter } => match which.only() {
+            Some(id) => change(context, &client, &["deliveries", id, "cancel"]).await?,
+            None => {
+                let body = which.body(&filter.query())?;
+                many::work(context, &client, &["deliveries", "cancel"], body, "canceled").await?;
+            }
+        },
+        Action::Retry { which, filter, rate } => match which.only() {
+            Some(id) => change(context, &client, &["deliveries", id, "retry"]).await?,
+            None => {
+                let mut body = which.body(&filter.query())?;
+                body["rate"] = json!(rate);
+                many::work(context, &client, &["deliveries", "retry"], body, "retried").await?;
+            }
+        },
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -98,8 +98,17 @@ async fn database(settings: &Settings, secrets: &Secrets) -> Finding {
         }
     };
     let version = store.schema_version().await;
+    let failing = match version {
+        Ok(SCHEMA_VERSION) => store.tasks().await.unwrap_or_default().into_iter().find(|task| task.error.is_some()),
+        Ok(_) | Err(_) => None,
+    };
     let engine = store.engine_name();
     store.close().await;
+    if let Some(task) = failing {
+        let error = task.error.unwrap_or_default();
+        let detail = format!("the task `{}` failed {} times: {error}", task.name, task.failures);
+        return Finding::new(NAME, Level::Warn, detail);
+    }
     match version {
         Ok(SCHEMA_VERSION) => Finding::new(NAME, Level::Ok, format!("{shown} ({engine}, schema {SCHEMA_VERSION})")),
         Ok(found) if found > SCHEMA_VERSION => {

@@ -5,11 +5,15 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use crate::cli::{
-    Context,
-    client::{Client, PageArguments, ServerArguments},
-    output,
-    table::{block, field, field_text, items, more, table, when, word},
+use crate::{
+    cli::{
+        Context,
+        client::{Client, PageArguments, ServerArguments},
+        many::{self, FilterArguments},
+        output,
+        table::{block, field, field_text, items, more, table, when, word},
+    },
+    domain::pace::Pace,
 };
 
 /// What to do with events.
@@ -27,45 +31,154 @@ enum Action {
     List {
         #[command(flatten)]
         page: PageArguments,
-        /// Only accepted, ignored or rejected ones.
-        #[arg(long)]
-        state: Option<String>,
+        #[command(flatten)]
+        filter: Filter,
     },
     /// Show one event: what came, why which agent was started, and the runs.
     Show {
         /// Its id, evt_…
         id: String,
     },
-    /// Start the agents whose triggers match the event now, in new runs.
-    Replay {
-        /// Its id, evt_…
-        id: String,
-        /// Only this agent.
-        #[arg(long, value_name = "NAME")]
-        agent: Option<String>,
-    },
+    /// Start agents once more for stored events, in new runs marked as replays.
+    Replay(Box<Replay>),
+}
+
+#[derive(Debug, Args)]
+struct Filter {
+    #[command(flatten)]
+    common: FilterArguments,
+    /// Only those of this kind, as the provider calls it.
+    #[arg(long)]
+    kind: Option<String>,
+}
+
+impl Filter {
+    fn query(&self) -> Vec<(&'static str, String)> {
+        let mut query = self.common.query();
+        query.extend(self.kind.clone().map(|kind| ("kind", kind)));
+        query
+    }
+}
+
+#[derive(Debug, Args)]
+#[group(id = "replayed", required = true, multiple = false, args = ["ids", "all"])]
+struct Replay {
+    /// Their ids, evt_…
+    #[arg(value_name = "ID")]
+    ids: Vec<String>,
+    /// All that the filters mean: accepted and ignored ones, unless --state says one of them.
+    #[arg(long)]
+    all: bool,
+    #[command(flatten)]
+    filter: Wanted,
+    /// Start this agent; without it every agent whose trigger matches now. When none of its triggers matches, it gets
+    /// the event's own text.
+    #[arg(long, value_name = "NAME")]
+    agent: Option<String>,
+    /// Start this version of the agent.
+    #[arg(long, value_name = "N", requires = "agent")]
+    version: Option<i64>,
+    /// Also for what a machine sent, and for what starts nothing: STOP, reports, pings.
+    #[arg(long)]
+    force: bool,
+    /// Keep the answers with the runs, and send none. The agents do run.
+    #[arg(long)]
+    dry_run: bool,
+    /// With --all: only tell how many events it would be.
+    #[arg(long, requires = "all")]
+    count: bool,
+    /// So many events at a time: 5/s, 300/m, 1000/h. The server keeps to it; nobody has to wait.
+    #[arg(long, value_parser = Pace::parse)]
+    rate: Option<Pace>,
+    /// Read the requests of rejected events again; what can be read by now becomes an event of its own.
+    #[arg(long, conflicts_with_all = ["agent", "dry_run", "rate", "force", "all"])]
+    reparse: bool,
+}
+
+/// The filters of a replay; `--agent` says which one is started.
+#[derive(Debug, Args)]
+struct Wanted {
+    /// Only those with this status: accepted or ignored.
+    #[arg(long)]
+    state: Option<String>,
+    /// Only those that came by this source.
+    #[arg(long, value_name = "NAME")]
+    source: Option<String>,
+    /// Only those of this kind, as the provider calls it.
+    #[arg(long)]
+    kind: Option<String>,
+    /// Only those that started this agent when they came.
+    #[arg(long, value_name = "NAME")]
+    started: Option<String>,
+    /// Only those received since: 2026-11-21T14:00:00Z, 2026-11-21, or 2h for two hours ago.
+    #[arg(long, value_name = "TIME")]
+    since: Option<String>,
+    /// Only those received before.
+    #[arg(long, value_name = "TIME")]
+    until: Option<String>,
+}
+
+impl Wanted {
+    fn filter(&self) -> serde_json::Map<String, Value> {
+        let given = [
+            ("state", &self.state),
+            ("source", &self.source),
+            ("kind", &self.kind),
+            ("agent", &self.started),
+            ("since", &self.since),
+            ("until", &self.until),
+        ];
+        given.into_iter().filter_map(|(name, value)| Some((name.to_owned(), json!(value.as_ref()?)))).collect()
+    }
 }
 
 pub(super) async fn events(context: &Context, arguments: &Events) -> anyhow::Result<ExitCode> {
     let client = Client::new(context, &arguments.server)?;
     match &arguments.action {
-        Action::List { page, state } => {
+        Action::List { page, filter } => {
             let mut query = page.query();
-            query.extend(state.clone().map(|state| ("state", state)));
+            query.extend(filter.query());
             output::report(context, &client.get(&["events"], &query).await?, list);
         }
         Action::Show { id } => output::report(context, &client.get(&["events", id], &[]).await?, show),
-        Action::Replay { id, agent } => {
-            let body = json!({"agent": agent});
-            let answer = client.post(&["events", id, "replay"], &[], &body).await?;
-            output::report(context, &answer, |answer| {
-                for run in answer["runs"].as_array().into_iter().flatten() {
-                    output::line(output::one_line(&format!("{} queued", word(run)), 200));
-                }
-            });
-        }
+        Action::Replay(arguments) => replay(context, &client, arguments).await?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+async fn replay(context: &Context, client: &Client, arguments: &Replay) -> anyhow::Result<()> {
+    let Replay { ids, all, filter, agent, version, force, dry_run, count, rate, reparse } = arguments;
+    let queued = |answer: &Value| {
+        let runs = answer["runs"].as_array().map_or(&[][..], Vec::as_slice);
+        if !answer["reparsed_from"].is_null() {
+            let text = format!("{} is {}", word(&answer["event"]), word(&answer["status"]));
+            output::line(output::one_line(&text, 200));
+        }
+        for run in runs {
+            output::line(output::one_line(&format!("{} queued", word(run)), 200));
+        }
+    };
+    if *reparse {
+        for id in ids {
+            output::report(context, &client.post(&["events", id, "reparse"], &[], &json!({})).await?, queued);
+        }
+        return Ok(());
+    }
+    let wish = json!({"agent": agent, "version": version, "force": force, "dry_run": dry_run});
+    let filter = filter.filter();
+    if let ([id], true) = (ids.as_slice(), filter.is_empty() && rate.is_none()) {
+        output::report(context, &client.post(&["events", id, "replay"], &[], &wish).await?, queued);
+        return Ok(());
+    }
+    let mut body = wish;
+    body["rate"] = json!(rate);
+    body["count"] = json!(count);
+    match (all, filter.is_empty()) {
+        (true, _) => body["filter"] = Value::Object(filter),
+        (false, true) => body["ids"] = json!(ids),
+        (false, false) => anyhow::bail!("name ids, or write --all with filters; not both"),
+    }
+    many::work(context, client, &["events", "replay"], body, "replayed").await
 }
 
 fn list(page: &Value) {
@@ -110,7 +223,9 @@ fn show(answer: &Value) {
     field("id", &event["id"]);
     field_text("received", &when(&event["received_at"]));
     field("status", &answer["status"]);
-    field("reason", &answer["reason"]);
+    for key in ["reason", "reparsed_from", "reparsed_as"] {
+        field(key, &answer[key]);
+    }
     for key in ["source", "channel", "kind", "thread", "dedupe_key", "automatic"] {
         field(key, &event[key]);
     }
@@ -147,7 +262,7 @@ fn show(answer: &Value) {
     let rows: Vec<[String; 3]> = answer["routing"].as_array().into_iter().flatten().map(row).collect();
     table(["AGENT", "MATCHED", "WHY"], &rows);
     output::line("\nruns");
-    let row = |run: &Value| ["id", "agent", "state", "replay"].map(|key| word(&run[key]));
-    let rows: Vec<[String; 4]> = answer["runs"].as_array().into_iter().flatten().map(row).collect();
-    table(["ID", "AGENT", "STATE", "REPLAY"], &rows);
+    let row = |run: &Value| ["id", "agent", "state", "replay", "dry_run"].map(|key| word(&run[key]));
+    let rows: Vec<[String; 5]> = answer["runs"].as_array().into_iter().flatten().map(row).collect();
+    table(["ID", "AGENT", "STATE", "REPLAY", "DRY RUN"], &rows);
 }

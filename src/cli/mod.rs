@@ -5,6 +5,7 @@ mod answers;
 mod apply;
 mod client;
 mod completions;
+mod dead_letters;
 mod deliveries;
 mod demo;
 mod doctor;
@@ -12,11 +13,14 @@ mod events;
 mod ingest_mail;
 mod init;
 mod keys;
+mod many;
 mod migrate;
 mod output;
 mod parse;
 mod record;
+mod retention;
 mod runs;
+mod schedules;
 mod schema;
 mod send;
 mod serve;
@@ -76,12 +80,18 @@ enum Command {
     Sources(sources::Sources),
     /// See events and replay them.
     Events(events::Events),
-    /// See, follow, cancel and retry runs.
+    /// See, follow, cancel and retry runs, one or many.
     Runs(runs::Runs),
+    /// See, run, pause and resume schedules.
+    Schedules(schedules::Schedules),
+    /// See how long records are kept, and what would go.
+    Retention(retention::Retention),
     /// See sessions.
     Sessions(sessions::Sessions),
-    /// See, cancel and retry deliveries.
+    /// See, cancel and retry deliveries, one or many.
     Deliveries(deliveries::Deliveries),
+    /// See what was given up: runs that failed, deliveries that nobody took.
+    DeadLetters(dead_letters::DeadLetters),
     /// Make, list and revoke API keys, in the project's database.
     Keys(keys::Keys),
     /// Say whether the project can run on this machine, and what is missing.
@@ -141,8 +151,11 @@ async fn run(context: &Context, command: Command) -> anyhow::Result<ExitCode> {
         Command::Sources(arguments) => sources::sources(context, &arguments).await,
         Command::Events(arguments) => events::events(context, &arguments).await,
         Command::Runs(arguments) => runs::runs(context, &arguments).await,
+        Command::Schedules(arguments) => schedules::schedules(context, &arguments).await,
+        Command::Retention(arguments) => retention::retention(context, &arguments).await,
         Command::Sessions(arguments) => sessions::sessions(context, &arguments).await,
         Command::Deliveries(arguments) => deliveries::deliveries(context, &arguments).await,
+        Command::DeadLetters(arguments) => dead_letters::dead_letters(context, &arguments).await,
         Command::Keys(arguments) => keys::keys(context, &arguments).await,
         Command::Doctor => Ok(doctor::doctor(context).await),
         Command::Verify(arguments) => verify::verify(context, &arguments),

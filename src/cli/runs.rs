@@ -3,16 +3,18 @@
 use std::{process::ExitCode, time::Duration};
 
 use clap::{Args, Subcommand};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{
     cli::{
         Context,
         client::{Client, PageArguments, ServerArguments},
-        deliveries, output, record,
+        deliveries,
+        many::{self, FilterArguments, WhichArguments},
+        output, record,
         table::{block, dollars, field, field_text, items, more, table, when, word},
     },
-    domain::run::RunState,
+    domain::{pace::Pace, run::RunState},
 };
 
 /// How often a followed run is looked at.
@@ -35,21 +37,51 @@ enum Action {
     List {
         #[command(flatten)]
         page: PageArguments,
-        /// Only queued, running, succeeded, failed, canceled or merged ones.
-        #[arg(long)]
-        state: Option<String>,
-        /// Only those of this event.
-        #[arg(long, value_name = "ID")]
-        event: Option<String>,
+        #[command(flatten)]
+        filter: Filter,
     },
     /// Show one run: its state, cost, record and deliveries.
     Show(Id),
     /// Follow a run until it ends, or the run into which it was merged. Exit code 0 when it succeeded.
     Tail(Id),
-    /// Stop a run.
-    Cancel(Id),
-    /// Run again what failed or was canceled.
-    Retry(Id),
+    /// Stop runs that wait or run.
+    Cancel {
+        #[command(flatten)]
+        which: WhichArguments,
+        #[command(flatten)]
+        filter: Filter,
+    },
+    /// Run again what failed or was canceled. With --all those that failed, unless --state says canceled.
+    Retry {
+        #[command(flatten)]
+        which: WhichArguments,
+        #[command(flatten)]
+        filter: Filter,
+        /// So many at a time: 5/s, 300/m, 1000/h. The server keeps to it; nobody has to wait.
+        #[arg(long, value_parser = Pace::parse)]
+        rate: Option<Pace>,
+    },
+}
+
+#[derive(Debug, Args)]
+struct Filter {
+    #[command(flatten)]
+    common: FilterArguments,
+    /// Only those of this event.
+    #[arg(long, value_name = "ID")]
+    event: Option<String>,
+    /// Only those that failed for this reason: model_busy, timeout, agent, lost, …
+    #[arg(long)]
+    code: Option<String>,
+}
+
+impl Filter {
+    fn query(&self) -> Vec<(&'static str, String)> {
+        let mut query = self.common.query();
+        query.extend(self.event.clone().map(|event| ("event", event)));
+        query.extend(self.code.clone().map(|code| ("code", code)));
+        query
+    }
 }
 
 #[derive(Debug, Args)]
@@ -61,21 +93,33 @@ struct Id {
 pub(super) async fn runs(context: &Context, arguments: &Runs) -> anyhow::Result<ExitCode> {
     let client = Client::new(context, &arguments.server)?;
     match &arguments.action {
-        Action::List { page, state, event } => {
+        Action::List { page, filter } => {
             let mut query = page.query();
-            query.extend(state.clone().map(|state| ("state", state)));
-            query.extend(event.clone().map(|event| ("event", event)));
+            query.extend(filter.query());
             output::report(context, &client.get(&["runs"], &query).await?, list);
         }
         Action::Show(Id { id }) => show(context, &client, id).await?,
         Action::Tail(Id { id }) => return tail(context, &client, id).await,
-        Action::Cancel(Id { id }) => changed(context, &client.post(&["runs", id, "cancel"], &[], &Value::Null).await?),
-        Action::Retry(Id { id }) => changed(context, &client.post(&["runs", id, "retry"], &[], &Value::Null).await?),
+        Action::Cancel { which, filter } => match which.only() {
+            Some(id) => changed(context, &client.post(&["runs", id, "cancel"], &[], &Value::Null).await?),
+            None => {
+                many::work(context, &client, &["runs", "cancel"], which.body(&filter.query())?, "canceled").await?;
+            }
+        },
+        Action::Retry { which, filter, rate } => match which.only() {
+            Some(id) => changed(context, &client.post(&["runs", id, "retry"], &[], &Value::Null).await?),
+            None => {
+                let mut body = which.body(&filter.query())?;
+                body["rate"] = json!(rate);
+                many::work(context, &client, &["runs", "retry"], body, "retried").await?;
+            }
+        },
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn list(page: &Value) {
+/// Prints a page of runs.
+pub(super) fn list(page: &Value) {
     let row = |run: &Value| {
         let text =
             if run["failure"].is_object() { record::failure(&run["failure"]) } else { word(&run["result_text"]) };
@@ -129,7 +173,7 @@ async fn show(context: &Context, client: &Client, id: &str) -> anyhow::Result<()
 fn head(run: &Value) {
     field("id", &run["id"]);
     field_text("agent", &format!("{} (version {})", word(&run["agent_name"]), word(&run["agent_version"])));
-    for key in ["state", "attempt", "event", "session", "replay"] {
+    for key in ["state", "attempt", "event", "session", "replay", "dry_run"] {
         field(key, &run[key]);
     }
     for (name, key) in [("created", "created_at"), ("started", "started_at"), ("finished", "finished_at")] {

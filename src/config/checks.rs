@@ -10,6 +10,7 @@ use crate::{
         load::join,
         mounts,
         problem::{nearest, suggest},
+        schedules,
         settings::Settings,
         skills,
         validate::{Kind, kind_of},
@@ -94,6 +95,7 @@ pub(crate) fn check(
             *file = files.absolute(file).display().to_string();
         }
     }
+    schedules::check_names(&spec.triggers, checker);
     if spec.triggers.is_empty() {
         checker.warning(&["triggers"], "nothing starts this agent", "add `triggers` with a `source`");
     }
@@ -286,6 +288,14 @@ fn check_secret_name(path: &[&str], name: &str, settings: &Settings, checker: &m
 
 fn check_trigger(trigger: &TriggerSpec, index: &str, settings: &Settings, checker: &mut Checker<'_>) {
     let path = ["triggers", index];
+    if let Some(schedule) = &trigger.schedule {
+        check_wording(trigger, index, Kind::Webhook, settings, checker);
+        return schedules::check(trigger, schedule, index, checker);
+    }
+    if trigger.source.is_empty() {
+        let help = "add `source: name` of a source in postern.toml, or `schedule: { cron: \"0 9 * * mon-fri\" }`";
+        return checker.error(&path, "a trigger has a `source` or a `schedule`", help);
+    }
     let Some(source) = settings.sources.get(&trigger.source) else {
         let help = suggest(&trigger.source, settings.sources.keys().map(String::as_str));
         let help = help.unwrap_or_else(|| format!("add [sources.{}] to postern.toml", trigger.source));
@@ -322,6 +332,11 @@ fn check_trigger(trigger: &TriggerSpec, index: &str, settings: &Settings, checke
             "name senders instead of `*` unless that is meant",
         );
     }
+    check_wording(trigger, index, kind, settings, checker);
+}
+
+/// Expression, templates and reply.
+fn check_wording(trigger: &TriggerSpec, index: &str, kind: Kind, settings: &Settings, checker: &mut Checker<'_>) {
     if let Some(Err(fault)) = trigger.filter.as_deref().map(Filter::parse) {
         checker.error(
             &["triggers", index, "where"],

@@ -9,6 +9,7 @@ pub mod load;
 mod locate;
 mod mounts;
 pub mod problem;
+mod schedules;
 pub mod schema;
 mod schemas;
 pub mod secrets;

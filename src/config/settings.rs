@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::domain::{
+    retention::{Keep, Retention},
     source::{SecretRef, SourceSpec},
     time::Span,
 };
@@ -26,6 +27,8 @@ pub struct Settings {
     pub sessions: SessionSettings,
     /// What ends a conversation of machines.
     pub loops: LoopSettings,
+    /// How long records are kept.
+    pub retention: RetentionSettings,
     /// The `claude` executor.
     pub claude: ClaudeSettings,
     /// How agents are kept apart from the machine.
@@ -158,6 +161,55 @@ impl LoopSettings {
     #[must_use]
     pub const fn is_off(&self) -> bool {
         self.thread_hour == 0 && self.thread_day == 0 && self.sender_hour == 0
+    }
+}
+
+/// `[retention]`: how long records are kept; `forever` keeps them.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RetentionSettings {
+    /// Requests to the byte, and with them the JSON bodies of webhooks.
+    pub raw_requests: Keep,
+    /// The bytes of files.
+    pub attachments: Keep,
+    /// The records of runs, line by line, from their end on.
+    pub messages: Keep,
+    /// Deliveries with their attempts, from their end on.
+    pub deliveries: Keep,
+    /// Events with all that is of them; at least 8d, since repeats are known by them.
+    pub events: Keep,
+    /// What is different for single tenants, by name.
+    pub tenants: BTreeMap<String, TenantRetention>,
+}
+
+/// `[retention.tenants.NAME]`: what is different for one tenant.
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct TenantRetention {
+    /// See `retention.raw_requests`.
+    pub raw_requests: Option<Keep>,
+    /// See `retention.attachments`.
+    pub attachments: Option<Keep>,
+    /// See `retention.messages`.
+    pub messages: Option<Keep>,
+    /// See `retention.deliveries`.
+    pub deliveries: Option<Keep>,
+    /// See `retention.events`.
+    pub events: Option<Keep>,
+}
+
+impl RetentionSettings {
+    /// What holds for the tenant of that name.
+    #[must_use]
+    pub fn of(&self, tenant: &str) -> Retention {
+        let own = self.tenants.get(tenant).copied().unwrap_or_default();
+        Retention {
+            raw_requests: own.raw_requests.unwrap_or(self.raw_requests),
+            attachments: own.attachments.unwrap_or(self.attachments),
+            messages: own.messages.unwrap_or(self.messages),
+            deliveries: own.deliveries.unwrap_or(self.deliveries),
+            events: own.events.unwrap_or(self.events),
+        }
     }
 }
 

@@ -13,6 +13,7 @@ use crate::{
     },
     domain::{
         catalog::Bundle,
+        retention::{Keep, Kept, SHORTEST, SHORTEST_EVENTS},
         schema::BodyCheck,
         source::{SourceSpec, is_valid_name},
         time::Span,
@@ -46,6 +47,7 @@ pub(crate) fn check(settings: &Settings, text: &str) -> Vec<Problem> {
     let mut checker = Checker { text, problems: Vec::new() };
     checker.numbers(settings);
     checker.spans(settings);
+    checker.retention(settings);
     checker.database(settings);
     checker.urls(settings);
     for (name, source) in &settings.sources {
@@ -155,6 +157,25 @@ impl Checker<'_> {
         let idle = settings.sessions.idle;
         if !(60_000..=3_650 * DAY_MS).contains(&idle.0) {
             self.error(&["sessions", "idle"], &format!("is {idle}; write a span between 1m and 3650d"));
+        }
+    }
+
+    fn retention(&mut self, settings: &Settings) {
+        let names = [None].into_iter().chain(settings.retention.tenants.keys().map(Some));
+        for name in names {
+            let retention = settings.retention.of(name.map_or("", String::as_str));
+            for kept in Kept::ALL {
+                let least = if kept == Kept::Events { SHORTEST_EVENTS } else { SHORTEST };
+                let Keep::For(span) = retention.of(kept) else { continue };
+                if span >= least {
+                    continue;
+                }
+                let text = format!("is {span}; write {least} or more, or forever");
+                match name {
+                    None => self.error(&["retention", kept.as_str()], &text),
+                    Some(name) => self.error(&["retention", "tenants", name, kept.as_str()], &text),
+                }
+            }
         }
     }
 
@@ -343,6 +364,14 @@ mod tests {
             (
                 "[server]\nmax_body_memory_bytes = 1000000",
                 "`server.max_body_memory_bytes` is 1000000; write 26214400 or more",
+            ),
+            (
+                "[retention]\nevents = \"7d\"",
+                "postern.toml:2:1: `retention.events` is 7d; write 8d or more, or forever",
+            ),
+            (
+                "[retention.tenants.acme]\nmessages = \"1h\"",
+                "postern.toml:2:1: `retention.tenants.acme.messages` is 1h; write 1d or more, or forever",
             ),
             ("[worker]\nlease = \"1ms\"", "postern.toml:2:1: `worker.lease` is 1ms; write a span between 1s and 30d"),
             ("[database]\nurl = \"mysql:x\"", "postern.toml:2:1: `database.url` is neither SQLite nor Postgres"),

@@ -98,16 +98,19 @@ pub enum Content {
     Sms(Sms),
     /// A verified HTTP request of any other kind.
     Webhook(Webhook),
+    /// A time of a schedule; nobody sent it.
+    Schedule(Tick),
 }
 
 impl Content {
-    /// The channel's name: `email`, `sms` or `webhook`.
+    /// The channel's name: `email`, `sms`, `webhook` or `schedule`.
     #[must_use]
     pub const fn channel(&self) -> &'static str {
         match self {
             Self::Email(_) => "email",
             Self::Sms(_) => "sms",
             Self::Webhook(_) => "webhook",
+            Self::Schedule(_) => "schedule",
         }
     }
 }
@@ -205,6 +208,22 @@ pub struct Media {
     /// Why it could not be fetched. Neither this nor `file` stands where the source fetches nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub missing: Option<String>,
+}
+
+/// A time of a schedule.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Tick {
+    /// The schedule's name.
+    pub name: String,
+    /// Its rule in words.
+    pub rule: String,
+    /// When it was due; the event may be later.
+    pub planned_at: Timestamp,
+    /// The same as the clocks of the schedule's time zone show it, with the offset.
+    pub local_time: String,
+    /// Times before it that were passed over since the last event.
+    pub missed: i64,
 }
 
 /// A verified HTTP request.
@@ -323,6 +342,7 @@ impl AgentEvent {
             Content::Webhook(hook) => json!({
                 "headers": hook.headers, "query": hook.query, "body": hook.body.view(),
             }),
+            Content::Schedule(tick) => json!({ "schedule": tick }),
         };
         if let (Value::Object(view), Value::Object(fields)) = (&mut view, fields) {
             view.extend(fields);
@@ -340,7 +360,7 @@ impl AgentEvent {
     pub fn message_id(&self) -> Option<&str> {
         match &self.content {
             Content::Email(email) => email.message_id.as_deref().filter(|id| id.len() <= LONGEST_MESSAGE_ID),
-            Content::Sms(_) | Content::Webhook(_) => None,
+            Content::Sms(_) | Content::Webhook(_) | Content::Schedule(_) => None,
         }
     }
 }
@@ -362,6 +382,7 @@ impl AgentEvent {
         let address = |text: &str| clip(text, SUMMARY_SUBJECT).to_owned();
         match &self.content {
             Content::Webhook(_) => json!({ "channel": channel }),
+            Content::Schedule(tick) => json!({ "channel": channel, "subject": clip(&tick.name, SUMMARY_SUBJECT) }),
             Content::Sms(sms) => json!({"channel": channel, "from": address(&sms.from), "to": [address(&sms.to)]}),
             Content::Email(email) => {
                 let to = email.own_addresses().into_iter().take(SUMMARY_ADDRESSES).map(|to| address(&to));

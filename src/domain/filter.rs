@@ -4,7 +4,7 @@ use cel::{Context, Program};
 use serde_json::Value;
 
 /// The names of an event's view that an expression can use at the top.
-pub const NAMES: [&str; 22] = [
+pub const NAMES: [&str; 23] = [
     "id",
     "channel",
     "kind",
@@ -27,6 +27,7 @@ pub const NAMES: [&str; 22] = [
     "body",
     "media",
     "mail",
+    "schedule",
 ];
 
 /// Longest expression, in bytes.

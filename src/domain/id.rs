@@ -27,6 +27,12 @@ fn fresh(prefix: &str, at: Timestamp) -> String {
     format!("{prefix}_{}", data_encoding::BASE32_DNSSEC.encode(&bytes))
 }
 
+fn first(prefix: &str, at: Timestamp) -> String {
+    let mut bytes = [0_u8; 16];
+    bytes[..6].copy_from_slice(&at.0.max(0).to_be_bytes()[2..]);
+    format!("{prefix}_{}", data_encoding::BASE32_DNSSEC.encode(&bytes))
+}
+
 fn parse(prefix: &'static str, text: &str) -> Result<String, IdError> {
     let rest = text.strip_prefix(prefix).and_then(|rest| rest.strip_prefix('_'));
     match rest {
@@ -51,6 +57,12 @@ macro_rules! ids {
             #[must_use]
             pub fn new(at: Timestamp) -> Self {
                 Self(fresh(Self::PREFIX, at))
+            }
+
+            /// The least that the id of something made at `at` can be, to compare with: nothing has it.
+            #[must_use]
+            pub fn first_at(at: Timestamp) -> Self {
+                Self(first(Self::PREFIX, at))
             }
 
             /// The text form.
@@ -116,6 +128,15 @@ ids! {
 mod tests {
     use super::{EventId, RunId};
     use crate::domain::time::Timestamp;
+
+    #[test]
+    fn the_first_id_of_a_moment_lies_between_those_before_and_those_of_it() {
+        let at = Timestamp(1_795_000_000_123);
+        let first = RunId::first_at(at);
+        assert!(RunId::new(at.plus_ms(-1)) < first && first < RunId::new(at), "{first}");
+        assert_eq!(first.as_str().parse::<RunId>().unwrap(), first);
+        assert!(RunId::first_at(Timestamp(-5)) < first);
+    }
 
     #[test]
     fn ids_sort_by_the_order_of_making() {

@@ -335,6 +335,8 @@ pub struct Run {
     pub session: Option<SessionId>,
     /// The event that it replays, when somebody replayed it: never the first run of its event.
     pub replay: bool,
+    /// Whether its answers are kept with it and never sent.
+    pub dry_run: bool,
     /// Where it is.
     pub state: RunState,
     /// Attempts begun.

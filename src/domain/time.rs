@@ -15,6 +15,27 @@ impl Timestamp {
         self.0.div_euclid(1000)
     }
 
+    /// Reads an instant: RFC 3339, a day (its beginning in UTC), or how long before `now` (`2h`).
+    ///
+    /// # Errors
+    /// What is wrong, with examples of what is right.
+    pub fn parse_or_ago(text: &str, now: Self) -> Result<Self, String> {
+        if let Ok(Span(ms)) = Span::parse(text) {
+            return Ok(now.plus_ms(-ms));
+        }
+        if let Ok(at) = text.parse::<jiff::Timestamp>() {
+            return Ok(Self(at.as_millisecond()));
+        }
+        // What is longer has a time, which would be dropped.
+        let day = text.parse::<jiff::civil::Date>().ok().filter(|_| text.len() == 10);
+        match day.and_then(|day| day.to_zoned(jiff::tz::TimeZone::UTC).ok()) {
+            Some(start) => Ok(Self(start.timestamp().as_millisecond())),
+            None => {
+                Err(format!("`{text}` is no time; write 2026-11-21T14:00:00Z, 2026-11-21, or 2h for two hours ago"))
+            }
+        }
+    }
+
     /// This instant moved by `ms` milliseconds; saturates at the ends of the range.
     #[must_use]
     pub const fn plus_ms(self, ms: i64) -> Self {
@@ -133,6 +154,18 @@ mod tests {
         }
         assert!(Span::parse("15").unwrap_err().contains("15m"));
         assert!(Span::parse("99999999999999999d").is_err());
+    }
+
+    #[test]
+    fn instants_are_read_as_people_write_them() {
+        let now = Timestamp(1_795_000_000_123);
+        assert_eq!(Timestamp::parse_or_ago("2h", now), Ok(now.plus_ms(-7_200_000)));
+        assert_eq!(Timestamp::parse_or_ago("2026-11-18T11:06:40.123Z", now), Ok(now));
+        assert_eq!(Timestamp::parse_or_ago("2026-11-18T12:06:40.123+01:00", now), Ok(now));
+        assert_eq!(Timestamp::parse_or_ago("2026-11-18", now).unwrap().to_string(), "2026-11-18T00:00:00.000Z");
+        for text in ["", "yesterday", "2026-13-01", "2026-11-18T11:06", "-2h"] {
+            assert!(Timestamp::parse_or_ago(text, now).unwrap_err().contains("2h"), "{text}");
+        }
     }
 
     #[test]

@@ -4,7 +4,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::{
+    event::{AgentEvent, Content},
     id::{AgentId, TriggerId},
+    schedule::ScheduleSpec,
     session::SessionRule,
     source::SecretRef,
 };
@@ -13,8 +15,12 @@ use crate::domain::{
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TriggerSpec {
-    /// The name of the source.
+    /// The name of the source; of a trigger with a `schedule` there is none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub source: String,
+    /// When it starts the agent by itself, instead of listening to a source.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<ScheduleSpec>,
     /// Addresses or numbers of ours that it listens to; empty is all. `*` stands for any text.
     #[serde(default, with = "one_or_many")]
     #[schemars(with = "OneOrMany")]
@@ -156,6 +162,28 @@ pub struct Trigger {
     pub position: i64,
     /// Its words.
     pub spec: TriggerSpec,
+}
+
+impl Trigger {
+    /// The name of its schedule: the agent's, and its own or its place in the file, from 1.
+    #[must_use]
+    pub fn schedule_name(&self) -> Option<String> {
+        let schedule = self.spec.schedule.as_ref()?;
+        Some(match &schedule.name {
+            Some(name) => format!("{}.{name}", self.agent_name),
+            None => format!("{}.{}", self.agent_name, self.position + 1),
+        })
+    }
+
+    /// Whether it is asked about an event: one of its source, or of its schedule.
+    #[must_use]
+    pub fn listens_to(&self, event: &AgentEvent) -> bool {
+        match (&event.content, &self.spec.schedule) {
+            (Content::Schedule(tick), _) => self.schedule_name().is_some_and(|name| name == tick.name),
+            (_, Some(_)) => false,
+            (_, None) => self.spec.source == event.source_name,
+        }
+    }
 }
 
 /// What became of one trigger for one event; kept with the event and shown.

@@ -12,7 +12,9 @@ use crate::{
     egress::Egress,
     http::{certificates::Certificates, memory::BodyMemory, pressure::Pressure},
     live::Live,
-    pipeline::{hops::LoopGuard, intake::Intake, routes::Routes, senders::Senders, sweep::Refusals},
+    pipeline::{
+        hops::LoopGuard, intake::Intake, routes::Routes, schedules::Schedules, senders::Senders, sweep::Refusals,
+    },
     queue::Wakes,
     store::{Store, StoreError},
 };
@@ -41,6 +43,8 @@ pub struct GatewayOptions {
     pub public_url: String,
     /// What ends a conversation of machines.
     pub loops: LoopGuard,
+    /// Who works the schedules.
+    pub schedules: Schedules,
     /// What `postern.toml` says, for what is applied by the API.
     pub settings: Arc<Settings>,
     /// Bytes of a request body.
@@ -62,6 +66,7 @@ pub struct Shared {
     pub(super) live: Live,
     pub(super) wakes: Arc<Wakes>,
     pub(super) loops: LoopGuard,
+    pub(super) schedules: Schedules,
     pub(super) settings: Arc<Settings>,
     pub(super) max_body_bytes: usize,
     pub(super) senders: Senders,
@@ -99,6 +104,7 @@ impl Gateway {
             live: options.live,
             wakes: options.wakes,
             loops: options.loops,
+            schedules: options.schedules,
             settings: options.settings,
             max_body_bytes: options.max_body_bytes,
             senders: options.senders,
@@ -117,14 +123,19 @@ impl Gateway {
     /// When the database fails; the old ones stay.
     pub async fn refresh(&self) -> Result<bool, StoreError> {
         let revision = self.store.catalog_revision(&self.tenant).await?;
-        let routes = self.routes();
-        if revision == routes.revision && routes.has_secrets_of(&*self.secrets) {
+        if revision == self.routes().revision && self.has_its_secrets() {
             return Ok(false);
         }
         let catalog = self.store.catalog(&self.tenant).await?;
         let routes = Arc::new(Routes::compile(&catalog, &self.public_url, &*self.secrets));
         *self.0.routes.write().unwrap_or_else(PoisonError::into_inner) = routes;
         Ok(true)
+    }
+
+    /// Whether the secrets of sources are still those that they were read with. Asks no database.
+    #[must_use]
+    pub fn has_its_secrets(&self) -> bool {
+        self.routes().has_secrets_of(&*self.secrets)
     }
 
     /// The sources and triggers as last read.

@@ -9,7 +9,7 @@ use axum::{
 };
 
 use crate::http::{
-    api::{agents, apply, deliveries, events, explain, runs, sessions, sources},
+    api::{agents, apply, deliveries, events, explain, replay, runs, schedules, sessions, sources},
     error::ApiError,
     gateway::Gateway,
     health, hooks, stream,
@@ -28,9 +28,13 @@ pub fn router(gateway: Gateway) -> Router {
         .route("/sources/{name}/explain", post(explain::explain))
         .route("/events", get(events::list))
         .route("/events/{id}", get(events::show))
-        .route("/events/{id}/replay", post(events::replay))
+        .route("/events/replay", post(replay::replay_many))
+        .route("/events/{id}/replay", post(replay::replay))
+        .route("/events/{id}/reparse", post(replay::reparse))
         .route("/events/{id}/attachments/{attachment}", get(events::attachment))
         .route("/runs", get(runs::list))
+        .route("/runs/cancel", post(runs::cancel_many))
+        .route("/runs/retry", post(runs::retry_many))
         .route("/runs/{id}", get(runs::show))
         .route("/runs/{id}/messages", get(runs::messages))
         .route("/runs/{id}/stream", get(stream::stream_run))
@@ -41,12 +45,22 @@ pub fn router(gateway: Gateway) -> Router {
         .route("/sessions/{id}/close", post(sessions::close))
         .route("/sessions/{id}/fork", post(sessions::fork))
         .route("/deliveries", get(deliveries::list))
+        .route("/deliveries/cancel", post(deliveries::cancel_many))
+        .route("/deliveries/retry", post(deliveries::retry_many))
         .route("/deliveries/{id}", get(deliveries::show))
         .route("/deliveries/{id}/cancel", post(deliveries::cancel))
         .route("/deliveries/{id}/retry", post(deliveries::retry))
         .route("/opt-outs", get(deliveries::opt_outs))
         .route("/suppressions", get(deliveries::suppressions))
         .route("/suppressions/{address}/release", post(deliveries::release))
+        .route("/schedules", get(schedules::list))
+        .route("/schedules/{name}", get(schedules::show))
+        .route("/schedules/{name}/run", post(schedules::run))
+        .route("/schedules/{name}/pause", post(schedules::pause))
+        .route("/schedules/{name}/resume", post(schedules::resume))
+        .route("/tasks", get(schedules::tasks))
+        .route("/retention", get(schedules::retention))
+        .route("/retention/run", post(schedules::retention_now))
         .route("/apply", post(apply::apply))
         .layer(DefaultBodyLimit::max(MAX_API_BODY));
     Router::new()

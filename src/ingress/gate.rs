@@ -195,6 +195,15 @@ impl Gate {
         Ok(Verified { reading, proven, hidden: Arc::clone(&self.hidden) })
     }
 
+    /// A stored request, which was believed when it came. Its signature is checked again as of then, and what cannot be
+    /// checked any more, since its secret was changed or is not kept, counts as it was judged.
+    #[must_use]
+    pub fn reopen<'a>(&self, request: &Inbound<'a>, came_at: Timestamp) -> Verified<'a> {
+        let reading = Reading::new(*request, self.provider.payload_field);
+        let proven = self.engine.verify(&reading, came_at, None).unwrap_or_else(|_| self.engine.unproven(&reading));
+        Verified { reading, proven, hidden: Arc::clone(&self.hidden) }
+    }
+
     /// Lays open what verification of a request looks at, for whoever has the secrets.
     #[must_use]
     pub fn trace(&self, request: &Inbound<'_>, now: Timestamp) -> Trace {

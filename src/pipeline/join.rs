@@ -27,6 +27,8 @@ use crate::{
 const PATIENCE_MS: i64 = 60_000;
 /// How often overdue parts are looked for.
 const EVERY: Duration = Duration::from_secs(5);
+/// How often they are looked for when none were waiting.
+const SELDOM: Duration = Duration::from_secs(60);
 /// Parts that may wait; beyond them the oldest messages are taken as they are.
 const MOST_WAITING: usize = 2_000;
 
@@ -46,24 +48,27 @@ impl Joiner {
     /// Joins until `stop`. `routes` are the sources and triggers as last read.
     pub async fn keep(self, routes: impl Fn() -> Arc<Routes> + Send, stop: CancellationToken) {
         loop {
-            self.join(&routes()).await;
+            // Parts that came to this process wake it; those of a process that died are found in time.
+            let wait = if self.join(&routes()).await { EVERY } else { SELDOM };
             tokio::select! {
                 () = self.wakes.parts_came() => {}
-                () = tokio::time::sleep(EVERY) => {}
+                () = tokio::time::sleep(wait) => {}
                 () = stop.cancelled() => return,
             }
         }
     }
 
-    async fn join(&self, routes: &Routes) {
+    /// Whether parts may still wait.
+    async fn join(&self, routes: &Routes) -> bool {
         let most = i64::try_from(MOST_WAITING).unwrap_or(i64::MAX);
         let waiting = match self.store.waiting_parts(&self.tenant, most).await {
             Ok(waiting) => waiting,
             Err(fault) => {
                 tracing::warn!(error = ?fault, "looking for parts of long messages failed; trying again");
-                return;
+                return true;
             }
         };
+        let are_waiting = !waiting.is_empty();
         let now = self.store.clock().now();
         for set in due(waiting, now) {
             let events: Vec<String> = set.iter().map(|part| part.event.clone()).collect();
@@ -83,6 +88,7 @@ impl Joiner {
                 tracing::warn!(error = ?fault, "parts of a long message could not be forgotten; trying again");
             }
         }
+        are_waiting
     }
 
     fn acceptance(&self, set: &[StoredPart], routes: &Routes) -> Option<crate::store::Acceptance> {

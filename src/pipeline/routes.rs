@@ -61,7 +61,7 @@ struct TriggerRoute {
 pub struct Matched {
     /// The runs.
     pub runs: Vec<NewRun>,
-    /// One entry for each trigger of the event's source.
+    /// One entry for each trigger of the event's source, or for the one of its schedule.
     pub routing: Vec<Routing>,
 }
 
@@ -153,7 +153,7 @@ impl Routes {
         let mut matched = Matched { runs: Vec::new(), routing: Vec::new() };
         let views = Views::new(event, threads);
         let once = copies::once_key(event);
-        for route in self.triggers.iter().filter(|route| route.trigger.spec.source == event.source_name) {
+        for route in self.triggers.iter().filter(|route| route.trigger.listens_to(event)) {
             let verdict = route.judge(&views);
             let (is_match, reason) = match verdict {
                 Ok(()) => (true, "matches".to_owned()),
@@ -238,7 +238,7 @@ impl TriggerRoute {
 
     fn judge_sender(&self, views: &Views<'_>) -> Result<(), String> {
         let (event, allowed) = (views.event, &self.trigger.spec.from);
-        let personal = !matches!(event.content, Content::Webhook(_));
+        let personal = matches!(event.content, Content::Email(_) | Content::Sms(_));
         if allowed.is_empty() {
             return if personal { Err("its `from` allows nobody".to_owned()) } else { Ok(()) };
         }
@@ -291,7 +291,7 @@ impl TriggerRoute {
         let event = views.event;
         let default = match event.content {
             Content::Email(_) | Content::Sms(_) => SessionRule::Thread,
-            Content::Webhook(_) => SessionRule::Event,
+            Content::Webhook(_) | Content::Schedule(_) => SessionRule::Event,
         };
         let source = &event.source_name;
         let key = match self.trigger.spec.session.as_ref().unwrap_or(&default) {
@@ -350,7 +350,7 @@ fn own_addresses(event: &AgentEvent) -> Vec<String> {
     match &event.content {
         Content::Email(email) => email.own_addresses(),
         Content::Sms(sms) => vec![sms.to.clone()],
-        Content::Webhook(_) => Vec::new(),
+        Content::Webhook(_) | Content::Schedule(_) => Vec::new(),
     }
 }
 

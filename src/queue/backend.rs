@@ -24,7 +24,7 @@ use tower::layer::util::Identity;
 
 use crate::{
     domain::time::Timestamp,
-    queue::{Job, JobEnd, Owner, QueueOptions, StopReason, Wakes, held::Held},
+    queue::{Job, JobEnd, Owner, QueueOptions, StopReason, Wakes, held::Held, rest::Rest},
     store::{Finish, Lease, Outcome, RUN_QUEUE, Store},
 };
 
@@ -57,6 +57,7 @@ struct Core {
     stop: CancellationToken,
     held: Held,
     slots: Arc<Semaphore>,
+    rest: Rest,
 }
 
 /// Where handlers report that they are through with a job.
@@ -90,7 +91,8 @@ impl Queue {
         stop: CancellationToken,
     ) -> Self {
         let slots = Arc::new(Semaphore::new(options.slots.max(1)));
-        let core = Arc::new(Core { store, options, owner, wakes, stop, held: Held::default(), slots });
+        let rest = Rest::new(options.poll);
+        let core = Arc::new(Core { store, options, owner, wakes, stop, held: Held::default(), slots, rest });
         let (sender, receiver) = mpsc::channel(ENDS);
         let writer = tokio::spawn(write_ends(Arc::clone(&core), receiver));
         let ends = Ends { held: core.held.clone(), sender };
@@ -120,6 +122,9 @@ async fn claim(core: Arc<Core>) -> Vec<Job> {
             () = core.stop.cancelled() => return Vec::new(),
         };
         let Ok(first) = first else { return Vec::new() };
+        if core.is_resting() && rest(&core).await {
+            continue;
+        }
         let mut slots = vec![first];
         while slots.len() < options.batch
             && let Ok(slot) = Arc::clone(&core.slots).try_acquire_owned()
@@ -132,6 +137,7 @@ async fn claim(core: Arc<Core>) -> Vec<Job> {
         let claimed = core.store.claim(options.queue, core.owner.as_str(), slots.len(), lease_ms);
         let wait = match tokio::time::timeout(CLAIM_PATIENCE, claimed).await {
             Ok(Ok(claimed)) if !claimed.is_empty() => {
+                core.rest.wake();
                 let jobs: Vec<Job> =
                     claimed.into_iter().zip(slots).map(|(claimed, slot)| core.held.add(claimed, slot)).collect();
                 if core.stop.is_cancelled() {
@@ -152,11 +158,45 @@ async fn claim(core: Arc<Core>) -> Vec<Job> {
         };
         drop(slots);
         tokio::select! {
-            () = core.wakes.of(options.queue).notified() => {}
+            () = core.wakes.of(options.queue).notified() => core.rest.wake(),
             () = tokio::time::sleep(wait) => {}
             () = core.stop.cancelled() => {}
         }
+        if wait < options.poll {
+            core.rest.wake();
+        }
     }
+}
+
+impl Core {
+    /// Whether wake-ups are enough for now.
+    fn is_resting(&self) -> bool {
+        self.rest.is_due() && self.wakes.are_heard() && self.held.leases().is_empty()
+    }
+}
+
+/// Waits for a wake-up, for what becomes due, or for the next look. `false`: there is something to be done now.
+async fn rest(core: &Core) -> bool {
+    let glance = tokio::time::timeout(CLAIM_PATIENCE, core.store.glance(core.options.queue)).await;
+    let pause = match glance {
+        Ok(Ok(glance)) if !glance.is_anybody_at_work => {
+            let due_in = glance.next_at.map(|at| at.0.saturating_sub(core.store.clock().now().0));
+            due_in
+                .map_or(core.rest.pause(), |ms| Duration::from_millis(ms.max(0).unsigned_abs()).min(core.rest.pause()))
+        }
+        Ok(_) | Err(_) => Duration::ZERO,
+    };
+    let is_woken = tokio::select! {
+        () = core.wakes.of(core.options.queue).notified() => true,
+        () = tokio::time::sleep(pause) => pause < core.rest.pause(),
+        () = core.stop.cancelled() => return true,
+    };
+    if is_woken {
+        core.rest.wake();
+        // Leases are measured by the database's clock, and it was not compared for a while.
+        drop(tokio::time::timeout(TICK, core.store.compare_clocks()).await);
+    }
+    !is_woken
 }
 
 /// How long nothing can be due, at most the poll interval. A job that became due after `since`, when the claim began,
@@ -190,6 +230,10 @@ async fn keep_alive(core: Arc<Core>) {
             _ = ticks.tick() => {}
             // The sender lives as long as the core.
             _ = asked.changed() => {}
+        }
+        if core.is_resting() {
+            renewed = Instant::now();
+            continue;
         }
         if compared.elapsed() >= COMPARE && tokio::time::timeout(TICK, core.store.compare_clocks()).await.is_ok() {
             compared = Instant::now();

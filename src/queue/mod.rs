@@ -7,6 +7,7 @@
 mod backend;
 mod held;
 mod owner;
+mod rest;
 mod wake;
 
 use std::{future::Future, sync::Arc, time::Duration};

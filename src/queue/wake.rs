@@ -1,11 +1,17 @@
 //! Wake-ups: in process right after a commit, and at most once in a while to other processes.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::store::{DELIVERY_QUEUE, FETCH_QUEUE, Store};
+use crate::store::{DELIVERY_QUEUE, FETCH_QUEUE, Notice, Store};
 
 /// The shortest time between two notices to other processes.
 const QUIET: Duration = Duration::from_millis(20);
@@ -19,6 +25,15 @@ pub struct Wakes {
     fetches: Notify,
     sessions: Notify,
     others: Notify,
+    /// Whether other processes are to be told that a run is to be stopped.
+    canceled: AtomicBool,
+    /// Whether they are to be told that sources or agents changed.
+    changed: AtomicBool,
+    /// Whether other processes are listened to.
+    heard: AtomicBool,
+    /// A value, not a notice: several wait for it.
+    changes: watch::Sender<()>,
+    tasks: Notify,
     /// A value, not a notice: whoever is busy renewing when it changes still sees that it did.
     renewals: watch::Sender<()>,
 }
@@ -62,9 +77,39 @@ impl Wakes {
         self.others.notify_one();
     }
 
-    /// Somebody wants a run stopped, or has more for it: whoever holds it here is to hear of it at once.
+    /// Somebody wants a run stopped, or has more for it: whoever holds it, here or elsewhere, is to hear of it at once.
     pub fn canceled(&self) {
         self.renewals.send_replace(());
+        self.canceled.store(true, Ordering::SeqCst);
+        self.others.notify_one();
+    }
+
+    /// Sources or agents changed: whoever goes by them, here or elsewhere, is to read them again.
+    pub fn changed(&self) {
+        self.changes.send_replace(());
+        self.changed.store(true, Ordering::SeqCst);
+        self.others.notify_one();
+    }
+
+    /// Sees changes of sources and agents from now on.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<()> {
+        self.changes.subscribe()
+    }
+
+    /// A task may be due in this process.
+    pub fn tasks(&self) {
+        self.tasks.notify_one();
+    }
+
+    /// Waits until one may be due since this was last asked.
+    pub async fn tasks_due(&self) {
+        self.tasks.notified().await;
+    }
+
+    /// Whether wake-ups of other processes are heard, so that looking now and then is enough.
+    pub(super) fn are_heard(&self) -> bool {
+        self.heard.load(Ordering::SeqCst)
     }
 
     pub(super) fn renewals(&self) -> watch::Receiver<()> {
@@ -99,11 +144,19 @@ impl Wakes {
             loop {
                 match store.notices().await {
                     Err(fault) => {
+                        self.heard.store(false, Ordering::SeqCst);
                         tracing::debug!(error = %fault, "listening for work failed; polling goes on");
                         tokio::time::sleep(Duration::from_secs(2)).await;
                     }
                     Ok(mut notices) => loop {
-                        notices.next().await;
+                        self.heard.store(true, Ordering::SeqCst);
+                        let notice = notices.next().await;
+                        if matches!(notice, Notice::Canceled | Notice::Unknown) {
+                            self.renewals.send_replace(());
+                        }
+                        if matches!(notice, Notice::Changed | Notice::Unknown) {
+                            self.changes.send_replace(());
+                        }
                         self.here();
                     },
                 }
@@ -112,8 +165,14 @@ impl Wakes {
         let outward = async {
             loop {
                 self.others.notified().await;
-                if let Err(fault) = store.announce().await {
-                    tracing::debug!(error = %fault, "announcing work failed; polling goes on");
+                let canceled = self.canceled.swap(false, Ordering::SeqCst);
+                let changed = self.changed.swap(false, Ordering::SeqCst);
+                let notices =
+                    [(canceled, Notice::Canceled), (changed, Notice::Changed), (!canceled && !changed, Notice::Work)];
+                for (_, notice) in notices.into_iter().filter(|(told, _)| *told) {
+                    if let Err(fault) = store.announce(notice).await {
+                        tracing::debug!(error = %fault, "announcing work failed; polling goes on");
+                    }
                 }
                 tokio::time::sleep(QUIET).await;
             }

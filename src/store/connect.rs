@@ -30,6 +30,10 @@ const STATEMENT_TIMEOUT: &str = "15s";
 const INTAKE_WRITERS: u32 = 2;
 /// The channel on which processes tell each other that work is ready.
 const CHANNEL: &str = "postern_jobs";
+/// What stands in a notice when a run is to be stopped. Versions that do not know it take it for one of work.
+const CANCELED: &str = "canceled";
+/// What stands in a notice when sources or agents changed.
+const CHANGED: &str = "changed";
 
 /// Where the records are.
 #[derive(Clone, Debug)]
@@ -127,22 +131,41 @@ fn replace_any(text: &str, open: &str, close: &str) -> String {
     out
 }
 
+/// What processes tell each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// Work may be ready.
+    Work,
+    /// Somebody wants a run stopped that another process may hold; and work may be ready.
+    Canceled,
+    /// Sources or agents changed; and work may be ready.
+    Changed,
+    /// The connection broke: what was announced meanwhile is not known, so it may have been anything.
+    Unknown,
+}
+
 /// Tells when another process says that work is ready.
 pub struct Notices(Option<PgListener>);
 
 impl Notices {
     /// Waits for the next notice; for ever on SQLite, which has one process. Errors are waited out.
-    pub async fn next(&mut self) {
+    pub async fn next(&mut self) -> Notice {
         match &mut self.0 {
             None => std::future::pending().await,
-            Some(listener) => {
-                // `None`: the connection broke and is made anew. What was announced meanwhile is not known,
-                // so that counts as a notice.
-                if let Err(fault) = listener.try_recv().await {
+            Some(listener) => match listener.try_recv().await {
+                Ok(Some(notice)) => match notice.payload() {
+                    CANCELED => Notice::Canceled,
+                    CHANGED => Notice::Changed,
+                    _ => Notice::Work,
+                },
+                // The connection broke and is made anew.
+                Ok(None) => Notice::Unknown,
+                Err(fault) => {
                     tracing::debug!(error = %fault, "listening for work failed; polling goes on");
                     tokio::time::sleep(Duration::from_secs(1)).await;
+                    Notice::Unknown
                 }
-            }
+            },
         }
     }
 }
@@ -228,9 +251,14 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails; polling finds the work all the same.
-    pub async fn announce(&self) -> Result<(), StoreError> {
+    pub async fn announce(&self, notice: Notice) -> Result<(), StoreError> {
+        let word = match notice {
+            Notice::Work | Notice::Unknown => "",
+            Notice::Changed => CHANGED,
+            Notice::Canceled => CANCELED,
+        };
         if let Engine::Postgres(db) = &self.engine {
-            sqlx::query("SELECT pg_notify($1, '')").bind(CHANNEL).execute(&db.pool).await?;
+            sqlx::query("SELECT pg_notify($1, $2)").bind(CHANNEL).bind(word).execute(&db.pool).await?;
         }
         Ok(())
     }

@@ -6,7 +6,10 @@ use crate::{
         id::{DeliveryId, RunId, TenantId},
         time::Timestamp,
     },
-    store::{Claimed, Lease, Page, PageOf, Store, StoreError, clean, jobs, on_engine, rows, runs::first_fence},
+    store::{
+        Claimed, DeliveryFilter, Lease, Page, PageOf, Store, StoreError, clean, jobs, on_engine, rows,
+        runs::first_fence, selection::where_deliveries,
+    },
 };
 
 /// What follows from an attempt.
@@ -148,20 +151,27 @@ impl Store {
         state: Option<DeliveryState>,
         page: &Page,
     ) -> Result<PageOf<Delivery>, StoreError> {
-        let sql = format!(
-            "SELECT {} FROM deliveries WHERE tenant_id = $1 AND id < $2 AND (CAST($3 AS TEXT) IS NULL OR run_id = $3) \
-             AND (CAST($4 AS TEXT) IS NULL OR state = $4) ORDER BY id DESC LIMIT $5",
-            rows::DELIVERY
-        );
+        let filter =
+            DeliveryFilter { run: run.cloned(), states: state.into_iter().collect(), ..DeliveryFilter::default() };
+        self.deliveries_where(tenant, &filter, page).await
+    }
+
+    /// The deliveries that are meant, newest first.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn deliveries_where(
+        &self,
+        tenant: &TenantId,
+        filter: &DeliveryFilter,
+        page: &Page,
+    ) -> Result<PageOf<Delivery>, StoreError> {
         let found: Vec<rows::DeliveryRow> = on_engine!(self, |db| {
-            sqlx::query_as(db.sql(&sql))
-                .bind(tenant.as_str())
-                .bind(page.below())
-                .bind(run.map(RunId::as_str))
-                .bind(state.map(DeliveryState::as_str))
-                .bind(page.fetch())
-                .fetch_all(db.read())
-                .await?
+            let mut query = sqlx::QueryBuilder::new(format!("SELECT {} FROM deliveries", rows::DELIVERY));
+            where_deliveries!(query, tenant, filter);
+            query.push(" AND id < ").push_bind(page.below());
+            query.push(" ORDER BY id DESC LIMIT ").push_bind(page.fetch());
+            query.build_query_as().fetch_all(db.read()).await?
         });
         let deliveries = found.into_iter().map(rows::DeliveryRow::read).collect::<Result<Vec<_>, _>>()?;
         Ok(page.cut(deliveries, |delivery| delivery.id.to_string()))
@@ -202,15 +212,28 @@ impl Store {
     /// # Errors
     /// When the database fails, or the delivery is in another state.
     pub async fn retry_delivery(&self, tenant: &TenantId, id: &DeliveryId) -> Result<Option<Delivery>, StoreError> {
+        self.retry_delivery_at(tenant, id, self.clock.now()).await
+    }
+
+    /// The same, not to begin before `at`.
+    ///
+    /// # Errors
+    /// As [`Store::retry_delivery`].
+    pub async fn retry_delivery_at(
+        &self,
+        tenant: &TenantId,
+        id: &DeliveryId,
+        at: Timestamp,
+    ) -> Result<Option<Delivery>, StoreError> {
         let again = "UPDATE deliveries SET state = 'pending', finished_at = NULL, tries = 0, next_attempt_at = $3 \
                      WHERE tenant_id = $1 AND id = $2 AND state IN ('failed', 'canceled')";
         let now = self.clock.now().0;
         let changed = on_engine!(self, |db| {
             let mut tx = db.begin().await?;
             let changed =
-                sqlx::query(again).bind(tenant.as_str()).bind(id.as_str()).bind(now).execute(&mut *tx).await?;
+                sqlx::query(again).bind(tenant.as_str()).bind(id.as_str()).bind(at.0).execute(&mut *tx).await?;
             if changed.rows_affected() == 1 {
-                let add = sqlx::query(jobs::ADD_DELIVERY_JOB).bind(id.as_str()).bind(tenant.as_str()).bind(now);
+                let add = sqlx::query(jobs::ADD_DELIVERY_JOB).bind(id.as_str()).bind(tenant.as_str()).bind(at.0);
                 let add = add.bind(first_fence(now));
                 add.execute(&mut *tx).await?;
                 tx.commit().await?;

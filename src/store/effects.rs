@@ -122,7 +122,7 @@ pub(super) use write;
 pub(super) const fn text_of(content: &Content) -> Option<&crate::domain::event::Sms> {
     match content {
         Content::Sms(sms) => Some(sms),
-        Content::Email(_) | Content::Webhook(_) => None,
+        Content::Email(_) | Content::Webhook(_) | Content::Schedule(_) => None,
     }
 }
 

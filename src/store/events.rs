@@ -9,7 +9,7 @@ use crate::{
         time::Timestamp,
         trigger::Routing,
     },
-    store::{Page, PageOf, Store, StoreError, on_engine, rows},
+    store::{EventFilter, Page, PageOf, Store, StoreError, event_selection::where_events, on_engine, rows},
 };
 
 /// What became of an event.
@@ -25,6 +25,12 @@ pub enum EventStatus {
 }
 
 impl EventStatus {
+    /// Reads the word of a query.
+    #[must_use]
+    pub fn parse(word: &str) -> Option<Self> {
+        [Self::Accepted, Self::Ignored, Self::Rejected].into_iter().find(|status| status.as_str() == word)
+    }
+
     /// The word in columns and JSON.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -47,6 +53,8 @@ pub struct EventRecord {
     pub reason: Option<String>,
     /// What became of each trigger.
     pub routing: Vec<Routing>,
+    /// Its body was removed after the time that requests are kept; nothing can be made of it any more.
+    pub without_body: bool,
 }
 
 /// An event in a list: who, what, when and what became of it, without its text.
@@ -123,16 +131,28 @@ impl Store {
         status: Option<EventStatus>,
         page: &Page,
     ) -> Result<PageOf<EventSummary>, StoreError> {
-        let sql = "SELECT id, source_name, kind, summary, received_at, status, reason FROM events \
-                   WHERE tenant_id = $1 AND id < $2 AND (CAST($3 AS TEXT) IS NULL OR status = $3) ORDER BY id DESC LIMIT $4";
+        let filter = EventFilter { statuses: status.into_iter().collect(), ..EventFilter::default() };
+        self.events_where(tenant, &filter, page).await
+    }
+
+    /// The events that are meant, newest first.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn events_where(
+        &self,
+        tenant: &TenantId,
+        filter: &EventFilter,
+        page: &Page,
+    ) -> Result<PageOf<EventSummary>, StoreError> {
         let found: Vec<SummaryRow> = on_engine!(self, |db| {
-            sqlx::query_as(sql)
-                .bind(tenant.as_str())
-                .bind(page.below())
-                .bind(status.map(EventStatus::as_str))
-                .bind(page.fetch())
-                .fetch_all(db.read())
-                .await?
+            let mut query = sqlx::QueryBuilder::new(
+                "SELECT id, source_name, kind, summary, received_at, status, reason FROM events",
+            );
+            where_events!(query, tenant, filter);
+            query.push(" AND id < ").push_bind(page.below());
+            query.push(" ORDER BY id DESC LIMIT ").push_bind(page.fetch());
+            query.build_query_as().fetch_all(db.read()).await?
         });
         let summaries = found.into_iter().map(SummaryRow::read).collect::<Result<Vec<_>, _>>()?;
         Ok(page.cut(summaries, |summary| summary.id.to_string()))

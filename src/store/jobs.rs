@@ -114,7 +114,28 @@ const RELEASE_RUN: &str = "UPDATE runs SET state = 'queued', lease = NULL, attem
 const RELEASE_DELIVERY: &str = "UPDATE deliveries SET state = 'pending', lease = NULL, attempt = attempt - 1, tries = tries - 1, next_attempt_at = $3 \
     WHERE id = $1 AND lease = $2 AND state = 'sending'";
 
+/// A look at a queue that rests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Glance {
+    /// When the first job that waits for its time is or was due.
+    pub next_at: Option<Timestamp>,
+    /// Whether any process holds a job of it.
+    pub is_anybody_at_work: bool,
+}
+
 impl Store {
+    /// What there is of a queue, in one short statement.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn glance(&self, queue: &str) -> Result<Glance, StoreError> {
+        let sql = "SELECT (SELECT MIN(run_at) FROM jobs WHERE queue = $1 AND state = 'ready'), \
+                   EXISTS (SELECT 1 FROM jobs WHERE queue = $1 AND state = 'running')";
+        let (next_at, is_anybody_at_work): (Option<i64>, bool) =
+            on_engine!(self, |db| sqlx::query_as(sql).bind(queue).fetch_one(db.read()).await?);
+        Ok(Glance { next_at: next_at.map(Timestamp), is_anybody_at_work })
+    }
+
     /// When the next job of the queue is due, of those whose time had not come at `since`.
     ///
     /// # Errors

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// The columns of [`RunRow`].
-pub(super) const RUN: &str = "id, tenant_id, event_id, trigger_id, agent_id, agent_name, agent_version, session_id, replay, \
+pub(super) const RUN: &str = "id, tenant_id, event_id, trigger_id, agent_id, agent_name, agent_version, session_id, replay, dry_run, \
     state, attempt, tries, result_text, result_json, failure_code, failure_message, turns, input_tokens, output_tokens, \
     cache_read_tokens, cache_write_tokens, cost_micros, cancel_requested_at, cancel_reason, merged_into, failures, next_attempt_at, created_at, started_at, \
     finished_at";
@@ -31,6 +31,7 @@ pub(super) struct RunRow {
     agent_version: i64,
     session_id: Option<String>,
     replay: bool,
+    dry_run: bool,
     state: String,
     attempt: i64,
     tries: i64,
@@ -81,6 +82,7 @@ impl RunRow {
             agent_version: self.agent_version,
             session: self.session_id.as_deref().map(|text| id("runs", text)).transpose()?,
             replay: self.replay,
+            dry_run: self.dry_run,
             attempt: self.attempt,
             tries: self.tries,
             result_text: self.result_text,
@@ -147,7 +149,8 @@ impl DeliveryRow {
 /// The columns of [`EventRow`], of `events e` joined with `raw_requests r`.
 pub(super) const EVENT: &str = "e.id, e.tenant_id, e.source_id, e.source_name, e.dedupe_key, e.kind, e.thread_key, e.sender, \
     e.automatic, e.status, e.reason, e.routing, e.content, e.received_at, \
-    CASE WHEN e.body_in_request THEN r.body END AS body, CASE WHEN e.body_in_request THEN r.headers END AS lines";
+    CASE WHEN e.body_in_request THEN r.body END AS body, CASE WHEN e.body_in_request THEN r.headers END AS lines, \
+    (e.body_in_request AND r.id IS NULL) AS without_body";
 
 #[derive(sqlx::FromRow)]
 pub(super) struct EventRow {
@@ -167,6 +170,7 @@ pub(super) struct EventRow {
     received_at: i64,
     body: Option<Vec<u8>>,
     lines: Option<String>,
+    without_body: bool,
 }
 
 impl EventRow {
@@ -183,6 +187,7 @@ impl EventRow {
         }
         Ok(EventRecord {
             status: word::<EventStatus>(&self.id, "status", &self.status)?,
+            without_body: self.without_body,
             reason: self.reason,
             routing: json(&self.id, "routing", &self.routing)?,
             event: AgentEvent {

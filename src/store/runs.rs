@@ -4,8 +4,9 @@ use crate::{
     domain::{
         id::{EventId, RunId, SessionId, TenantId},
         run::{Run, RunState},
+        time::Timestamp,
     },
-    store::{Page, PageOf, Store, StoreError, jobs, on_engine, rows},
+    store::{Page, PageOf, RunFilter, Store, StoreError, jobs, on_engine, rows, selection::where_runs},
 };
 
 impl Store {
@@ -33,20 +34,26 @@ impl Store {
         state: Option<RunState>,
         page: &Page,
     ) -> Result<PageOf<Run>, StoreError> {
-        let sql = format!(
-            "SELECT {} FROM runs WHERE tenant_id = $1 AND id < $2 AND (CAST($3 AS TEXT) IS NULL OR event_id = $3) \
-             AND (CAST($4 AS TEXT) IS NULL OR state = $4) ORDER BY id DESC LIMIT $5",
-            rows::RUN
-        );
+        let filter = RunFilter { event: event.cloned(), states: state.into_iter().collect(), ..RunFilter::default() };
+        self.runs_where(tenant, &filter, page).await
+    }
+
+    /// The runs that are meant, newest first.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn runs_where(
+        &self,
+        tenant: &TenantId,
+        filter: &RunFilter,
+        page: &Page,
+    ) -> Result<PageOf<Run>, StoreError> {
         let found: Vec<rows::RunRow> = on_engine!(self, |db| {
-            sqlx::query_as(db.sql(&sql))
-                .bind(tenant.as_str())
-                .bind(page.below())
-                .bind(event.map(EventId::as_str))
-                .bind(state.map(RunState::as_str))
-                .bind(page.fetch())
-                .fetch_all(db.read())
-                .await?
+            let mut query = sqlx::QueryBuilder::new(format!("SELECT {} FROM runs", rows::RUN));
+            where_runs!(query, tenant, filter);
+            query.push(" AND id < ").push_bind(page.below());
+            query.push(" ORDER BY id DESC LIMIT ").push_bind(page.fetch());
+            query.build_query_as().fetch_all(db.read()).await?
         });
         let runs = found.into_iter().map(rows::RunRow::read).collect::<Result<Vec<_>, _>>()?;
         Ok(page.cut(runs, |run| run.id.to_string()))
@@ -105,6 +112,14 @@ impl Store {
     /// # Errors
     /// When the database fails, or the run is not one that failed or was canceled.
     pub async fn retry_run(&self, tenant: &TenantId, run: &RunId) -> Result<Option<Run>, StoreError> {
+        self.retry_run_at(tenant, run, self.clock.now()).await
+    }
+
+    /// The same, not to begin before `at`.
+    ///
+    /// # Errors
+    /// As [`Store::retry_run`].
+    pub async fn retry_run_at(&self, tenant: &TenantId, run: &RunId, at: Timestamp) -> Result<Option<Run>, StoreError> {
         let Some(found) = self.run(tenant, run).await? else { return Ok(None) };
         let now = self.clock.now().0;
         let lane = found.session.as_ref().map(SessionId::to_string);
@@ -123,7 +138,7 @@ impl Store {
                     .bind(&lane)
                     .bind(found.agent.as_str())
                     .bind(if lane.is_some() { "blocked" } else { "ready" })
-                    .bind(now)
+                    .bind(at.0)
                     .bind(first_fence(now))
                     .execute(&mut *tx)
                     .await?;

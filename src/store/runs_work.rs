@@ -24,7 +24,8 @@ pub struct RunWork {
     pub lease: Lease,
     /// The run, already running.
     pub run: Run,
-    /// The place of its trigger in the agent's file, from 0.
+    /// The place of its trigger in the agent's file, from 0; a replay for an agent none of whose triggers matches has
+    /// none there.
     pub position: usize,
     /// The event.
     pub event: EventRecord,
@@ -183,6 +184,10 @@ impl Store {
         let run = row.run.read()?;
         let event = self.event(&run.tenant, &run.event).await?;
         let event = event.ok_or_else(|| rows::unreadable(run.id.as_str(), "event_id", "no such event"))?;
+        if event.without_body {
+            let fault = "its request was removed after the time that requests are kept";
+            return Err(rows::unreadable(run.id.as_str(), "event_id", fault));
+        }
         let files = if event.event.attachments.is_empty() { Vec::new() } else { self.files(&run.event).await? };
         let agent = self.agent_version(&run.tenant, &run.agent, run.agent_version).await?;
         // Nothing can have been merged into a run that was never at work.
@@ -191,7 +196,7 @@ impl Store {
         Ok(Some(RunWork {
             merged,
             lease: claimed.lease.clone(),
-            position: usize::try_from(row.trigger_position).unwrap_or(0),
+            position: usize::try_from(row.trigger_position).unwrap_or(usize::MAX),
             event,
             files,
             agent: agent.ok_or_else(|| rows::unreadable(run.id.as_str(), "agent_version", "no such version"))?,
@@ -320,6 +325,12 @@ impl Store {
                 return Ok(None);
             }
             for delivery in deliveries {
+                if work.run.dry_run {
+                    let keep = sqlx::query(KEEP_DELIVERY).bind(delivery.id.as_str()).bind(work.run.tenant.as_str());
+                    let keep = keep.bind(&lease.id).bind(work.run.event.as_str()).bind(to_json(&delivery.message));
+                    keep.bind(now.0).execute(&mut *tx).await?;
+                    continue;
+                }
                 owe!(tx, work, &session, delivery, now);
             }
             if let (Some(session), None) = (session, columns.again_at) {
@@ -344,6 +355,10 @@ const RETURN_JOB: &str = "UPDATE jobs SET state = 'ready', lease_owner = NULL, l
 
 const ADD_DELIVERY: &str = "INSERT INTO deliveries (id, tenant_id, run_id, event_id, message, next_attempt_at, created_at, echo) \
     VALUES ($1, $2, $3, $4, $5, $6, $6, $7)";
+
+/// An answer that nobody gets: it has no job, and nothing is known by it.
+const KEEP_DELIVERY: &str = "INSERT INTO deliveries (id, tenant_id, run_id, event_id, message, state, captured, last_detail, \
+    created_at, finished_at) VALUES ($1, $2, $3, $4, $5, 'delivered', TRUE, 'kept: its run is a dry run', $6, $6)";
 
 /// The columns of a run that its end sets.
 struct EndColumns<'a> {

@@ -353,8 +353,8 @@ fn an_event_is_followed_from_request_to_delivery() {
 
     let replayed = up.json(&project, &["events", "replay", &event, "--agent", "echo"]);
     up.ok(&project, &["runs", "tail", replayed["runs"][0].as_str().unwrap()]);
-    let wrong = output(up.client(&mut project.postern(&["events", "replay", &event, "--agent", "fail"])));
-    assert!(text(&wrong.stderr).contains("no trigger matches this event now"), "{wrong:?}");
+    let wrong = output(up.client(&mut project.postern(&["events", "replay", &event, "--agent", "nobody"])));
+    assert!(text(&wrong.stderr).contains("there is no agent `nobody`"), "{wrong:?}");
 
     let (_, run) = post_hook(&up, r#"{"go": false}"#);
     let tail = |id: &str| output(up.client(&mut project.postern(&["runs", "tail", id]))).status.code();

@@ -13,8 +13,20 @@ use postern::config::{
 use tempfile::TempDir;
 
 /// Sections of `default.toml` by which a text in code marks is known to be a setting.
-const SECTIONS: [&str; 11] =
-    ["server", "database", "worker", "limits", "sessions", "loops", "claude", "sandbox", "channels", "egress", "log"];
+const SECTIONS: [&str; 12] = [
+    "server",
+    "database",
+    "worker",
+    "limits",
+    "sessions",
+    "loops",
+    "claude",
+    "sandbox",
+    "channels",
+    "egress",
+    "log",
+    "retention",
+];
 
 /// The project that the agents of the pages are loaded in.
 const PROJECT: &str = r#"

@@ -6,7 +6,10 @@ mod api;
 mod claude;
 mod identity;
 mod loops;
+mod many;
 mod operators;
+mod replays;
+mod schedules;
 mod senders;
 mod sessions;
 mod steering;
@@ -42,7 +45,7 @@ async fn echo(engine: Engine) -> TestApp {
 }
 
 /// The one run that a request started.
-fn run_of(reply: &Reply) -> String {
+pub(crate) fn run_of(reply: &Reply) -> String {
     let body = reply.json();
     let runs = body["runs"].as_array().unwrap_or_else(|| panic!("{body}"));
     assert_eq!((runs.len(), body["status"].as_str()), (1, Some("accepted")), "{body}");

@@ -39,6 +39,7 @@ pub(in crate::http) async fn apply(
     let mode = if how.dry_run { ApplyMode::DryRun } else { ApplyMode::Write };
     let report = gateway.store.apply(&tenant, &bundle, mode).await?;
     if mode == ApplyMode::Write {
+        gateway.wakes.changed();
         gateway.refresh().await?;
     }
     Ok(axum::Json(report))

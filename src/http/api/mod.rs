@@ -5,7 +5,10 @@ pub(super) mod apply;
 pub(super) mod deliveries;
 pub(super) mod events;
 pub(super) mod explain;
+mod many;
+pub(super) mod replay;
 pub(super) mod runs;
+pub(super) mod schedules;
 pub(super) mod sessions;
 pub(super) mod sources;
 
@@ -13,14 +16,11 @@ use serde::Deserialize;
 
 use crate::{http::error::ApiError, store::Page};
 
-/// The part of a list that is wanted, and of what state.
+/// The part of a list that is wanted.
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct ListQuery {
     before: Option<String>,
     limit: Option<i64>,
-    state: Option<String>,
-    event: Option<String>,
-    run: Option<String>,
 }
 
 impl ListQuery {
@@ -35,13 +35,5 @@ impl ListQuery {
             return Err(ApiError::bad("`before` is the `next` of an earlier page"));
         }
         Ok(Page { before: self.before.clone(), limit })
-    }
-
-    /// The state asked for, read by `parse`.
-    fn state<T>(&self, parse: impl Fn(&str) -> Option<T>, words: &str) -> Result<Option<T>, ApiError> {
-        match &self.state {
-            None => Ok(None),
-            Some(word) => parse(word).map(Some).ok_or_else(|| ApiError::bad(format!("`state` is one of {words}"))),
-        }
     }
 }

@@ -145,9 +145,7 @@ impl Engine {
     ) -> Result<Proven, Rejection> {
         let found = self.variants.iter().enumerate().find(|(_, variant)| variant.fits(reading));
         if self.is_unsigned {
-            let (replay_id, event) = found.map_or((None, None), |(_, variant)| variant.name(&Context::new(reading)));
-            let scheme = found.map_or_else(|| Arc::from(""), |(_, variant)| Arc::clone(&variant.id));
-            return Ok(Proven { label: Arc::from("unsigned"), replay_id, event, scheme, by: None });
+            return Ok(self.unproven(reading));
         }
         let (at, variant) =
             found.ok_or_else(|| reject("no_variant", "the request has no shape that this provider signs"))?;
@@ -155,6 +153,15 @@ impl Engine {
         let label = variant.keys.get(proof.key).map_or_else(|| Arc::from(""), |key| Arc::clone(&key.label));
         let (replay_id, event, scheme) = (proof.replay_id, proof.event, Arc::clone(&variant.id));
         Ok(Proven { label, replay_id, event, scheme, by: Some((at, proof.key)) })
+    }
+
+    /// What a request says of itself, without any proof.
+    #[must_use]
+    pub fn unproven(&self, reading: &Reading<'_>) -> Proven {
+        let found = self.variants.iter().find(|variant| variant.fits(reading));
+        let (replay_id, event) = found.map_or((None, None), |variant| variant.name(&Context::new(reading)));
+        let scheme = found.map_or_else(|| Arc::from(""), |variant| Arc::clone(&variant.id));
+        Proven { label: Arc::from("unsigned"), replay_id, event, scheme, by: None }
     }
 
     /// The answer to a handshake that nobody signs, by method, URL and headers.

@@ -49,6 +49,8 @@ pub(super) fn of(parsed: &Parsed, reading: &Reading<'_>) -> Map<String, Value> {
         Content::Email(email) => email_fields(email, parsed, reading),
         Content::Sms(sms) => sms_fields(sms, &parsed.kind),
         Content::Webhook(hook) => hook_fields(hook, parsed),
+        // No request is one.
+        Content::Schedule(_) => Map::new(),
     };
     if let Some(Value::String(message)) = reading.json().ok().and_then(|json| json.get("Message"))
         && let Ok(message) = body::read_json(message.as_bytes())

@@ -55,6 +55,7 @@ pub(super) fn to_third(event: &AgentEvent, to: &str, agent: &str, text: String) 
             (own_address(email).unwrap_or_default(), reply_subject(&email.subject), quote(event, email))
         }
         Content::Sms(_) | Content::Webhook(_) => (String::new(), format!("{agent}: {}", event.kind), None),
+        Content::Schedule(tick) => (String::new(), format!("{agent}: {}", tick.local_time), None),
     };
     Answered::send(Message::Email(EmailMessage {
         from,
@@ -67,7 +68,7 @@ pub(super) fn to_third(event: &AgentEvent, to: &str, agent: &str, text: String) 
         reply_token: None,
         hops: match &event.content {
             Content::Email(email) => email.hops().saturating_add(1),
-            Content::Sms(_) | Content::Webhook(_) => 1,
+            Content::Sms(_) | Content::Webhook(_) | Content::Schedule(_) => 1,
         },
         hops_proof: None,
     }))

@@ -77,6 +77,9 @@ fn for_people(event: &AgentEvent, reply: Option<&Reply>, finished: &Finished<'_>
         (Some(Reply::Email(reply)), _) => mail::to_third(event, &reply.email, finished.agent, text),
         (_, Content::Email(email)) => mail::same_thread(event, email, text),
         (_, Content::Sms(sms)) => text_back(&event.kind, sms, text),
+        (_, Content::Schedule(_)) => {
+            Answered::nothing("nobody asked: schedules are answered where the trigger names a `reply`")
+        }
         (_, Content::Webhook(_)) => Answered::nothing("webhooks are not answered unless the trigger names a `reply`"),
     }
 }

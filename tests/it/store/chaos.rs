@@ -10,7 +10,7 @@ use postern::{
         id::{DeliveryId, RunId},
         run::{Failure, FailureCode, RunState, RunStep, Usage},
     },
-    store::{Claimed, DELIVERY_QUEUE, Next, RUN_QUEUE, RunEnd, RunWork, StoreError},
+    store::{Claimed, DELIVERY_QUEUE, Next, RUN_QUEUE, Replay, RunEnd, RunWork, StoreError},
 };
 use proptest::{collection::vec, prelude::*, test_runner::TestRunner};
 
@@ -165,7 +165,9 @@ impl Model<'_> {
         let event = self.world.store.event(&self.world.tenant, &event).await.unwrap().unwrap().event;
         let session = session.map(|n| format!("s{n}"));
         let new = self.world.new_run("helper", session.as_deref());
-        for run in self.world.store.add_replays(&event, &[new]).await.unwrap() {
+        for run in
+            self.world.store.add_replays(&event, &[new], Replay::now(self.world.store.clock().now())).await.unwrap()
+        {
             self.runs.insert(run.to_string(), RunState::Queued);
         }
     }

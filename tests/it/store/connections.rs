@@ -5,7 +5,7 @@ use std::time::Duration;
 use postern::{
     clock::Clock,
     domain::run::{Failure, FailureCode, RunState},
-    store::{ConnectOptions, Store, StoreError},
+    store::{ConnectOptions, Notice, Store, StoreError},
 };
 
 use crate::support::{
@@ -96,14 +96,14 @@ async fn a_notice_reaches_other_processes_even_after_their_connection_broke() {
     on_postgres(Clock::system(), async |db| {
         let other = db.another().await;
         let mut notices = other.notices().await.unwrap();
-        db.store.announce().await.unwrap();
+        db.store.announce(Notice::Work).await.unwrap();
         tokio::time::timeout(Duration::from_secs(5), notices.next()).await.unwrap();
         db.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'LISTEN%'").await.unwrap();
         // What was announced meanwhile is lost, so a broken connection counts as a notice.
         tokio::time::timeout(Duration::from_secs(5), notices.next()).await.unwrap();
         let listening = async {
             loop {
-                db.store.announce().await.unwrap();
+                db.store.announce(Notice::Work).await.unwrap();
                 if tokio::time::timeout(Duration::from_millis(100), notices.next()).await.is_ok() {
                     break;
                 }

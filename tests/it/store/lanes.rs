@@ -108,7 +108,11 @@ async fn a_lane_moves_on_when_a_job_of_it_is_removed() {
     each_engine(async |db| {
         let world = World::new(&db.store).await;
         let runs = three(&world).await;
+        let at_rest = db.store.glance("run").await.unwrap();
+        assert_eq!((at_rest.next_at, at_rest.is_anybody_at_work), (Some(db.clock.now()), false));
         let claimed = world.claim(1).await;
+        let busy = db.store.glance("run").await.unwrap();
+        assert_eq!((busy.next_at, busy.is_anybody_at_work), (None, true), "the others of the lane are not ready");
         let finish = postern::store::Finish { lease: claimed[0].lease.clone(), outcome: postern::store::Outcome::Done };
         db.store.finish_jobs(&[finish]).await.unwrap();
         assert_eq!(ids(&world.claim(10).await), [runs[1].as_str()]);

@@ -14,8 +14,11 @@ mod mails;
 mod races;
 mod reading;
 mod recovery;
+mod replays;
+mod retention;
 mod runs;
 mod schema;
+mod selection;
 mod sessions;
 mod steering;
 mod texting;
@@ -34,7 +37,8 @@ fn every_function_of_the_store_is_called_in_this_suite() {
         }
         text
     };
-    let suite = text_of("tests/it/store") + &text_of("tests/it/support");
+    let schedules = fs::read_to_string(root.join("tests/it/schedules.rs")).unwrap();
+    let suite = text_of("tests/it/store") + &text_of("tests/it/support") + &schedules;
     let source = text_of("src/store");
     let names = source.split("pub async fn ").skip(1).map(|rest| rest.split(['(', '<']).next().unwrap());
     let missing: Vec<&str> =

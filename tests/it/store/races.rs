@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use postern::store::{DELIVERY_QUEUE, Next, RUN_QUEUE, StoreError};
+use postern::store::{DELIVERY_QUEUE, Next, RUN_QUEUE, Replay, StoreError};
 
 use crate::support::{
     database::each_engine_in_real_time,
@@ -42,7 +42,7 @@ async fn workers_operators_and_senders_never_wait_for_each_other_in_a_circle() {
                     let answers = world.store.accept(&prepared(&batch)).await.map(all).unwrap();
                     let event = world.store.event(&world.tenant, &answers[0].event).await.unwrap().unwrap().event;
                     let replay = [world.new_run("helper", Some("s3")), world.new_run("helper", Some("s1"))];
-                    world.store.add_replays(&event, &replay).await.unwrap();
+                    world.store.add_replays(&event, &replay, Replay::now(world.store.clock().now())).await.unwrap();
                 }
             }));
         }

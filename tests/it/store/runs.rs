@@ -2,7 +2,7 @@
 
 use postern::{
     domain::run::{Failure, FailureCode, RunResult, RunState, Usage},
-    store::{RUN_QUEUE, RunEnd, StoreError},
+    store::{RUN_QUEUE, Replay, RunEnd, StoreError},
 };
 use serde_json::json;
 
@@ -127,9 +127,10 @@ async fn an_event_is_replayed_as_often_as_wanted() {
         let world = World::new(&db.store).await;
         let accepted = world.accept(world.work("a", Some("s"))).await;
         let event = db.store.event(&world.tenant, &accepted.event).await.unwrap().unwrap().event;
+        let replay = Replay::now(db.clock.now());
         for _ in 0..2 {
             let new = [world.new_run("narrow", None), world.new_run("helper", Some("s"))];
-            let made = db.store.add_replays(&event, &new).await.unwrap();
+            let made = db.store.add_replays(&event, &new, replay).await.unwrap();
             assert_eq!(made, [new[0].id.clone(), new[1].id.clone()]);
             assert!(world.run(&made[0]).await.replay);
         }
