@@ -39,6 +39,12 @@ enum Action {
         /// Its id, evt_…
         id: String,
     },
+    /// Say why one event became what it is: which secret verified it, whether its sender is believed, what it is told
+    /// from others by, and what each trigger made of it.
+    Explain {
+        /// Its id, evt_…
+        id: String,
+    },
     /// Start agents once more for stored events, in new runs marked as replays.
     Replay(Box<Replay>),
 }
@@ -141,6 +147,9 @@ pub(super) async fn events(context: &Context, arguments: &Events) -> anyhow::Res
             output::report(context, &client.get(&["events"], &query).await?, list);
         }
         Action::Show { id } => output::report(context, &client.get(&["events", id], &[]).await?, show),
+        Action::Explain { id } => {
+            output::report(context, &client.get(&["events", id, "explain"], &[]).await?, explain);
+        }
         Action::Replay(arguments) => replay(context, &client, arguments).await?,
     }
     Ok(ExitCode::SUCCESS)
@@ -197,6 +206,35 @@ fn list(page: &Value) {
     let rows: Vec<[String; 7]> = items(page).iter().map(row).collect();
     table(["ID", "RECEIVED", "SOURCE", "KIND", "STATUS", "FROM", "ABOUT"], &rows);
     more(page);
+}
+
+fn explain(answer: &Value) {
+    field("id", &answer["event"]);
+    field_text("received", &when(&answer["received_at"]));
+    for key in ["source", "kind", "status", "reason"] {
+        field(key, &answer[key]);
+    }
+    let found = &answer["verification"];
+    if found.is_object() {
+        let said = words(found, &["verdict", "reason", "detail"]);
+        field_text("verified", &format!("{said}, by {}", word(&found["algorithm"])));
+        field("secret", &found["secret"]);
+    }
+    field("note", &answer["verification_note"]);
+    let sender = &answer["sender"];
+    if sender.is_object() {
+        let [address, auth, reason] = ["address", "auth", "auth_reason"].map(|key| word(&sender[key]));
+        field_text("sender", &format!("{address} ({auth}: {reason})"));
+    }
+    field("automatic", &answer["automatic"]);
+    field_text("key", &words(&answer["dedupe"], &["key", "text"]));
+    field("thread", &answer["thread"]);
+    for routing in answer["routing"].as_array().into_iter().flatten() {
+        field_text("trigger", &words(routing, &["agent", "reason"]));
+    }
+    for run in answer["runs"].as_array().into_iter().flatten() {
+        field_text("run", &words(run, &["id", "agent", "state", "session"]));
+    }
 }
 
 /// How far what stayed at the provider is.

@@ -28,6 +28,7 @@ pub fn router(gateway: Gateway) -> Router {
         .route("/sources/{name}/explain", post(explain::explain))
         .route("/events", get(events::list))
         .route("/events/{id}", get(events::show))
+        .route("/events/{id}/explain", get(explain::event))
         .route("/events/replay", post(replay::replay_many))
         .route("/events/{id}/replay", post(replay::replay))
         .route("/events/{id}/reparse", post(replay::reparse))

@@ -6,7 +6,12 @@ use serde_json::{Value, json};
 
 use crate::{
     clock::Clock,
-    domain::{source::SourceSpec, time::Timestamp},
+    domain::{
+        event::{AgentEvent, Content},
+        id::{EventId, TenantId},
+        source::SourceSpec,
+        time::Timestamp,
+    },
     http::{
         auth::Caller,
         error::ApiError,
@@ -19,6 +24,7 @@ use crate::{
         vectors::Request,
     },
     pipeline::routes,
+    store::Page,
 };
 
 /// A request as somebody has captured it.
@@ -63,6 +69,96 @@ pub(in crate::http) async fn explain(
     Ok(Json(json!(explanation)))
 }
 
+/// Why an event became what it is: who was believed, what it is told from others by, and what each trigger made of it.
+pub(in crate::http) async fn event(
+    State(gateway): State<Gateway>,
+    Caller(tenant): Caller,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, ApiError> {
+    let id: EventId = id.parse()?;
+    let record = gateway.store.event(&tenant, &id).await?.ok_or_else(|| ApiError::not_found("event"))?;
+    let runs = gateway.store.runs(&tenant, Some(&id), None, &Page { before: None, limit: 200 }).await?;
+    let runs: Vec<Value> = runs
+        .items
+        .iter()
+        .map(|run| json!({"id": run.id, "agent": run.agent_name, "state": run.state, "session": run.session, "replay": run.replay}))
+        .collect();
+    let event = &record.event;
+    let (verification, note) = match again(&gateway, &tenant, event).await? {
+        Ok(explanation) => {
+            let note = note(&explanation);
+            (json!(explanation), note)
+        }
+        Err(why) => (Value::Null, why),
+    };
+    Ok(Json(json!({
+        "event": id, "source": event.source_name, "kind": event.kind, "received_at": event.received_at,
+        "status": record.status, "reason": record.reason,
+        "verification": verification, "verification_note": note,
+        "sender": event.sender, "automatic": event.automatic,
+        "dedupe": {"key": event.dedupe_key, "text": told_apart(event)},
+        "thread": event.thread_key,
+        "routing": record.routing, "runs": runs,
+    })))
+}
+
+/// Judges the stored request by the source as it is now; or says why it cannot.
+async fn again(
+    gateway: &Gateway,
+    tenant: &TenantId,
+    event: &AgentEvent,
+) -> Result<Result<Explanation, String>, ApiError> {
+    let catalog = gateway.store.catalog(tenant).await?;
+    let Some(source) = catalog.sources.get(&event.source_name) else {
+        return Ok(Err("its source is gone, so that its request cannot be judged again".to_owned()));
+    };
+    let stored = gateway.store.raw_request(tenant, &event.id).await?;
+    let Some(stored) = stored.filter(|stored| source.spec.imap.is_none() && stored.url.starts_with('/')) else {
+        return Ok(Err("it did not come by a request: it was read from a mailbox, fetched or put together".to_owned()));
+    };
+    let public_url = gateway.routes().source(&event.source_name).map(|route| route.public_url.clone());
+    let public_url = public_url.unwrap_or_default();
+    let secrets = match routes::secrets_of(&source.spec, &*gateway.secrets) {
+        Ok(secrets) => secrets,
+        Err(fault) => return Ok(Err(format!("its source is not ready: {fault}"))),
+    };
+    let request = Request {
+        url: with_query(&stored.url, &public_url),
+        method: stored.method,
+        headers: stored.headers.into_iter().map(|(name, value)| (name, value.into_bytes())).collect(),
+        body: stored.body.to_vec(),
+        now: event.received_at,
+    };
+    let spec = source.spec.clone();
+    let explained = gateway.beside(move || explanation(&spec, &public_url, &secrets, &request)).await;
+    Ok(explained.unwrap_or_else(|| Err("the request could not be judged again".to_owned())))
+}
+
+/// What a second judgement can mean: the event was believed when it came, else it would not be there.
+fn note(found: &Explanation) -> String {
+    let by_secret = found.algorithm == "the secret itself" || found.algorithm.starts_with("JWT");
+    let text = match (found.verdict, found.reason) {
+        ("accept", _) => "judged again as it is stored, at the time when it came",
+        (_, "key_fetch_failed") => "its provider's certificate is not fetched for an explanation; it was when it came",
+        _ if by_secret => {
+            "it was believed when it came; its credential was not stored, so that it cannot be told again which secret \
+             it was"
+        }
+        _ => "it was believed when it came; its source has other secrets or settings now",
+    };
+    text.to_owned()
+}
+
+fn told_apart(event: &AgentEvent) -> &'static str {
+    match (&event.content, event.dedupe_key.starts_with("sha256:")) {
+        (Content::Email(_), _) => {
+            "a delivery with this key, or the same mail from the same envelope under another one, is a duplicate"
+        }
+        (_, true) => "the request named no id: one with the same content is a duplicate",
+        (_, false) => "a request with this id of the provider's is a duplicate",
+    }
+}
+
 fn explanation(
     spec: &SourceSpec,
     url: &str,
@@ -72,17 +168,21 @@ fn explanation(
     Case { spec, public_url: url, secrets, request, key: None }.explain(Reveal::Nothing)
 }
 
+/// The public URL with the query of a captured one.
+fn with_query(captured: &str, public_url: &str) -> String {
+    let base = public_url.split('?').next().unwrap_or_default();
+    match captured.split_once('?') {
+        Some((_, query)) => format!("{base}?{query}"),
+        None => public_url.to_owned(),
+    }
+}
+
 impl Captured {
     fn request(self, public_url: &str, clock: &Clock) -> Result<Request, ApiError> {
         let body = data_encoding::BASE64.decode(self.body_base64.as_bytes());
-        let base = public_url.split('?').next().unwrap_or_default();
-        let url = match self.url.split_once('?') {
-            Some((_, query)) => format!("{base}?{query}"),
-            None => public_url.to_owned(),
-        };
         Ok(Request {
             method: self.method,
-            url,
+            url: with_query(&self.url, public_url),
             headers: self.headers.into_iter().map(|(name, value)| (name, value.into_bytes())).collect(),
             body: body.map_err(|_| ApiError::bad("`body_base64` is no base64"))?,
             now: self.at.unwrap_or_else(|| clock.now()),

@@ -17,15 +17,17 @@ on_both_engines!(
     another_tenant_sees_and_changes_nothing,
     health_and_readiness_need_no_key,
     a_captured_request_is_explained_without_a_right_signature,
+    an_event_says_why_it_became_what_it_is,
 );
 
-const GETS: [&str; 14] = [
+const GETS: [&str; 15] = [
     "/v1/agents",
     "/v1/agents/echo",
     "/v1/sources",
     "/v1/sources/mail",
     "/v1/events",
     "/v1/events/{event}",
+    "/v1/events/{event}/explain",
     "/v1/runs",
     "/v1/runs/{run}",
     "/v1/runs/{run}/messages",
@@ -232,5 +234,32 @@ async fn a_captured_request_is_explained_without_a_right_signature(engine: Engin
     assert_eq!(explain("nothing", b"").await.status, 404);
     let nobody = Call::post("/v1/sources/github/explain", "{}").with("content-type", "application/json");
     assert_eq!(app.send(&nobody).await.status, 401);
+    app.stop().await;
+}
+
+async fn an_event_says_why_it_became_what_it_is(engine: Engine) {
+    let app = echo(engine).await;
+    let explain = async |reply: &Value| {
+        let event = reply["event"].as_str().unwrap();
+        app.get(&format!("/v1/events/{event}/explain")).await
+    };
+    let pushed = app.send(&github("d-1", "push", &json!({"a": 1}))).await.json();
+    let found = explain(&pushed).await;
+    let verification = &found["verification"];
+    assert_eq!((&verification["verdict"], &verification["secret"]), (&json!("accept"), &json!("secret 1")), "{found}");
+    assert_eq!((&found["dedupe"]["key"], &found["status"]), (&json!("d-1"), &json!("accepted")), "{found}");
+    assert_eq!(
+        (&found["routing"][0]["matched"], &found["runs"][0]["id"]),
+        (&json!(true), &pushed["runs"][0]),
+        "{found}"
+    );
+    assert!(!found.to_string().contains("expected"), "{found}");
+    let mail = app.send(&Mail::new("why", "in@agents.example").call()).await.json();
+    let found = explain(&mail).await;
+    assert_eq!((&found["sender"]["auth"], &found["verification"]["verdict"]), (&json!("verified"), &json!("accept")));
+    assert_eq!(found["thread"], "why@mail.example.com", "{found}");
+    assert!(found["dedupe"]["text"].as_str().unwrap().contains("the same mail"), "{found}");
+    let none = app.ask(Call::get("/v1/events/evt_00000000000000000000000000/explain")).await;
+    assert_eq!(none.status, 404);
     app.stop().await;
 }

@@ -83,6 +83,10 @@ async fn a_tenant_sees_nothing_of_another() {
         store.add_key(&world.tenant, "k", "pst_1").await.unwrap();
         let all = page(None, 50);
         assert!(store.event(&stranger, &accepted.event).await.unwrap().is_none());
+        assert!(store.raw_request(&stranger, &accepted.event).await.unwrap().is_none());
+        let came = store.raw_request(&world.tenant, &accepted.event).await.unwrap().unwrap();
+        let sent = &wanted.request;
+        assert_eq!((&came.url, &came.headers, &came.body), (&sent.url, &sent.headers, &sent.body));
         assert!(store.events(&stranger, None, &all).await.unwrap().items.is_empty());
         assert!(store.attachment(&stranger, &wanted.event.attachments[0].id).await.unwrap().is_none());
         assert!(store.run(&stranger, run).await.unwrap().is_none());
