@@ -112,10 +112,12 @@ async fn again(
     let Some(source) = catalog.sources.get(&event.source_name) else {
         return Ok(Err("its source is gone, so that its request cannot be judged again".to_owned()));
     };
-    let stored = gateway.store.raw_request(tenant, &event.id).await?;
-    let Some(stored) = stored.filter(|stored| source.spec.imap.is_none() && stored.url.starts_with('/')) else {
-        return Ok(Err("it did not come by a request: it was read from a mailbox, fetched or put together".to_owned()));
+    let Some(stored) = gateway.store.raw_request(tenant, &event.id).await? else {
+        return Ok(Err("its request is not kept any more, so that it cannot be judged again".to_owned()));
     };
+    if source.spec.imap.is_some() || !stored.url.starts_with('/') {
+        return Ok(Err("it did not come by a request: it was read from a mailbox, fetched or put together".to_owned()));
+    }
     let public_url = gateway.routes().source(&event.source_name).map(|route| route.public_url.clone());
     let public_url = public_url.unwrap_or_default();
     let secrets = match routes::secrets_of(&source.spec, &*gateway.secrets) {
