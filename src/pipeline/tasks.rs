@@ -69,6 +69,8 @@ impl Tasks {
         let mut changes = self.wakes.changes();
         let mut busy: BTreeSet<&'static str> = BTreeSet::new();
         let mut going: JoinSet<&'static str> = JoinSet::new();
+        // What changed before this process listened, such as by its own start.
+        self.hurry().await;
         loop {
             let wait = self.start_due(&mut busy, &mut going, &stop).await;
             tokio::select! {

@@ -77,6 +77,35 @@ const CASES: &[(&str, &str)] = &[
         "agents/a.md:4:3: `limits.idle` must be text, not the number `15`; put it in quotes",
     ),
     ("executor: claude\nlimits: { idle: 15x }", "agents/a.md:3:11: `limits.idle`: `15x` is not a time span"),
+    ("executor: claude\ntriggers: [{}]", "a trigger has a `source` or a `schedule`; add `source: name`"),
+    (
+        "executor: claude\ntriggers:\n- schedule: { cron: 0 0 30 2 * }",
+        "`0 0 30 2 * UTC` never comes; write a time that comes",
+    ),
+    (
+        "executor: claude\ntriggers:\n- schedule:\n    cron: '61 * * * *'",
+        "agents/a.md:5:5: `61 * * * *` is no cron expression",
+    ),
+    (
+        "executor: claude\ntriggers:\n- schedule: { cron: '@daily', timezone: Europe/Berlni }",
+        "there is no time zone `Europe/Berlni`; write a name of the IANA database",
+    ),
+    ("executor: claude\ntriggers:\n- schedule: { every: 1h, at: x }", "a schedule has one of `cron`, `every` and `at`"),
+    (
+        "executor: claude\ntriggers:\n- schedule: { evry: 1h }",
+        "unknown key `triggers[0].schedule.evry`; did you mean `every`?",
+    ),
+    ("executor: claude\ntriggers:\n- schedule: { every: 1h }\n  from: a@b", "`from` means nothing with a `schedule`"),
+    ("executor: claude\ntriggers:\n- schedule: { every: 1h }\n  source: hooks", "either a `source` or a `schedule`"),
+    ("executor: claude\ntriggers:\n- schedule: { every: 1h }\n  reply: same", "a webhook has no way back"),
+    (
+        "executor: claude\ntriggers:\n- schedule: { every: 1h }\n  reply: { sms: '+15550001111' }",
+        "no number to text from",
+    ),
+    (
+        "executor: claude\ntriggers:\n- schedule: { every: 1h, name: x }\n- schedule: { every: 2h, name: x }",
+        "agents/a.md:5:3: another schedule of this agent is called `x`",
+    ),
     ("executor: claude\nlimits: { turns: 0 }", "agents/a.md:3:11: `limits.turns` is 0; write 1 or more"),
     ("executor: claude\nattempts: 99", "agents/a.md:3:1: `attempts` is 99; write 1 to 20"),
     ("executor: claude\nprompt: hi", "agents/a.md:3:1: `prompt` does not stand in the frontmatter"),

@@ -228,6 +228,37 @@ async fn a_task_is_done_by_one_at_a_time_and_taken_over_when_its_lease_ends() {
     .await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_that_goes_by_the_agents_is_due_when_a_process_starts_and_when_they_change() {
+    each_engine_in_real_time(async |db| {
+        let wish = TaskWish { name: "planned", owner: "before", dead: None };
+        let lease = db.store.claim_task(&wish, 30_000).await.unwrap().unwrap();
+        db.store.end_task(&lease, Ok("done"), db.store.shared_now().plus_ms(HOUR)).await.unwrap();
+        let count = Arc::new(AtomicUsize::new(0));
+        let later = |store: &Store| Ok(TaskEnd { done: "done".to_owned(), next_at: store.shared_now().plus_ms(HOUR) });
+        let (wakes, stop) = (Arc::new(Wakes::default()), CancellationToken::new());
+        let tasks = Tasks {
+            store: db.store.clone(),
+            owner: Owner::of_this_process(),
+            wakes: Arc::clone(&wakes),
+            tasks: vec![counting("planned", &count, later, &db.store)],
+            on_change: vec!["planned"],
+        };
+        let running = tokio::spawn(tasks.run(stop.clone()));
+        for times in 1..=2 {
+            eventually("it to be done", Duration::from_secs(10), async || {
+                let is_free = db.store.tasks().await.unwrap()[0].owner.is_none();
+                (is_free && count.load(Ordering::SeqCst) == times).then_some(())
+            })
+            .await;
+            wakes.changed();
+        }
+        stop.cancel();
+        running.await.unwrap();
+    })
+    .await;
+}
+
 /// A task that counts, and then does as `work` says.
 fn counting(
     name: &'static str,

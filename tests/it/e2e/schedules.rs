@@ -7,7 +7,8 @@ use serde_json::json;
 use super::ECHO;
 use crate::support::{
     e2e_app::TestApp,
-    e2e_client::Call,
+    e2e_client::{Api, Call},
+    e2e_process::Gateway,
     e2e_project::{Engine, TestProject, on_both_engines},
     eventually,
 };
@@ -67,4 +68,41 @@ async fn a_schedule_is_run_paused_and_resumed_by_hand(engine: Engine) {
     assert!(resumed["paused_at"].is_null() && resumed["planned_at"].is_string(), "{resumed}");
     assert_eq!(app.post("/v1/schedules/nothing/run").await.status, 404);
     app.stop().await;
+}
+
+/// Two gateways and a worker, of which one gateway is killed again and again.
+#[tokio::test(flavor = "multi_thread")]
+async fn each_time_makes_one_event_whichever_process_dies() {
+    let project = TestProject::new(Engine::Postgres).await;
+    project.agent("clock", "true", "triggers:\n- schedule: { every: 1s, catch_up: all }");
+    let mut killed = Gateway::start(&project, "serve", "killed");
+    let key = killed.key().await;
+    let stays = Gateway::start(&project, "serve", "stays");
+    let api = Api { address: stays.address().await, key };
+    let _worker = Gateway::start(&project, "worker", "worker");
+    for round in 1..=3 {
+        eventually("more events", Duration::from_secs(40), async || {
+            (api.all("/v1/events").await.len() >= 3 * round).then_some(())
+        })
+        .await;
+        killed.kill();
+        killed = Gateway::start(&project, "serve", "killed");
+    }
+    let paused = api.post("/v1/schedules/clock.1/pause").await;
+    assert_eq!(paused.status, 200, "{}", paused.text());
+    let runs = eventually("all runs to end", Duration::from_secs(20), async || {
+        let (events, runs) = (api.all("/v1/events").await, api.all("/v1/runs?state=succeeded").await);
+        (events.len() == runs.len()).then_some(runs)
+    })
+    .await;
+    let mut planned = Vec::new();
+    for run in &runs {
+        let event = api.get(&format!("/v1/events/{}", run["event"].as_str().unwrap())).await;
+        planned.push(event["event"]["schedule"]["planned_at"].as_str().unwrap().parse::<jiff::Timestamp>().unwrap());
+    }
+    planned.sort();
+    let seconds: Vec<i64> = planned.iter().map(|at| at.as_second()).collect();
+    let first = seconds[0];
+    let expected: Vec<i64> = (first..first + i64::try_from(seconds.len()).unwrap()).collect();
+    assert_eq!(seconds, expected, "every second once, and none left out");
 }
