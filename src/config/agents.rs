@@ -20,7 +20,7 @@ use crate::{
         yaml::{self, MAX_FILE_BYTES},
     },
     domain::{
-        agent::{AgentSpec, ResultFrom, Skill},
+        agent::{AgentSpec, Skill},
         catalog::BundledAgent,
         source::is_valid_name,
     },
@@ -120,19 +120,19 @@ pub(crate) fn check_sent(name: &str, agent: &BundledAgent, settings: &Settings) 
         problems.push(problem.help("use 1 to 64 of a-z, 0-9, - and _"));
     }
     let mut spec = agent.spec.clone();
-    let given = [
-        ("command", !spec.command.is_empty()),
-        ("result", spec.result != ResultFrom::default()),
-        ("model", spec.model.is_some()),
-        ("tools", !spec.tools.is_empty()),
-        ("permissions", !spec.permissions.is_empty()),
-        ("mcp", !spec.mcp.is_empty()),
-    ];
-    let given: Vec<String> = given.iter().filter(|(_, given)| *given).map(|(key, _)| (*key).to_owned()).collect();
+    let given = keys_given(&spec);
     let mut checker = Checker { file: &file, yaml: "", problems: &mut problems };
     checks::check(&mut spec, &given, Files::Sent(&agent.skills), settings, &mut checker);
     problems.extend(agent.skills.iter().filter_map(skills::check_sent));
     problems
+}
+
+/// The keys of a frontmatter that say something else than their default.
+fn keys_given(spec: &AgentSpec) -> Vec<String> {
+    let bare = serde_json::json!({"executor": spec.executor});
+    let usual = serde_json::from_value::<AgentSpec>(bare).and_then(serde_json::to_value).unwrap_or_default();
+    let Ok(Value::Object(fields)) = serde_json::to_value(spec) else { return Vec::new() };
+    fields.into_iter().filter(|(key, value)| usual.get(key) != Some(value)).map(|(key, _)| key).collect()
 }
 
 /// The text of a regular file that is not larger than [`MAX_FILE_BYTES`].

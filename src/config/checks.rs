@@ -7,6 +7,7 @@ use url::Url;
 use crate::{
     config::{
         agents::Checker,
+        claude,
         load::join,
         mounts,
         problem::{nearest, suggest},
@@ -16,7 +17,7 @@ use crate::{
         validate::{Kind, kind_of},
     },
     domain::{
-        agent::{AgentSpec, EnvValue, ExecutorKind, PermissionRule, Skill},
+        agent::{AgentSpec, EnvValue, ExecutorKind, Skill},
         filter::{Filter, NAMES},
         session::SessionRule,
         source::{SecretRef, is_valid_name},
@@ -68,7 +69,6 @@ pub(crate) fn check(
 ) {
     check_executor(spec, given, checker);
     check_limits(spec, checker);
-    check_permissions(spec, checker);
     for (index, name) in spec.skills.iter().enumerate() {
         let index = index.to_string();
         if !is_valid_name(name) || !files.has_skill(name) {
@@ -79,6 +79,9 @@ pub(crate) fn check(
         }
     }
     mounts::check(&mut spec.mounts, files, checker);
+    if spec.executor == ExecutorKind::Claude {
+        claude::check(spec, files, settings, checker);
+    }
     check_env(spec, files, settings, checker);
     for (index, trigger) in spec.triggers.iter_mut().enumerate() {
         check_trigger(trigger, &index.to_string(), settings, checker);
@@ -99,20 +102,29 @@ pub(crate) fn check(
     if spec.triggers.is_empty() {
         checker.warning(&["triggers"], "nothing starts this agent", "add `triggers` with a `source`");
     }
-    let open = spec.triggers.iter().any(|trigger| trigger.from.iter().any(|from| from == "*"));
-    let holds_secrets = spec.env.values().any(|value| matches!(value, EnvValue::Named { .. } | EnvValue::Reference(_)));
-    let network = spec.network.unwrap_or(spec.executor == ExecutorKind::Claude);
-    if open && holds_secrets && network {
-        checker.warning(
-            &["env"],
-            "everybody can start this agent, it holds secrets and may use the network",
-            "name senders in `from`, or set `network: false`",
-        );
-    }
+    claude::check_exposure(spec, checker);
 }
 
 fn check_executor(spec: &AgentSpec, given: &[String], checker: &mut Checker<'_>) {
-    const CLAUDE_ONLY: [&str; 4] = ["model", "tools", "permissions", "mcp"];
+    const CLAUDE_ONLY: [&str; 17] = [
+        "model",
+        "fallback_model",
+        "effort",
+        "thinking",
+        "system_prompt",
+        "tools",
+        "permissions",
+        "allowed",
+        "disallowed",
+        "permission_mode",
+        "output_schema",
+        "agents",
+        "plugins",
+        "directories",
+        "claude_md",
+        "sandbox",
+        "mcp",
+    ];
     const COMMAND_ONLY: [&str; 2] = ["command", "result"];
     let (others, other): (&[&str], _) = match spec.executor {
         ExecutorKind::Claude => (&COMMAND_ONLY, "command"),
@@ -140,19 +152,7 @@ fn check_executor(spec: &AgentSpec, given: &[String], checker: &mut Checker<'_>)
         ExecutorKind::Claude if spec.prompt.is_empty() => {
             checker.warning(&[], "this agent has no system prompt", "write it below the second `---`");
         }
-        ExecutorKind::Claude if spec.model.as_deref().is_some_and(|model| model.trim().is_empty()) => {
-            checker.error(&["model"], "`model` is empty", "name a model, or remove it");
-        }
         ExecutorKind::Claude | ExecutorKind::Command => {}
-    }
-    for (name, server) in &spec.mcp {
-        if !server.as_object().is_some_and(|server| ["command", "url"].iter().any(|key| server.contains_key(*key))) {
-            checker.error(
-                &["mcp", name],
-                format!("`mcp.{name}` has neither `command` nor `url`"),
-                "write it as the CLI wants it",
-            );
-        }
     }
 }
 
@@ -169,13 +169,25 @@ fn check_limits(spec: &AgentSpec, checker: &mut Checker<'_>) {
     for (key, _) in counts.into_iter().filter(|(_, count)| *count == Some(0)) {
         checker.error(&["limits", key], format!("`limits.{key}` is 0"), "write 1 or more");
     }
-    if limits.output_bytes == Some(0) {
-        checker.error(&["limits", "output_bytes"], "`limits.output_bytes` is 0", "write 1 or more");
+    let sizes =
+        [("output_bytes", limits.output_bytes), ("messages", limits.messages), ("file_bytes", limits.file_bytes)];
+    for (key, _) in sizes.into_iter().filter(|(_, size)| *size == Some(0)) {
+        checker.error(&["limits", key], format!("`limits.{key}` is 0"), "write 1 or more");
+    }
+    // The CLI's own records lie in files, too.
+    if limits.file_bytes.is_some_and(|bytes| bytes < 16 << 20) {
+        checker.error(&["limits", "file_bytes"], "`limits.file_bytes` is too small", "write 16777216 or more");
     }
     if limits.budget_usd.is_some_and(|budget| !(budget > 0.0 && budget <= 1e6)) {
         checker.error(&["limits", "budget_usd"], "`limits.budget_usd` is out of range", "write dollars, such as 0.50");
     }
-    for (key, given) in [("turns", limits.turns.is_some()), ("budget_usd", limits.budget_usd.is_some())] {
+    let of_claude = [
+        ("turns", limits.turns.is_some()),
+        ("budget_usd", limits.budget_usd.is_some()),
+        ("messages", limits.messages.is_some()),
+        ("file_bytes", limits.file_bytes.is_some()),
+    ];
+    for (key, given) in of_claude {
         if given && spec.executor == ExecutorKind::Command {
             checker.error(&["limits", key], format!("`limits.{key}` means nothing with executor command"), "remove it");
         }
@@ -191,34 +203,6 @@ fn check_limits(spec: &AgentSpec, checker: &mut Checker<'_>) {
         if let Some(span) = rule.longest.filter(|span| !(Span(1_000)..=Span(7 * 86_400_000)).contains(span)) {
             let fault = format!("`retries.{class}.longest` is {span}");
             checker.error(&["retries", class, "longest"], fault, "write a span between 1s and 7d");
-        }
-    }
-}
-
-fn check_permissions(spec: &AgentSpec, checker: &mut Checker<'_>) {
-    let named = |rule: &str| {
-        let tool = rule.split('(').next().unwrap_or_default();
-        !tool.is_empty()
-            && tool.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '*'))
-            && rule.contains('(') == rule.ends_with(')')
-    };
-    for (index, rule) in spec.permissions.iter().enumerate() {
-        let (PermissionRule::Allow(text) | PermissionRule::Ask(text) | PermissionRule::Deny(text)) = rule;
-        if !named(text) {
-            checker.error(
-                &["permissions", &index.to_string()],
-                format!("`{text}` is no permission rule"),
-                "write Tool or Tool(pattern), such as Read(/context/**)",
-            );
-        }
-    }
-    for (index, tool) in spec.tools.iter().enumerate() {
-        if !named(tool) || tool.contains('(') {
-            checker.error(
-                &["tools", &index.to_string()],
-                format!("`{tool}` is no name of a tool"),
-                "write names such as Read or mcp__orders__*; patterns go into `permissions`",
-            );
         }
     }
 }
@@ -277,7 +261,7 @@ fn env_name_fault(name: &str) -> Option<&'static str> {
     }
 }
 
-fn check_secret_name(path: &[&str], name: &str, settings: &Settings, checker: &mut Checker<'_>) {
+pub(crate) fn check_secret_name(path: &[&str], name: &str, settings: &Settings, checker: &mut Checker<'_>) {
     if !settings.secrets.contains_key(name) {
         let help = suggest(name, settings.secrets.keys().map(String::as_str));
         let help =

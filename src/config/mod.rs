@@ -3,6 +3,7 @@
 pub mod agents;
 pub mod bundle;
 mod checks;
+mod claude;
 pub mod environment;
 pub mod init;
 pub mod load;

@@ -199,6 +199,7 @@ fn forms(kind: &str) -> &'static str {
         "Reply" => {
             "none, same, { webhook: https://…, secret: name }, { sms: \"+15550001111\" } or { email: a@example.com }"
         }
+        "Thinking" => "adaptive, off, or a number of tokens",
         "ReplySecret" => "the name of an entry under [secrets], or { env: NAME }",
         _ => "it as the documentation shows",
     }

@@ -6,7 +6,15 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::domain::{id::AgentId, retries::Retries, source::SecretRef, time::Span, trigger::TriggerSpec};
+use crate::domain::{
+    claude::{Acknowledgement, Effort, McpServer, PermissionMode, ShellSandbox, SubAgent, SystemPrompt, Thinking},
+    id::AgentId,
+    permission::PermissionRule,
+    retries::Retries,
+    source::SecretRef,
+    time::Span,
+    trigger::TriggerSpec,
+};
 
 /// Where nothing may be mounted: the system's own places, and those that a run's files have.
 pub const CLOSED_PLACES: [&str; 17] = [
@@ -47,6 +55,18 @@ pub struct AgentSpec {
     /// `claude`: the model's id or alias; always named, so that an update changes nothing unasked.
     #[serde(default)]
     pub model: Option<String>,
+    /// `claude`: the model that is asked while `model` is overloaded.
+    #[serde(default)]
+    pub fallback_model: Option<String>,
+    /// `claude`: how much the model works on an answer.
+    #[serde(default)]
+    pub effort: Option<Effort>,
+    /// `claude`: whether the model thinks first.
+    #[serde(default)]
+    pub thinking: Option<Thinking>,
+    /// `claude`: whether the file's text replaces the CLI's own system prompt or stands behind it.
+    #[serde(default)]
+    pub system_prompt: SystemPrompt,
     /// Folders under `skills/` that it gets.
     #[serde(default)]
     pub skills: Vec<String>,
@@ -56,15 +76,42 @@ pub struct AgentSpec {
     /// `claude`: what it may do with them. First match wins; what no rule allows is denied.
     #[serde(default)]
     pub permissions: Vec<PermissionRule>,
+    /// `claude`: calls that are allowed, behind all of `permissions`.
+    #[serde(default)]
+    pub allowed: Vec<String>,
+    /// `claude`: calls that are denied, before all of `permissions`; a tool without a pattern is not even there.
+    #[serde(default)]
+    pub disallowed: Vec<String>,
+    /// `claude`: what happens to calls that no rule names.
+    #[serde(default)]
+    pub permission_mode: PermissionMode,
+    /// `claude`: a JSON Schema that the answer as JSON fits; without such an answer the run fails.
+    #[serde(default)]
+    pub output_schema: Option<Value>,
+    /// `claude`: agents that it can give work to, by name.
+    #[serde(default)]
+    pub agents: BTreeMap<String, SubAgent>,
+    /// `claude`: folders of the host with a Claude Code plugin each; what is in them runs.
+    #[serde(default)]
+    pub plugins: Vec<String>,
+    /// `claude`: mounted directories that tools treat like the work directory.
+    #[serde(default)]
+    pub directories: Vec<String>,
+    /// `claude`: mounted directories whose `CLAUDE.md` the agent is given; their settings and hooks are not.
+    #[serde(default)]
+    pub claude_md: Vec<String>,
+    /// `claude`: the CLI's own sandbox around commands.
+    #[serde(default)]
+    pub sandbox: Option<ShellSandbox>,
     /// Files and directories of the host, as `host:/container` or `host:/container:ro|rw`.
     #[serde(default)]
     pub mounts: Vec<String>,
     /// Environment of the agent's process; nothing else of ours is passed on.
     #[serde(default)]
     pub env: BTreeMap<String, EnvValue>,
-    /// `claude`: MCP servers by name, in the CLI's own form.
+    /// `claude`: MCP servers by name.
     #[serde(default)]
-    pub mcp: BTreeMap<String, Value>,
+    pub mcp: BTreeMap<String, McpServer>,
     /// Whether the agent's process may use the network. Default: `claude` yes, `command` no.
     #[serde(default)]
     pub network: Option<bool>,
@@ -77,6 +124,9 @@ pub struct AgentSpec {
     /// How often a run is tried by what was at fault, and how long it waits.
     #[serde(default)]
     pub retries: Retries,
+    /// Dangers that its author knows of, which `validate` refuses else.
+    #[serde(default)]
+    pub acknowledge: Vec<Acknowledgement>,
     /// What starts it.
     #[serde(default)]
     pub triggers: Vec<TriggerSpec>,
@@ -132,18 +182,6 @@ pub enum ResultFrom {
     Json,
 }
 
-/// One permission rule, in Claude Code's rule syntax.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase", deny_unknown_fields)]
-pub enum PermissionRule {
-    /// Done without asking.
-    Allow(String),
-    /// Asked of a person; with nobody to ask, denied.
-    Ask(String),
-    /// Never done.
-    Deny(String),
-}
-
 /// The value of an environment variable.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged, deny_unknown_fields)]
@@ -179,6 +217,10 @@ pub struct Limits {
     pub concurrent: Option<u32>,
     /// Bytes of output of one run.
     pub output_bytes: Option<u64>,
+    /// `claude`: lines that the CLI may write in one run, pieces of text not counted.
+    pub messages: Option<u64>,
+    /// `claude`: bytes of the largest file that its commands may write.
+    pub file_bytes: Option<u64>,
 }
 
 /// A skill folder, complete, so that any worker can lay it out.

@@ -4,6 +4,7 @@
 
 pub mod agent;
 pub mod catalog;
+pub mod claude;
 pub mod delivery;
 pub mod event;
 pub mod fetch;
@@ -15,6 +16,7 @@ pub mod mail;
 pub mod organisation;
 pub mod pace;
 pub mod pattern;
+pub mod permission;
 pub mod report;
 pub mod retention;
 pub mod retries;
@@ -29,3 +31,5 @@ pub mod texting;
 pub mod thread;
 pub mod time;
 pub mod trigger;
+pub mod trust;
+pub mod variables;

@@ -1,5 +1,20 @@
 //! Patterns of addresses in triggers: `*` stands for any text, letters of any case are equal.
 
+use crate::domain::organisation;
+
+/// Whether `text` fits one of `patterns`. A domain written in letters of the world is also compared as senders'
+/// domains are kept (RFC 5890).
+#[must_use]
+pub fn fits(patterns: &[String], text: &str) -> bool {
+    patterns.iter().any(|pattern| matches(pattern, text) || (!pattern.is_ascii() && matches(&in_ascii(pattern), text)))
+}
+
+fn in_ascii(pattern: &str) -> String {
+    let Some((local, domain)) = pattern.rsplit_once('@') else { return pattern.to_owned() };
+    let labels: Vec<String> = domain.split('.').map(organisation::a_labels).collect();
+    format!("{local}@{}", labels.join("."))
+}
+
 /// Whether `text` fits `pattern`. Linear in the product of the lengths, no recursion.
 #[must_use]
 pub fn matches(pattern: &str, text: &str) -> bool {

@@ -108,6 +108,8 @@ pub enum FailureCode {
     Idle,
     /// More output than the agent may make.
     OutputLimit,
+    /// The answer does not fit the schema that the agent's file asks for, or there is none.
+    Output,
     /// The model's API refused the credentials.
     ModelAuth,
     /// The model's API is overloaded or limits us; worth another try.
@@ -134,6 +136,7 @@ impl FailureCode {
             Self::Timeout => "timeout",
             Self::Idle => "idle",
             Self::OutputLimit => "output_limit",
+            Self::Output => "output",
             Self::ModelAuth => "model_auth",
             Self::ModelBusy => "model_busy",
             Self::Model => "model",
@@ -172,7 +175,7 @@ impl FailureCode {
         match self {
             Self::ModelBusy => FailureClass::ModelBusy,
             Self::Model => FailureClass::Model,
-            Self::Agent => FailureClass::Agent,
+            Self::Agent | Self::Output => FailureClass::Agent,
             Self::Executor => FailureClass::Executor,
             Self::Lost => FailureClass::Lost,
             Self::MaxTurns | Self::Budget | Self::Timeout | Self::Idle | Self::OutputLimit => FailureClass::Limit,

@@ -24,6 +24,9 @@ use crate::{
     },
 };
 
+/// Lines of one run where its agent's file says nothing else.
+const MAX_MESSAGES: u64 = 100_000;
+
 /// Shared by all executors of a process.
 pub(super) struct Ground {
     /// Starts and ends processes.
@@ -49,6 +52,8 @@ pub(super) struct Bounds {
     pub(super) idle: Duration,
     /// Standard output and standard error together.
     pub(super) output_bytes: u64,
+    /// Lines of the `claude` CLI.
+    pub(super) messages: u64,
 }
 
 /// A run's directory and environment.
@@ -85,6 +90,7 @@ impl Ground {
             wall_clock: limits.wall_clock.unwrap_or(self.limits.wall_clock).to_std(),
             idle: limits.idle.unwrap_or(self.limits.idle).to_std(),
             output_bytes: limits.output_bytes.unwrap_or(self.limits.output_bytes),
+            messages: limits.messages.unwrap_or(MAX_MESSAGES),
         }
     }
 

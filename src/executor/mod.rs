@@ -13,6 +13,8 @@ mod mounts;
 mod pipes;
 pub mod processes;
 mod sandbox;
+pub mod tools;
+pub mod transcripts;
 pub mod trash;
 mod workdir;
 
@@ -32,8 +34,11 @@ use crate::{
         agent::{AgentVersion, ExecutorKind},
         id::{RunId, SessionId},
         run::{Failure, MessageKind, RunResult, Usage},
+        trust::Trust,
     },
-    executor::{claude::ClaudeExecutor, command::CommandExecutor, ground::Ground},
+    executor::{
+        claude::ClaudeExecutor, command::CommandExecutor, ground::Ground, tools::ToolHost, transcripts::Transcripts,
+    },
 };
 
 /// A boxed future, for traits used as objects.
@@ -70,6 +75,14 @@ pub struct RunSpec {
     pub inputs: Inputs,
     /// What attempts before this one took of it: said again where the conversation does not hold it.
     pub taken: Vec<Taken>,
+    /// Secrets of MCP servers, by `McpServer::secret_name`.
+    pub mcp_secrets: BTreeMap<String, Secret>,
+    /// How far whoever sent the event is trusted.
+    pub trust: Trust,
+    /// Tools of ours that the agent has; `None` for none.
+    pub tools: Option<Arc<dyn ToolHost>>,
+    /// Where its conversation is kept for other machines; `None`: nowhere.
+    pub transcripts: Option<Arc<dyn Transcripts>>,
     /// Cancelled when somebody stops the run, the lease is lost, or the process shuts down.
     pub cancel: CancellationToken,
     /// Cancelled before `cancel` when somebody stops the run: nobody goes on with its turn, but the session's next run

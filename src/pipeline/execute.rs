@@ -14,6 +14,7 @@ use crate::{
         template::Template,
         time::Timestamp,
         trigger::TriggerSpec,
+        trust::trust,
     },
     executor::{AttachmentFile, Executors, Inputs, LeaseLost, RunSink, RunSpec, Stopped},
     live::Live,
@@ -21,8 +22,9 @@ use crate::{
         hops::LoopGuard,
         prompt,
         record::Recorder,
-        retry,
+        retry, servers,
         steer::{self, Steering},
+        transcripts::KeptTranscripts,
     },
     queue::{Job, JobEnd, StopReason, Wakes},
     store::{MergedRun, NewDelivery, NewMessage, RUN_QUEUE, RunEnd, RunWork, Store, StoreError},
@@ -174,7 +176,8 @@ impl Execute {
         for text in self.settle(work).await? {
             sink.message(MessageKind::Status, json!({ "text": text })).await?;
         }
-        sink.message(MessageKind::Prompt, json!({"text": spec.prompt.plain})).await
+        let (trust, why) = trust(&work.event.event, trigger_of(work));
+        sink.message(MessageKind::Prompt, json!({"text": spec.prompt.plain, "trust": trust, "trust_reason": why})).await
     }
 
     /// Takes the run's session to this worker's disk; what the record says of that.
@@ -230,6 +233,15 @@ impl Execute {
                 .map(|(file, bytes)| AttachmentFile { filename: file.filename.clone(), bytes: bytes.clone() })
                 .collect(),
             env: self.environment(&work.agent.spec.env).map_err(setup)?,
+            mcp_secrets: servers::secrets(&work.agent.spec.mcp, &*self.secrets).map_err(setup)?,
+            trust: trust(&work.event.event, trigger_of(work)).0,
+            tools: None,
+            transcripts: Some(Arc::new(KeptTranscripts {
+                store: self.store.clone(),
+                tenant: work.run.tenant.clone(),
+                owner: work.run.session.as_ref().map_or_else(|| work.run.id.to_string(), ToString::to_string),
+                lease: work.lease.clone(),
+            })),
             agent: Arc::new(work.agent.clone()),
             inputs,
             taken: steer::taken(work).map_err(setup)?,

@@ -12,7 +12,7 @@ use crate::{
         filter::{Filter, Prepared},
         id::{RunId, SourceId},
         imap::ImapSpec,
-        organisation, pattern,
+        pattern::fits,
         session::SessionRule,
         source::{Source, SourceSpec},
         template::Template,
@@ -356,19 +356,6 @@ fn own_addresses(event: &AgentEvent) -> Vec<String> {
 
 fn names(patterns: &[String], address: &str) -> bool {
     patterns.iter().any(|name| name.eq_ignore_ascii_case(address))
-}
-
-fn fits(patterns: &[String], text: &str) -> bool {
-    patterns.iter().any(|pattern| {
-        pattern::matches(pattern, text) || (!pattern.is_ascii() && pattern::matches(&in_ascii(pattern), text))
-    })
-}
-
-/// A pattern whose domain is written in letters of the world, as senders' domains are kept (RFC 5890).
-fn in_ascii(pattern: &str) -> String {
-    let Some((local, domain)) = pattern.rsplit_once('@') else { return pattern.to_owned() };
-    let labels: Vec<String> = domain.split('.').map(organisation::a_labels).collect();
-    format!("{local}@{}", labels.join("."))
 }
 
 #[cfg(test)]

@@ -65,9 +65,10 @@ impl Upkeep {
             let ended = self.store.ended_sessions(some).await?;
             removed += self.executors.forget_sessions(ended).await;
         }
+        let pieces = self.store.sweep_transcripts().await?;
         let for_room = self.executors.make_room(self.max_disk_bytes).await;
-        if expired + removed + for_room > 0 {
-            tracing::info!(expired, removed, for_room, "sessions expired; files of sessions removed");
+        if expired + removed + for_room > 0 || pieces > 0 {
+            tracing::info!(expired, removed, for_room, pieces, "sessions expired; files and conversations removed");
         }
         Ok(())
     }

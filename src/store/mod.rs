@@ -36,6 +36,7 @@ mod steering;
 mod suppressions;
 mod tasks;
 mod threads;
+mod transcripts;
 mod webhooks;
 
 pub use catalog::ApplyMode;
@@ -64,6 +65,7 @@ pub use sessions::Waiting;
 pub use steering::{Merge, MergedRun};
 pub use suppressions::Suppression;
 pub use tasks::{TaskLease, TaskRecord, TaskWish};
+pub use transcripts::{MAX_TRANSCRIPT_BYTES, TranscriptHead};
 
 use std::sync::{
     Arc,

@@ -68,6 +68,8 @@ const EXPIRE: &str = "UPDATE sessions SET closed_at = $2, closed_reason = 'expir
     AND last_event_at < $1 AND id IN (SELECT s.id FROM sessions s WHERE s.closed_at IS NULL AND s.last_event_at < $1 \
       AND NOT EXISTS (SELECT 1 FROM jobs j WHERE j.lane = s.id) ORDER BY s.id LIMIT $3 @skip_locked) RETURNING id";
 
+const FORGET: &str = "DELETE FROM transcripts WHERE owner @any($1)";
+
 const CANCEL_WAITING: &str = "UPDATE runs SET state = 'canceled', finished_at = $2, cancel_requested_at = $2, \
     cancel_reason = 'its session was closed' WHERE state = 'queued' AND session_id = $1 \
     AND id IN (SELECT id FROM jobs WHERE lane = $1 AND state <> 'running') RETURNING id";
@@ -153,6 +155,7 @@ impl Store {
             let close = sqlx::query(CLOSE).bind(tenant.as_str()).bind(&lane).bind(now).bind("closed");
             let closed = close.execute(&mut *tx).await?.rows_affected();
             if closed == 1 {
+                sqlx::query(db.sql(FORGET)).bind(db.list(std::slice::from_ref(&lane))).execute(&mut *tx).await?;
                 if waiting == Waiting::Cancel {
                     let hold = "SELECT id FROM jobs WHERE lane = $1 ORDER BY id @lock";
                     sqlx::query(db.sql(hold)).bind(&lane).execute(&mut *tx).await?;
@@ -191,12 +194,18 @@ impl Store {
         let add = "INSERT INTO sessions (id, tenant_id, agent_id, key, resume_id, forked_from, created_at, last_event_at) \
                    SELECT $1, tenant_id, agent_id, $2, resume_id, id, $3, $3 FROM sessions WHERE tenant_id = $4 AND id = $5 \
                    ON CONFLICT (agent_id, key) WHERE closed_at IS NULL DO NOTHING";
+        let copy = "INSERT INTO transcripts (owner, conversation, seq, tenant_id, lines, last_entry, total, cut, at) \
+                    SELECT $1, conversation, seq, tenant_id, lines, last_entry, total, cut, at \
+                    FROM transcripts WHERE owner = $2";
         let added = on_engine!(self, |db| {
             let mut tx = db.begin().await?;
             sqlx::query(runs::LOCK_LANE).bind(id.as_str()).execute(&mut *tx).await?;
             let add = sqlx::query(add).bind(new.as_str()).bind(clean(key).into_owned()).bind(now.0);
             let added = add.bind(tenant.as_str()).bind(id.as_str()).execute(&mut *tx).await?.rows_affected();
-            tx.commit().await?;
+            if added == 1 {
+                sqlx::query(copy).bind(new.as_str()).bind(id.as_str()).execute(&mut *tx).await?;
+                tx.commit().await?;
+            }
             added
         });
         if added == 0 {
@@ -216,7 +225,11 @@ impl Store {
             let mut tx = db.begin().await?;
             let expire = sqlx::query_as(db.sql(EXPIRE)).bind(idle_since.0).bind(now).bind(MOST_EXPIRED);
             let expired: Vec<(String,)> = expire.fetch_all(&mut *tx).await?;
-            tx.commit().await?;
+            if !expired.is_empty() {
+                let ids: Vec<String> = expired.iter().map(|(id,)| id.clone()).collect();
+                sqlx::query(db.sql(FORGET)).bind(db.list(&ids)).execute(&mut *tx).await?;
+                tx.commit().await?;
+            }
             expired
         });
         Ok(expired.len())

@@ -118,9 +118,76 @@ const CASES: &[(&str, &str)] = &[
     ("executor: claude\ntools: ['Bash(ls)']", "agents/a.md:3:9: `Bash(ls)` is no name of a tool"),
     (
         "executor: claude\npermissions:\n- alow: Read",
-        "agents/a.md:4:1: `permissions[0]` cannot be `alow`; did you mean `allow`?",
+        "agents/a.md:4:3: unknown key `permissions[0].alow`; did you mean `allow`?",
     ),
     ("executor: claude\npermissions:\n- allow: Read(", "agents/a.md:4:1: `Read(` is no permission rule"),
+    (
+        "executor: claude\npermissions:\n- { allow: Read, deny: Bash }",
+        "agents/a.md:4:1: a permission needs exactly one of `allow`, `ask` and `deny`",
+    ),
+    (
+        "executor: claude\npermissions:\n- allow: Read\n- { allow: Bash, trust: sure }",
+        "`permissions[1].trust`: write verified, allowed or unknown",
+    ),
+    ("executor: claude\npermissions: [{ allow: Raed }]", "warning: the CLI has no tool `Raed`; did you mean `Read`?"),
+    ("executor: claude\ntools: [Read, AskUserQuestion]", "agents/a.md:3:15: `AskUserQuestion` waits for a person"),
+    ("executor: claude\ntools: [mcp__ordres__find]\nmcp: { orders: { command: x } }", "did you mean `orders`?"),
+    ("executor: claude\ntools: ['Re*']", "agents/a.md:3:9: `Re*` stands for several tools"),
+    ("executor: claude\neffort: most", "agents/a.md:3:1: `effort` cannot be `most`"),
+    ("executor: claude\nthinking: 5", "agents/a.md:3:1: `thinking` is 5; write adaptive, off, or 1024 to 128000"),
+    ("executor: claude\nthinking: maybe", "`thinking` has none of its forms; write adaptive, off, or a number"),
+    ("executor: claude\nmodel: a\nfallback_model: a", "agents/a.md:4:1: `fallback_model` is `model` itself"),
+    ("executor: claude\nmodel: '--x'", "agents/a.md:3:1: `--x` is no model"),
+    ("executor: claude\npermission_mode: auto", "agents/a.md:3:1: `permission_mode` cannot be `auto`"),
+    ("executor: command\ncommand: [a]\neffort: low", "agents/a.md:4:1: `effort` means nothing with executor command"),
+    (
+        "executor: claude\noutput_schema: { type: object, properties: { n: { type: strnig } } }",
+        "agents/a.md:3:1: `output_schema` has a type that is none at `/properties/n`",
+    ),
+    (
+        "executor: claude\nagents:\n  rev: { description: d, prompt: p }",
+        "agents/a.md:3:1: nothing can give work to `agents`; add `Agent` to `tools`",
+    ),
+    (
+        "executor: claude\ntools: [Agent]\nagents:\n  rev: { description: d, prompt: p, tools: [Read] }",
+        "the agent has no tool `Read` to give to `rev`",
+    ),
+    ("executor: claude\nplugins: [./book]", "agents/a.md:3:11: `./book` is no plugin"),
+    (
+        "executor: claude\nmounts: ['./book:/context/book']\ndirectories: [/context/other]",
+        "agents/a.md:4:15: `/context/other` lies in none of the agent's `mounts`",
+    ),
+    (
+        "executor: claude\nmounts: ['./book:/context/book']\nclaude_md: [/context/book]",
+        "warning: there is no CLAUDE.md in `/context/book`",
+    ),
+    ("executor: claude\ntools: [Bash]\nsandbox: { deny_read: [../x] }", "`../x` is no place for `sandbox.deny_read`"),
+    ("executor: claude\nmcp: { a: { command: x, url: 'http://x' } }", "`mcp.a` has `command` and `url`"),
+    ("executor: claude\nmcp: { a: { type: ws, url: 'http://x' } }", "`mcp.a.type` cannot be `ws`"),
+    ("executor: claude\nmcp: { a: { url: 'ftp://x' } }", "`ftp://x` is no URL to call"),
+    ("executor: claude\nmcp: { postern: { command: x } }", "`postern` is no name for an MCP server"),
+    (
+        "executor: claude\nenv: { PLACE: x }\nmcp: { a: { url: 'http://x/${PLCE}' } }",
+        "`${PLCE}` is nothing that the agent is given; did you mean `PLACE`?",
+    ),
+    (
+        "executor: claude\nenv: { KEY: { secret: callback } }\nmcp: { a: { command: x, args: ['${KEY}'] } }",
+        "`${KEY}` would put a secret into arguments",
+    ),
+    (
+        "executor: claude\nmcp: { a: { url: 'http://x', headers: { k: { secret: calback } } } }",
+        "there is no secret `calback` in postern.toml",
+    ),
+    (
+        "executor: claude\nenv: { KEY: { secret: callback } }\ntriggers:\n- source: mail\n  from: '*'",
+        "agents/a.md:5:1: everybody can start this agent, it holds secrets and may use the network",
+    ),
+    (
+        "executor: claude\nmcp: { a: { command: x, env: { K: { secret: callback } } } }\ntriggers:\n- source: mail\n  \
+         from: a@example.com\n  sender_auth: any",
+        "or write `acknowledge: [untrusted-secrets-egress]`",
+    ),
+    ("executor: claude\nacknowledge: [everything]", "cannot be `everything`"),
     ("executor: claude\nmounts: [./book]", "agents/a.md:3:10: `./book` is no mount"),
     ("executor: claude\nmounts: ['./bok:/b']", "agents/a.md:3:10: `./bok` is not there to be mounted; make DIR/bok"),
     ("executor: claude\nmounts: ['./book:b']", "`b` is not absolute in the container"),
@@ -209,6 +276,13 @@ fn a_wrong_agent_file_says_what_and_where_and_the_way_out() {
         })
         .collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+}
+
+#[test]
+fn a_danger_that_is_acknowledged_is_no_error() {
+    let file = "executor: claude\nenv: { KEY: { secret: callback } }\ntriggers:\n- { source: mail, from: '*' }\n\
+                acknowledge: [untrusted-secrets-egress]";
+    assert!(said(file).iter().all(|line| !line.contains("holds secrets")), "{:?}", said(file));
 }
 
 #[test]

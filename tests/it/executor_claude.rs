@@ -39,7 +39,7 @@ pub(crate) fn agent(more: Value) -> RunSpec {
     spec(agent)
 }
 
-fn failed(outcome: Result<RunResult, Stopped>) -> Failure {
+pub(crate) fn failed(outcome: Result<RunResult, Stopped>) -> Failure {
     match outcome {
         Err(Stopped::Failed(failure, _)) => failure,
         other => panic!("did not fail: {other:?}"),

@@ -138,6 +138,10 @@ pub(crate) fn spec(agent: Value) -> RunSpec {
         env: BTreeMap::new(),
         inputs: Inputs::default(),
         taken: Vec::new(),
+        mcp_secrets: BTreeMap::new(),
+        trust: postern::domain::trust::Trust::Unknown,
+        tools: None,
+        transcripts: None,
         cancel: CancellationToken::new(),
         over: CancellationToken::new(),
     }

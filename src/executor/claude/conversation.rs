@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    process::{ChildStderr, ChildStdin, ChildStdout},
+    io::AsyncReadExt as _,
     time::{Instant, sleep_until},
 };
 
@@ -14,10 +13,15 @@ use crate::{
     executor::{
         RunSink, Stopped,
         claude::{
+            clocks::{Clock, Clocks},
             further::Further,
-            message::{self, ControlRequest, ControlResponse, Message, SystemMessage, TurnResult},
-            permission::{Decision, Permissions},
-            protocol::{self, Framing},
+            message::{self, Answer, Message, SystemMessage, TurnResult},
+            mirror::Mirror,
+            outcome::Wanted,
+            pipes::{self, Pipes},
+            protocol::{Framing, Request},
+            questions::{Answered, Questions},
+            record::{self, Line},
         },
         ground::Bounds,
         mask::Mask,
@@ -26,18 +30,10 @@ use crate::{
     },
 };
 
-/// From the start until the first turn begins.
-const START_LIMIT: Duration = Duration::from_secs(60);
 /// How long the CLI may take to go on by itself; a request to the model comes after it.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// What waits to be written at most; beyond it the CLI is not read, so that it asks nothing more.
 const MAX_PENDING_BYTES: usize = 64 * 1024 * 1024;
-/// How long the CLI may take to end by itself.
-const EXIT_LIMIT: Duration = Duration::from_secs(5);
-/// How long it may take to end when somebody waits for that.
-const HASTE: Duration = Duration::from_millis(1_200);
-/// How long it may take to end when it was told to.
-const STOP_LIMIT: Duration = Duration::from_secs(2);
 
 /// What the whole run goes by.
 pub(super) struct Conversation<'a> {
@@ -45,16 +41,20 @@ pub(super) struct Conversation<'a> {
     pub(super) sink: &'a mut dyn RunSink,
     /// The secrets that stay out of there.
     pub(super) mask: &'a Mask,
-    /// What tools may do.
-    pub(super) permissions: &'a Permissions,
-    /// Where it must stop.
-    pub(super) bounds: Bounds,
-    /// What begins its turn.
-    pub(super) prompt: Opening,
-    /// What is said while it works.
-    pub(super) further: Further<'a>,
+    /// What is answered while the CLI is read.
+    pub(super) questions: Questions,
+    /// What is asked once the CLI is ready, before the prompt.
+    pub(super) requests: Vec<Request>,
+    /// MCP servers that it was told of.
+    pub(super) servers: Vec<String>,
     /// Its id.
-    pub(super) id: &'a str,
+    pub(super) session: String,
+    /// What begins its turn.
+    pub(super) opening: Opening,
+    /// What is said besides, while it works.
+    pub(super) further: Further<'a>,
+    /// What the answer must be.
+    pub(super) wanted: Wanted,
     /// Given back once the CLI is up, so that the next may start.
     pub(super) starting: Option<tokio::sync::OwnedSemaphorePermit>,
     /// How far it is.
@@ -69,18 +69,29 @@ pub(super) enum Opening {
     Nudge(Vec<u8>),
 }
 
+/// How a conversation ended without a limit or a person that stopped it.
+pub(super) enum Ended {
+    /// With the result of its last turn.
+    Result(Box<TurnResult>),
+    /// The CLI ended in the middle of a turn; the last that it said on standard error.
+    Died(String),
+}
+
 /// How far it is.
 pub(super) struct State<'a> {
     pending: Vec<u8>,
     framing: Framing,
+    mirror: Mirror<'a>,
     err: Stream<'a>,
     meter: Meter,
+    messages_left: u64,
+    clocks: Clocks,
     tail: Tail,
-    /// A turn began.
-    begun: bool,
+    /// Requests of ours that the CLI has not answered, the prompt behind them.
+    unanswered: Vec<&'static str>,
     /// The CLI is ready, and is spoken to then if it has not begun.
     nudge_at: Option<Instant>,
-    last: Option<TurnResult>,
+    last: Option<Box<TurnResult>>,
     usage: Usage,
     retry_after_ms: Option<i64>,
     over: bool,
@@ -90,17 +101,20 @@ pub(super) struct State<'a> {
 
 impl<'a> State<'a> {
     /// Before anything was said; `first` goes to the CLI at once.
-    pub(super) fn new(first: Vec<u8>, mask: &'a Mask, bounds: Bounds) -> Self {
+    pub(super) fn new(first: Vec<u8>, mask: &'a Mask, mirror: Mirror<'a>, bounds: Bounds, usage: Usage) -> Self {
         Self {
             pending: first,
             framing: Framing::default(),
+            mirror,
             err: Stream::new(mask),
             meter: Meter::new(bounds.output_bytes),
+            messages_left: bounds.messages,
+            clocks: Clocks::start(bounds.idle),
             tail: Tail::default(),
-            begun: false,
+            unanswered: Vec::new(),
             nudge_at: None,
             last: None,
-            usage: Usage::default(),
+            usage,
             retry_after_ms: None,
             over: false,
             idle_until: None,
@@ -108,81 +122,19 @@ impl<'a> State<'a> {
     }
 }
 
-/// The CLI's pipes; `stdin` is gone once it was told that nothing more comes.
-pub(super) struct Pipes {
-    stdin: Option<ChildStdin>,
-    stdout: ChildStdout,
-    stderr: ChildStderr,
-    out_open: bool,
-    err_open: bool,
-}
-
-impl Pipes {
-    /// Takes the pipes of a process that was just started.
-    pub(super) fn of(process: &mut Process) -> Result<Self, Failure> {
-        let child = &mut process.child;
-        match (child.stdin.take(), child.stdout.take(), child.stderr.take()) {
-            (stdin, Some(stdout), Some(stderr)) => Ok(Self { stdin, stdout, stderr, out_open: true, err_open: true }),
-            _ => Err(Failure::new(FailureCode::Executor, "the CLI has no pipes")),
-        }
-    }
-
-    /// Stops the turn, then waits, then insists. Whatever is left after that is killed by the caller.
-    pub(super) async fn interrupt(mut self, process: &mut Process) {
-        if let Some(mut stdin) = self.stdin.take() {
-            drop(tokio::time::timeout(Duration::from_millis(200), stdin.write_all(&protocol::stop())).await);
-        }
-        self.wait(process, STOP_LIMIT).await;
-        process.terminate();
-        self.wait(process, STOP_LIMIT).await;
-    }
-
-    /// The same for a person who waits: whatever is left after a moment is killed by the caller.
-    pub(super) async fn stop(mut self, process: &mut Process) {
-        if let Some(mut stdin) = self.stdin.take() {
-            drop(tokio::time::timeout(Duration::from_millis(100), stdin.write_all(&protocol::stop())).await);
-        }
-        self.wait(process, HASTE).await;
-    }
-
-    /// Ends the CLI in the middle of its turn. Whatever is left after that is killed by the caller.
-    pub(super) async fn leave(mut self, process: &mut Process) {
-        process.terminate();
-        self.wait(process, STOP_LIMIT).await;
-    }
-
-    /// Waits for the exit while what is still said is thrown away.
-    async fn wait(&mut self, process: &mut Process, patience: Duration) {
-        let mut scrap = vec![0; READ_BYTES];
-        let until = Instant::now() + patience;
-        loop {
-            tokio::select! {
-                () = process.exited() => return,
-                read = self.stdout.read(&mut scrap), if self.out_open => self.out_open = read.unwrap_or(0) > 0,
-                () = sleep_until(until) => return,
-            }
-        }
-    }
-}
-
 impl Conversation<'_> {
     /// Until the work is done and the CLI has ended. Stops at once on a failure, the CLI still running.
-    pub(super) async fn hold(
-        &mut self,
-        process: &mut Process,
-        pipes: &mut Pipes,
-    ) -> Result<(TurnResult, Usage), Stopped> {
+    pub(super) async fn hold(&mut self, process: &mut Process, pipes: &mut Pipes) -> Result<Ended, Stopped> {
         let (mut out, mut err) = (vec![0; READ_BYTES], vec![0; READ_BYTES]);
-        let start_until = Instant::now() + START_LIMIT;
-        let mut heard_at = Instant::now();
         while !self.state.over && pipes.out_open {
-            let idle_until = if self.state.begun { heard_at + self.bounds.idle } else { start_until };
+            let (clock_at, clock) = self.state.clocks.next(self.questions.is_empty());
             let writing = !self.state.pending.is_empty() && pipes.stdin.is_some();
-            let nudge_at = self.state.nudge_at.filter(|_| !self.state.begun);
+            let nudge_at = self.state.nudge_at.filter(|_| !self.state.clocks.has_begun());
+            let send_at = self.state.mirror.due();
             let reading = self.state.pending.len() < MAX_PENDING_BYTES;
             let settled = self.state.idle_until;
             tokio::select! {
-                written = write(&mut pipes.stdin, &self.state.pending), if writing => match written {
+                written = pipes::write(&mut pipes.stdin, &self.state.pending), if writing => match written {
                     Ok(written) => drop(self.state.pending.drain(..written)),
                     Err(_) => pipes.stdin = None,
                 },
@@ -190,35 +142,58 @@ impl Conversation<'_> {
                     let read = read.unwrap_or(0);
                     pipes.out_open = read > 0;
                     self.heard(&out[..read]).await?;
-                    heard_at = Instant::now();
+                    self.state.clocks.hear();
                 }
                 read = pipes.stderr.read(&mut err), if pipes.err_open => {
                     let read = read.unwrap_or(0);
                     pipes.err_open = read > 0;
                     self.heard_err(&err[..read]).await?;
-                    heard_at = Instant::now();
+                    self.state.clocks.hear();
                 }
-                input = self.further.next(), if self.state.begun => {
+                answered = self.questions.next() => self.say(answered).await?,
+                input = self.further.next(), if self.state.clocks.has_begun() => {
                     let line = self.further.say(input);
                     self.state.pending.extend(line);
                 }
-                () = sleep_until(settled.unwrap_or(idle_until)), if settled.is_some() => self.state.over = true,
-                () = sleep_until(nudge_at.unwrap_or(idle_until)), if nudge_at.is_some() => self.nudge(),
-                () = sleep_until(idle_until) => return Err(self.too_quiet().into()),
+                () = sleep_until(settled.unwrap_or(clock_at)), if settled.is_some() => self.state.over = true,
+                () = sleep_until(send_at.unwrap_or(clock_at)), if send_at.is_some() => self.send_transcript().await?,
+                () = sleep_until(nudge_at.unwrap_or(clock_at)), if nudge_at.is_some() => self.nudge(),
+                () = sleep_until(clock_at) => match clock {
+                    Clock::Start => return Err(self.did_not_begin().into()),
+                    Clock::Idle => return Err(self.state.clocks.too_quiet().into()),
+                    // It has said its last word, and does not say that it has nothing more to do.
+                    Clock::Settle => self.state.over = true,
+                },
             }
         }
         // Its last records are written after its last word: it ends by itself.
         pipes.stdin = None;
-        pipes.wait(process, EXIT_LIMIT).await;
+        self.hear_out(process, pipes, &mut out).await?;
         if self.state.last.is_none() {
             self.read_reason(pipes, &mut err).await?;
         }
-        self.finish()
+        self.send_transcript().await?;
+        Ok(self.finish())
+    }
+
+    /// Waits for the exit, and hears what is still said: the end of the transcript.
+    async fn hear_out(&mut self, process: &mut Process, pipes: &mut Pipes, buffer: &mut [u8]) -> Result<(), Stopped> {
+        let until = Instant::now() + pipes::EXIT_LIMIT;
+        while pipes.out_open {
+            let read = tokio::select! {
+                read = pipes.stdout.read(buffer) => read.unwrap_or(0),
+                () = sleep_until(until) => break,
+            };
+            pipes.out_open = read > 0;
+            self.heard(&buffer[..read]).await?;
+        }
+        pipes.wait(process, until.saturating_duration_since(Instant::now())).await;
+        Ok(())
     }
 
     fn nudge(&mut self) {
         self.state.nudge_at = None;
-        if let Opening::Nudge(words) = &mut self.prompt {
+        if let Opening::Nudge(words) = &mut self.opening {
             self.state.pending.append(words);
         }
     }
@@ -234,13 +209,16 @@ impl Conversation<'_> {
         Ok(())
     }
 
-    fn finish(&mut self) -> Result<(TurnResult, Usage), Stopped> {
-        let Some(last) = self.state.last.take() else {
-            let tail = self.state.tail.text();
-            let why = if tail.is_empty() { "it said nothing" } else { tail };
-            return Err(Failure::new(FailureCode::Executor, format!("the CLI ended without a result: {why}")).into());
-        };
-        Ok((last, self.state.usage))
+    fn finish(&mut self) -> Ended {
+        match self.state.last.take() {
+            Some(last) => Ended::Result(last),
+            None => Ended::Died(self.state.tail.text().to_owned()),
+        }
+    }
+
+    /// Whether its turn began: before that, the CLI ended because of how it was started.
+    pub(super) const fn has_begun(&self) -> bool {
+        self.state.clocks.has_begun()
     }
 
     /// When the API wants to be asked again, as far as it said.
@@ -253,29 +231,32 @@ impl Conversation<'_> {
         self.state.usage
     }
 
-    fn too_quiet(&self) -> Failure {
-        if self.state.begun {
-            return Failure::new(FailureCode::Idle, format!("no output for {} s", self.bounds.idle.as_secs_f64()));
-        }
-        let tail = self.state.tail.text();
-        let why = format!("the CLI did not begin within {} s: {tail}", START_LIMIT.as_secs());
-        Failure::new(FailureCode::Executor, why)
+    fn did_not_begin(&self) -> Failure {
+        let (limit, tail) = (self.state.clocks.start_limit_s(), self.state.tail.text());
+        Failure::new(FailureCode::Executor, format!("the CLI did not begin within {limit} s: {tail}"))
     }
 
     async fn heard(&mut self, chunk: &[u8]) -> Result<(), Stopped> {
-        for line in self.state.framing.push(chunk)? {
-            let message = message::parse(&line);
-            // The pieces repeat what is counted as a whole.
-            if !matches!(message, Some(Message::StreamEvent {})) {
-                self.state.meter.count(line.len())?;
+        let mut framing = std::mem::take(&mut self.state.framing);
+        framing.push(chunk)?;
+        while let Some(line) = framing.next() {
+            let (message, bytes) = (message::parse(line), line.len());
+            // The pieces repeat what is counted as a whole; so do transcripts.
+            if !matches!(message, Some(Message::StreamEvent | Message::Mirror(_))) {
+                self.state.meter.count(bytes)?;
+                self.state.messages_left = self.state.messages_left.checked_sub(1).ok_or_else(|| {
+                    let why = "more messages than limits.messages allows; raise it or do less in one run";
+                    Failure::new(FailureCode::OutputLimit, why)
+                })?;
             }
             if let Some(message) = message {
-                for (kind, body) in message.record() {
-                    self.record(kind, body).await?;
+                for line in record::lines(&message) {
+                    self.record(line).await?;
                 }
                 self.react(message).await?;
             }
         }
+        self.state.framing = framing;
         Ok(())
     }
 
@@ -288,54 +269,94 @@ impl Conversation<'_> {
         Ok(())
     }
 
-    async fn record(&mut self, kind: MessageKind, mut body: Value) -> Result<(), Stopped> {
+    async fn record(&mut self, (kind, mut body): Line) -> Result<(), Stopped> {
         self.mask.value(&mut body);
         Ok(self.sink.message(kind, body).await?)
     }
 
-    async fn react(&mut self, message: Message) -> Result<(), Stopped> {
-        match message {
-            Message::System(system) => self.react_to_state(&system).map_err(Stopped::from),
-            Message::Result(result) => {
-                let turns = Usage { turns: result.num_turns, ..result.usage() };
-                self.state.usage = self.state.usage.plus(turns);
-                self.state.last = Some(*result);
-                Ok(())
-            }
-            Message::ControlRequest { request_id, request } => self.answer(&request_id, request).await,
-            Message::ControlResponse { response } => self.ready(&response).map_err(Stopped::from),
-            Message::CommandLifecycle { command_uuid, state } => {
-                if self.further.hear(&command_uuid, &state) {
-                    self.state.last = None;
-                    self.state.idle_until = None;
-                }
-                Ok(())
-            }
-            Message::Unknown(value) => {
-                tracing::debug!(kind = ?value.get("type"), "the CLI said what this version does not know");
-                Ok(())
-            }
-            Message::Assistant { .. } | Message::User { .. } | Message::StreamEvent {} => Ok(()),
+    async fn send_transcript(&mut self) -> Result<(), Stopped> {
+        match self.state.mirror.send().await? {
+            Some(line) => self.record(line).await,
+            None => Ok(()),
         }
     }
 
-    fn react_to_state(&mut self, system: &SystemMessage) -> Result<(), Failure> {
+    /// Keeps what was said before it was stopped, unless that takes long.
+    pub(super) async fn keep_rest(&mut self) {
+        drop(tokio::time::timeout(Duration::from_secs(2), self.state.mirror.send()).await);
+    }
+
+    async fn say(&mut self, answered: Answered) -> Result<(), Stopped> {
+        self.state.pending.extend(answered.line);
+        match answered.note {
+            Some(note) => self.record(note).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn react(&mut self, message: Message) -> Result<(), Stopped> {
+        match message {
+            Message::System(system) => self.react_to_state(&system).await?,
+            Message::Result(result) => {
+                let turns = Usage { turns: result.num_turns, ..result.usage() };
+                self.state.usage = self.state.usage.plus(turns);
+                self.state.last = Some(result);
+                self.state.clocks.end_turn();
+                // Whoever acts on the result finds the conversation that led to it.
+                self.send_transcript().await?;
+            }
+            Message::ControlRequest(asked) => {
+                self.state.pending.extend(self.questions.ask(asked).unwrap_or_default());
+            }
+            Message::ControlCancel(cancelled) => self.questions.cancel(&cancelled.request_id),
+            Message::ControlResponse(answer) => self.hear_answer(&answer.response)?,
+            Message::Mirror(frame) => self.state.mirror.take(frame),
+            Message::RateLimit(limit) if limit.rate_limit_info.status == "rejected" => {
+                let now = crate::clock::Clock::system().now().0;
+                let resets = limit.rate_limit_info.resets_at.map(|at| at.saturating_mul(1000).saturating_sub(now));
+                self.state.retry_after_ms = resets.map(|wait| wait.max(0)).or(self.state.retry_after_ms);
+            }
+            Message::ToolProgress(progress) => {
+                tracing::trace!(tool = progress.tool_name, seconds = progress.elapsed_time_seconds, "at work");
+            }
+            Message::Lifecycle(life) => {
+                if self.further.hear(&life.command_uuid, &life.state) {
+                    self.state.last = None;
+                    self.state.idle_until = None;
+                    self.state.clocks.begin_turn();
+                }
+            }
+            Message::Unknown(value) => {
+                tracing::debug!(kind = ?value.get("type"), "the CLI said what this version does not know");
+            }
+            Message::Assistant(speech) => {
+                if let Some(error) = &speech.error {
+                    tracing::debug!(error, "the model's API gave no answer");
+                }
+            }
+            Message::User(_) | Message::StreamEvent | Message::RateLimit(_) => {}
+        }
+        Ok(())
+    }
+
+    async fn react_to_state(&mut self, system: &SystemMessage) -> Result<(), Stopped> {
         match system.subtype.as_str() {
             "init" => {
-                self.state.begun = true;
-                self.sink.conversation(self.id);
-                let again = self.further.again();
-                self.state.pending.extend(again);
+                self.state.clocks.begin_turn();
+                self.sink.conversation(&self.session);
+                self.state.pending.extend(self.further.again());
+                let known = |name: &String| system.list("mcp_servers").iter().any(|one| one["name"] == name.as_str());
+                let missing: Vec<String> = self.servers.drain(..).filter(|name| !known(name)).collect();
+                for name in missing {
+                    self.record(record::status(format!("MCP server `{name}`: the CLI does not take it"))).await?;
+                }
             }
-            "session_state_changed" if self.state.last.is_some() && system.text("state") == "idle" => {
-                self.state.idle_until = self.further.pending_until();
-                self.state.over = self.state.idle_until.is_none();
-            }
+            "session_state_changed" if system.text("state") == "idle" => self.settle(),
             "api_retry" => match system.number("error_status") {
                 // Ten tries with the same wrong key would take minutes.
                 Some(401 | 403) => {
                     let why = "the model's API refused the key; check claude.api_key";
-                    return Err(Failure::new(FailureCode::ModelAuth, why));
+                    return Err(Failure::new(FailureCode::ModelAuth, why).into());
                 }
                 Some(429 | 529) => self.state.retry_after_ms = system.number("retry_delay_ms"),
                 Some(_) | None => {}
@@ -345,58 +366,69 @@ impl Conversation<'_> {
         Ok(())
     }
 
-    /// The prompt is sent only when the CLI said that the hook and the rules stand.
-    fn ready(&mut self, response: &ControlResponse) -> Result<(), Failure> {
-        if response.request_id != protocol::INITIALIZE {
-            return Ok(());
+    /// The CLI has nothing more to do: that was all, or the answer lacks what was wanted, and it is told so once.
+    fn settle(&mut self) {
+        let Some(last) = &self.state.last else { return };
+        // A message that was written while the turn ended begins another.
+        self.state.idle_until = self.further.pending_until();
+        if self.state.idle_until.is_some() {
+            return;
         }
+        match self.wanted.nudge(last) {
+            Some(words) => {
+                self.state.pending.extend(words);
+                self.state.last = None;
+                self.state.clocks.begin_turn();
+            }
+            None => self.state.over = true,
+        }
+    }
+
+    fn hear_answer(&mut self, answer: &Answer) -> Result<(), Failure> {
+        if answer.request_id == (Request::Initialize(Value::Null)).id() {
+            return self.ready(answer);
+        }
+        if let Some(at) = self.state.unanswered.iter().position(|id| *id == answer.request_id) {
+            let id = self.state.unanswered.swap_remove(at);
+            if answer.subtype != "success" {
+                let why = answer.error.as_deref().unwrap_or("it says no more");
+                return Err(Failure::new(FailureCode::Setup, format!("the CLI refused {id}: {why}")));
+            }
+            self.open();
+        }
+        Ok(())
+    }
+
+    /// The prompt is sent only when the CLI said that the hook and the rules stand.
+    fn ready(&mut self, answer: &Answer) -> Result<(), Failure> {
         self.starting = None;
-        let hooked = response.response.get("hooks_applied") == Some(&Value::Bool(true))
-            && response.response.get("hook_on_failure_supported") == Some(&Value::Bool(true));
-        if response.subtype != "success" || !hooked {
-            let why = response.error.clone().unwrap_or_else(|| "it does not apply permission hooks".to_owned());
+        let holds = |name: &str| answer.response.get(name) == Some(&Value::Bool(true));
+        let refused = |name: &str| answer.response.get(name) == Some(&Value::Bool(false));
+        let hooked = holds("hooks_applied") && holds("hook_on_failure_supported");
+        if answer.subtype != "success" || !hooked {
+            let why = answer.error.clone().unwrap_or_else(|| "it does not apply permission hooks".to_owned());
             return Err(Failure::new(FailureCode::Setup, format!("the CLI refused its setup: {why}")));
         }
-        match &mut self.prompt {
+        if refused("mcp_servers_applied") || refused("plugins_applied") {
+            let why = "the CLI did not take all of the agent's MCP servers or plugins";
+            return Err(Failure::new(FailureCode::Setup, why));
+        }
+        for request in std::mem::take(&mut self.requests) {
+            self.state.unanswered.push(request.id());
+            self.state.pending.extend(request.line());
+        }
+        self.open();
+        Ok(())
+    }
+
+    /// Says what begins the turn, once all that goes before is answered.
+    fn open(&mut self) {
+        if !self.state.unanswered.is_empty() {
+            return;
+        }
+        match &mut self.opening {
             Opening::Say(prompt) => self.state.pending.append(prompt),
             Opening::Nudge(_) => self.state.nudge_at = Some(Instant::now() + PATIENCE),
         }
-        Ok(())
-    }
-
-    async fn answer(&mut self, request_id: &str, request: ControlRequest) -> Result<(), Stopped> {
-        let (tool, decision, answer) = match request {
-            ControlRequest::CanUseTool { tool_name, input } => {
-                let decision = self.permissions.decide(&tool_name, &input);
-                let answer = protocol::permit(request_id, &decision, &input);
-                let decision = match decision {
-                    Decision::Unsaid => Decision::Deny("no rule allows it, and nobody can be asked".to_owned()),
-                    Decision::Allow | Decision::Deny(_) => decision,
-                };
-                (tool_name, decision, answer)
-            }
-            ControlRequest::HookCallback { input } => {
-                let tool = input.get("tool_name").and_then(Value::as_str).unwrap_or_default().to_owned();
-                let decision = self.permissions.decide(&tool, input.get("tool_input").unwrap_or(&Value::Null));
-                let answer = protocol::hook(request_id, &decision);
-                (tool, decision, answer)
-            }
-            ControlRequest::Other => {
-                self.state.pending.extend(protocol::unsupported(request_id));
-                return Ok(());
-            }
-        };
-        self.state.pending.extend(answer);
-        if let Decision::Deny(why) = decision {
-            self.record(MessageKind::Status, json!({"text": format!("{tool} was denied: {why}")})).await?;
-        }
-        Ok(())
-    }
-}
-
-async fn write(stdin: &mut Option<ChildStdin>, bytes: &[u8]) -> std::io::Result<usize> {
-    match stdin {
-        Some(stdin) => stdin.write(bytes).await,
-        None => std::future::pending().await,
     }
 }

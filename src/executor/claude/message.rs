@@ -1,63 +1,64 @@
-//! What the CLI says, one JSON object a line, and what of it belongs into a run's record.
+//! What the CLI says, one JSON object a line.
 
-use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use std::borrow::Cow;
 
-use crate::domain::run::{MessageKind, Usage};
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::{Map, Value};
+
+use crate::domain::run::Usage;
 
 /// One line of the CLI's standard output.
-#[derive(Debug, Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
+#[derive(Debug)]
 pub(super) enum Message {
     /// One content block of the model; several share a message id.
-    Assistant {
-        /// Its content.
-        message: Content,
-    },
-    /// Tool results, in the user's name.
-    User {
-        /// Its content.
-        message: Content,
-        /// An echo of what we sent.
-        #[serde(default, rename = "isReplay")]
-        replay: bool,
-    },
+    Assistant(Speech),
+    /// Tool results, in the user's name; or an echo of what we sent.
+    User(Speech),
     /// About the conversation itself.
     System(SystemMessage),
     /// The end of a turn; not of the run.
     Result(Box<TurnResult>),
-    /// A question to us, which waits for our answer.
-    ControlRequest {
-        /// Answered under this id.
-        request_id: String,
-        /// What is asked.
-        request: ControlRequest,
-    },
-    /// The answer to a question of ours.
-    ControlResponse {
-        /// The answer.
-        response: ControlResponse,
-    },
-    /// What becomes of a message of ours.
-    CommandLifecycle {
-        /// The message's `uuid`.
-        command_uuid: String,
-        /// `queued`, `started`, `completed` or `cancelled`.
-        state: String,
-    },
     /// A piece of what the model is saying. Not recorded, since the whole follows; a sign of life.
-    StreamEvent {},
+    StreamEvent,
+    /// A tool is still at work, every 30 seconds.
+    ToolProgress(ToolProgress),
+    /// How far a message of ours is.
+    Lifecycle(Lifecycle),
+    /// Entries that the CLI wrote into its transcript.
+    Mirror(Mirror),
+    /// How much of a subscription is left.
+    RateLimit(RateLimit),
+    /// A question to us, which waits for our answer.
+    ControlRequest(ControlRequest),
+    /// A question to us that needs no answer any more.
+    ControlCancel(ControlCancel),
+    /// The answer to a question of ours.
+    ControlResponse(ControlResponse),
     /// Anything else, as it came.
-    #[serde(skip)]
     Unknown(Value),
 }
 
+/// A message of the model, or one in the user's name.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Speech {
+    /// Its content.
+    pub(super) message: Content,
+    /// The call by which a subagent was started, which this belongs to.
+    pub(super) parent_tool_use_id: Option<String>,
+    /// An echo of what we sent.
+    #[serde(rename = "isReplay")]
+    pub(super) is_replay: bool,
+    /// Why the API gave no answer: `authentication_failed`, `rate_limit`, …
+    pub(super) error: Option<String>,
+}
+
 /// The content of a message.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
 pub(super) struct Content {
     /// A text, or blocks.
-    #[serde(default)]
-    content: Value,
+    pub(super) content: Value,
 }
 
 /// A message with `type: system`.
@@ -68,6 +69,53 @@ pub(super) struct SystemMessage {
     /// The rest of it.
     #[serde(flatten)]
     pub(super) fields: Map<String, Value>,
+}
+
+/// A tool that is still at work.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct ToolProgress {
+    /// Which.
+    pub(super) tool_name: String,
+    /// For how long.
+    pub(super) elapsed_time_seconds: f64,
+}
+
+/// How far a message of ours is.
+#[derive(Debug, Deserialize)]
+pub(super) struct Lifecycle {
+    /// The message's `uuid`.
+    pub(super) command_uuid: String,
+    /// `queued`, `started`, `completed` or `cancelled`.
+    pub(super) state: String,
+}
+
+/// Entries of a transcript.
+#[derive(Debug, Deserialize)]
+pub(super) struct Mirror {
+    /// The file that the CLI wrote them to, as it sees it.
+    #[serde(rename = "filePath")]
+    pub(super) file_path: String,
+    /// One a line.
+    pub(super) entries: Vec<Value>,
+}
+
+/// How much of a subscription is left.
+#[derive(Debug, Deserialize)]
+pub(super) struct RateLimit {
+    /// What it says.
+    pub(super) rate_limit_info: RateLimitInfo,
+}
+
+/// See [`RateLimit`].
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct RateLimitInfo {
+    /// `allowed`, `allowed_warning` or `rejected`.
+    pub(super) status: String,
+    /// Seconds since 1970.
+    #[serde(rename = "resetsAt")]
+    pub(super) resets_at: Option<i64>,
 }
 
 /// How a turn ended. `subtype` and exit status say less: API failures are `success` there.
@@ -92,14 +140,25 @@ pub(super) struct TurnResult {
     pub(super) num_turns: i64,
     /// Answer by schema.
     pub(super) structured_output: Option<Value>,
+    /// A tool call that a hook put off.
+    pub(super) deferred_tool_use: Option<Value>,
     /// What it took since the last result, by model; `modelUsage` counts earlier processes too.
     model_usage_since_last_result: Map<String, Value>,
 }
 
 /// A question to us.
 #[derive(Debug, Deserialize)]
+pub(super) struct ControlRequest {
+    /// Answered under this id.
+    pub(super) request_id: String,
+    /// What is asked.
+    pub(super) request: Question,
+}
+
+/// What we are asked.
+#[derive(Debug, Deserialize)]
 #[serde(tag = "subtype", rename_all = "snake_case")]
-pub(super) enum ControlRequest {
+pub(super) enum Question {
     /// May this tool run?
     CanUseTool {
         /// The tool.
@@ -111,19 +170,43 @@ pub(super) enum ControlRequest {
     /// A hook that we registered.
     HookCallback {
         /// What happens.
+        #[serde(default)]
         input: Value,
+    },
+    /// A message for an MCP server of ours.
+    McpMessage {
+        /// The server.
+        server_name: String,
+        /// JSON-RPC.
+        #[serde(default)]
+        message: Value,
     },
     /// Something that we never offered.
     #[serde(other)]
     Other,
 }
 
-/// An answer to a question of ours.
+/// A question to us that needs no answer any more.
+#[derive(Debug, Deserialize)]
+pub(super) struct ControlCancel {
+    /// The question.
+    pub(super) request_id: String,
+}
+
+/// The answer to a question of ours.
 #[derive(Debug, Deserialize)]
 pub(super) struct ControlResponse {
+    /// The answer.
+    pub(super) response: Answer,
+}
+
+/// See [`ControlResponse`].
+#[derive(Debug, Deserialize)]
+pub(super) struct Answer {
     /// `success` or `error`.
     pub(super) subtype: String,
     /// The question.
+    #[serde(default)]
     pub(super) request_id: String,
     /// The answer.
     #[serde(default)]
@@ -133,63 +216,43 @@ pub(super) struct ControlResponse {
     pub(super) error: Option<String>,
 }
 
-/// Reads one line; `None` for one that is no JSON object.
+#[derive(Deserialize)]
+struct Head<'a> {
+    #[serde(rename = "type", borrow, default)]
+    kind: Cow<'a, str>,
+}
+
+/// Reads one line; `None` for one that is no JSON object. What does not look as its type says is kept raw.
 pub(super) fn parse(line: &[u8]) -> Option<Message> {
-    let value: Value = serde_json::from_slice(line).ok().filter(Value::is_object)?;
-    Some(Message::deserialize(&value).unwrap_or(Message::Unknown(value)))
-}
-
-impl Message {
-    /// What of it is recorded.
-    pub(super) fn record(&self) -> Vec<(MessageKind, Value)> {
-        match self {
-            Self::Assistant { message } => message.blocks().filter_map(|block| assistant_block(&block)).collect(),
-            Self::User { message, replay: false } => message.blocks().filter_map(|block| tool_result(&block)).collect(),
-            Self::System(system) => system.record(),
-            Self::User { .. }
-            | Self::Result(_)
-            | Self::ControlRequest { .. }
-            | Self::ControlResponse { .. }
-            | Self::CommandLifecycle { .. }
-            | Self::StreamEvent {}
-            | Self::Unknown(_) => Vec::new(),
-        }
-    }
-}
-
-impl Content {
-    fn blocks(&self) -> Box<dyn Iterator<Item = Value> + '_> {
-        match &self.content {
-            Value::String(text) => Box::new(std::iter::once(json!({"type": "text", "text": text}))),
-            Value::Array(blocks) => Box::new(blocks.iter().cloned()),
-            Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => Box::new(std::iter::empty()),
-        }
-    }
-}
-
-fn assistant_block(block: &Value) -> Option<(MessageKind, Value)> {
-    match block.get("type")?.as_str()? {
-        "text" => Some((MessageKind::Text, json!({"text": block.get("text")?}))),
-        "thinking" => {
-            let text = block.get("thinking")?.as_str().filter(|text| !text.is_empty())?;
-            Some((MessageKind::Thinking, json!({"text": text})))
-        }
-        "tool_use" => {
-            let part = |key| block.get(key).cloned().unwrap_or_default();
-            Some((MessageKind::ToolCall, json!({"id": part("id"), "name": part("name"), "input": part("input")})))
-        }
-        _ => None,
-    }
-}
-
-fn tool_result(block: &Value) -> Option<(MessageKind, Value)> {
-    if block.get("type")?.as_str()? != "tool_result" {
+    let line = line.trim_ascii();
+    if !line.starts_with(b"{") {
         return None;
     }
-    let failed = block.get("is_error").and_then(Value::as_bool).unwrap_or(false);
-    let content = block.get("content").cloned().unwrap_or_default();
-    let id = block.get("tool_use_id").cloned().unwrap_or_default();
-    Some((MessageKind::ToolResult, json!({"id": id, "is_error": failed, "content": content})))
+    let Ok(head) = serde_json::from_slice::<Head<'_>>(line) else { return raw(line) };
+    let read = match head.kind.as_ref() {
+        "stream_event" => Some(Message::StreamEvent),
+        "assistant" => typed(line).map(Message::Assistant),
+        "user" => typed(line).map(Message::User),
+        "system" => typed(line).map(Message::System),
+        "result" => typed(line).map(|result| Message::Result(Box::new(result))),
+        "tool_progress" => typed(line).map(Message::ToolProgress),
+        "command_lifecycle" => typed(line).map(Message::Lifecycle),
+        "transcript_mirror" => typed(line).map(Message::Mirror),
+        "rate_limit_event" => typed(line).map(Message::RateLimit),
+        "control_request" => typed(line).map(Message::ControlRequest),
+        "control_cancel_request" => typed(line).map(Message::ControlCancel),
+        "control_response" => typed(line).map(Message::ControlResponse),
+        _ => None,
+    };
+    read.or_else(|| raw(line))
+}
+
+fn typed<T: DeserializeOwned>(line: &[u8]) -> Option<T> {
+    serde_json::from_slice(line).ok()
+}
+
+fn raw(line: &[u8]) -> Option<Message> {
+    serde_json::from_slice(line).ok().filter(Value::is_object).map(Message::Unknown)
 }
 
 impl SystemMessage {
@@ -203,37 +266,9 @@ impl SystemMessage {
         self.fields.get(name).and_then(Value::as_i64)
     }
 
-    fn record(&self) -> Vec<(MessageKind, Value)> {
-        let text = match self.subtype.as_str() {
-            "api_retry" => {
-                let status = self.number("error_status").map_or(String::new(), |status| format!(" ({status})"));
-                let delay = self.number("retry_delay_ms").unwrap_or(0);
-                format!("the model's API failed: {}{status}; tried again in {delay} ms", self.text("error"))
-            }
-            "permission_denied" => format!("{} was denied: {}", self.text("tool_name"), self.text("message")),
-            "model_fallback" => {
-                format!(
-                    "{} is {}; went on with {}",
-                    self.text("original_model"),
-                    self.text("trigger"),
-                    self.text("fallback_model")
-                )
-            }
-            "init" => return self.faults_at_start(),
-            _ => return Vec::new(),
-        };
-        vec![(MessageKind::Status, json!({"text": text}))]
-    }
-
-    fn faults_at_start(&self) -> Vec<(MessageKind, Value)> {
-        let list = |name: &str| self.fields.get(name).and_then(Value::as_array).cloned().unwrap_or_default();
-        let servers = list("mcp_servers").into_iter().filter_map(|server| {
-            let status = server.get("status")?.as_str()?.to_owned();
-            let name = server.get("name")?.as_str()?.to_owned();
-            (status != "connected").then(|| format!("MCP server `{name}`: {status}"))
-        });
-        let plugins = list("plugin_errors").into_iter().map(|error| format!("skills: {error}"));
-        servers.chain(plugins).map(|text| (MessageKind::Status, json!({"text": text}))).collect()
+    /// A field that is a list.
+    pub(super) fn list(&self, name: &str) -> &[Value] {
+        self.fields.get(name).and_then(Value::as_array).map_or(&[], Vec::as_slice)
     }
 }
 
@@ -268,4 +303,75 @@ impl TurnResult {
 #[expect(clippy::cast_possible_truncation, reason = "`as` saturates, and dollars of one run are few")]
 fn micros(dollars: f64) -> i64 {
     (dollars * 1_000_000.0).round() as i64
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use serde_json::Value;
+
+    use super::{Message, Question, parse};
+
+    #[test]
+    fn every_recorded_message_is_read_as_what_it_is() {
+        let known = [
+            "assistant",
+            "user",
+            "system",
+            "result",
+            "stream_event",
+            "tool_progress",
+            "command_lifecycle",
+            "transcript_mirror",
+            "rate_limit_event",
+            "control_request",
+            "control_response",
+            "control_cancel_request",
+        ];
+        let mut count = 0;
+        for file in fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/claude")).unwrap() {
+            let path = file.unwrap().path();
+            for line in fs::read_to_string(&path).unwrap().lines() {
+                let line: Value = serde_json::from_str(line).unwrap();
+                if line["dir"] != "out" || !line["msg"].is_object() {
+                    continue;
+                }
+                let message = parse(line["msg"].to_string().as_bytes()).unwrap();
+                let kind = line["msg"]["type"].as_str().unwrap();
+                let is_raw = matches!(message, Message::Unknown(_));
+                assert_eq!(is_raw, !known.contains(&kind), "{}: {}", path.display(), line["msg"]);
+                count += 1;
+            }
+        }
+        assert!(count > 400, "{count}");
+    }
+
+    #[test]
+    fn what_is_not_known_is_kept_as_it_came() {
+        let line = br#"{"type":"from_the_future","n":[1,{"a":"b"}]}"#;
+        let Some(Message::Unknown(value)) = parse(line) else { panic!("not kept") };
+        assert_eq!(value["n"][1]["a"], "b");
+        // A known type in another shape is no reason to fail.
+        let odd = br#"{"type":"assistant","message":"not what it was"}"#;
+        assert!(matches!(parse(odd), Some(Message::Unknown(value)) if value["type"] == "assistant"));
+        assert!(parse(b"no json").is_none() && parse(b"[1]").is_none() && parse(b"{\"type\":").is_none());
+    }
+
+    #[test]
+    fn questions_that_we_never_offered_are_questions() {
+        let line = br#"{"type":"control_request","request_id":"1","request":{"subtype":"elicitation","x":1}}"#;
+        let Some(Message::ControlRequest(asked)) = parse(line) else { panic!("no question") };
+        assert!(asked.request_id == "1" && matches!(asked.request, Question::Other));
+    }
+
+    #[test]
+    fn the_order_of_keys_and_spaces_mean_nothing() {
+        let line =
+            "  {\"uuid\":\"u\", \"state\":\"idle\", \"subtype\":\"session_state_changed\", \"type\":\"system\"} \r";
+        assert!(
+            matches!(parse(line.as_bytes()), Some(Message::System(system)) if system.text("state") == "idle"),
+            "{line}"
+        );
+    }
 }

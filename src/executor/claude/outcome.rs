@@ -5,12 +5,38 @@ use crate::{
     executor::{claude::message::TurnResult, mask::Mask},
 };
 
+/// What an answer must be beyond a text.
+pub(super) enum Wanted {
+    /// Nothing.
+    Text,
+    /// JSON that fits a schema, which the CLI checks; it is reminded once, with this message.
+    Json(Option<Vec<u8>>),
+}
+
+impl Wanted {
+    /// What reminds the model of the answer that it did not give; `None` where none is owed, and the second time.
+    pub(super) fn nudge(&mut self, last: &TurnResult) -> Option<Vec<u8>> {
+        match self {
+            Self::Json(words) if !last.is_error && last.structured_output.is_none() => words.take(),
+            Self::Text | Self::Json(_) => None,
+        }
+    }
+}
+
 /// A run's result, or why it has none.
-pub(super) fn outcome(last: TurnResult, usage: Usage, session: &str, mask: &Mask) -> Result<RunResult, Failure> {
+pub(super) fn outcome(last: TurnResult, wanted: &Wanted, session: &str, mask: &Mask) -> Result<RunResult, Failure> {
     if last.is_error {
         let mut failure = Failure::new(code(&last), message(&last));
         failure.message = mask.text(&failure.message);
         return Err(failure);
+    }
+    if last.deferred_tool_use.is_some() {
+        let why = "a hook of a plugin put a tool call off, and nobody takes it up again";
+        return Err(Failure::new(FailureCode::Executor, why));
+    }
+    if matches!(wanted, Wanted::Json(_)) && last.structured_output.is_none() {
+        let why = "the agent gave no answer that fits output_schema, also when it was reminded";
+        return Err(Failure::new(FailureCode::Output, why));
     }
     let mut structured = last.structured_output;
     if let Some(value) = &mut structured {
@@ -19,7 +45,7 @@ pub(super) fn outcome(last: TurnResult, usage: Usage, session: &str, mask: &Mask
     Ok(RunResult {
         text: mask.text(&last.result.unwrap_or_default()),
         structured,
-        usage,
+        usage: Usage::default(),
         resume_id: Some(session.to_owned()),
     })
 }
@@ -33,9 +59,11 @@ fn code(last: &TurnResult) -> FailureCode {
         Some("budget_exhausted") => FailureCode::Budget,
         Some("api_error") => api(last),
         Some("prompt_too_long") => FailureCode::Model,
+        Some("structured_output_retry_exhausted") => FailureCode::Output,
         Some(_) | None => match last.subtype.as_str() {
             "error_max_turns" => FailureCode::MaxTurns,
             "error_max_budget_usd" => FailureCode::Budget,
+            "error_max_structured_output_retries" => FailureCode::Output,
             "success" => api(last),
             _ => FailureCode::Executor,
         },
@@ -64,6 +92,7 @@ fn message(last: &TurnResult) -> String {
         | FailureCode::Timeout
         | FailureCode::Idle
         | FailureCode::OutputLimit
+        | FailureCode::Output
         | FailureCode::Agent
         | FailureCode::Lost => last.reason(),
     }
@@ -71,94 +100,43 @@ fn message(last: &TurnResult) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, path::PathBuf};
-
-    use serde_json::{Value, json};
-
-    use super::outcome;
+    use super::{Wanted, outcome};
     use crate::{
-        domain::run::{FailureCode, MessageKind},
+        domain::run::FailureCode,
         executor::{
-            claude::message::{self, Message, TurnResult},
+            claude::message::{Message, parse},
             mask::Mask,
         },
     };
 
-    /// Everything that a recorded CLI said.
-    fn recorded(name: &str) -> Vec<Message> {
-        let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/claude").join(name);
-        let text = fs::read_to_string(path).unwrap();
-        let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-        let said = lines.filter(|line| line["dir"] == "out" && line["msg"].is_object());
-        said.map(|line| message::parse(line["msg"].to_string().as_bytes()).unwrap()).collect()
-    }
-
-    fn ends_as(name: &str) -> Result<String, FailureCode> {
-        let mut results = recorded(name).into_iter().filter_map(|message| match message {
-            Message::Result(result) => Some(*result),
-            Message::Assistant { .. }
-            | Message::User { .. }
-            | Message::System(_)
-            | Message::ControlRequest { .. }
-            | Message::ControlResponse { .. }
-            | Message::CommandLifecycle { .. }
-            | Message::StreamEvent {}
-            | Message::Unknown(_) => None,
-        });
-        let last: TurnResult = results.next_back().unwrap();
-        let usage = last.usage();
-        outcome(last, usage, "s", &Mask::empty()).map(|result| result.text).map_err(|failure| failure.code)
+    fn ends(result: &str, wanted: &Wanted) -> Result<String, FailureCode> {
+        let Some(Message::Result(last)) = parse(result.as_bytes()) else { panic!("no result") };
+        outcome(*last, wanted, "s", &Mask::empty()).map(|result| result.text).map_err(|failure| failure.code)
     }
 
     #[test]
-    fn recorded_runs_end_as_they_did() {
-        for (name, code) in [
-            ("11-api-529-exhausted.jsonl", FailureCode::ModelBusy),
-            ("12-api-401.jsonl", FailureCode::ModelAuth),
-            ("13-max-turns.jsonl", FailureCode::MaxTurns),
-            ("14-max-budget.jsonl", FailureCode::Budget),
-            ("24-startup-failure-bypass-root.jsonl", FailureCode::Setup),
-            ("05-permission-deny-interrupt.jsonl", FailureCode::Executor),
-            ("21-interrupt-tool.jsonl", FailureCode::Executor),
-        ] {
-            assert_eq!(ends_as(name), Err(code), "{name}");
-        }
-        assert_eq!(ends_as("28-recommended-run.jsonl").unwrap(), "Replied to the sender.");
-        for name in ["01-simple.jsonl", "03-tools.jsonl", "10-api-429-retry-recover.jsonl", "35-subagent.jsonl"] {
-            assert!(ends_as(name).is_ok_and(|text| !text.is_empty()), "{name}");
-        }
-    }
-
-    #[test]
-    fn every_recorded_message_is_read_and_known_kinds_are_known() {
-        let fixtures = fs::read_dir(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/claude")).unwrap();
-        for entry in fixtures {
-            let name = entry.unwrap().file_name().into_string().unwrap();
-            for message in recorded(&name) {
-                if let Message::Unknown(value) = &message {
-                    let kind = value["type"].as_str().unwrap();
-                    let known = ["assistant", "user", "system", "result", "control_request", "control_response"];
-                    assert!(!known.contains(&kind), "{name}: {value}");
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn a_recorded_run_is_recorded_by_us() {
-        let record: Vec<(MessageKind, Value)> =
-            recorded("28-recommended-run.jsonl").iter().flat_map(Message::record).collect();
-        let kinds: Vec<MessageKind> = record.iter().map(|(kind, _)| *kind).collect();
-        use MessageKind::{Text, ToolCall, ToolResult};
-        assert_eq!(kinds, [ToolCall, ToolResult, ToolCall, ToolResult, Text]);
-        assert_eq!(record[0].1["input"], json!({"command": "echo hi > out.txt"}));
-        assert_eq!(record[4].1, json!({"text": "Replied to the sender."}));
-        let said = |name: &str| {
-            recorded(name).iter().flat_map(Message::record).map(|(_, body)| body.to_string()).collect::<String>()
+    fn a_success_that_says_it_failed_did() {
+        let failed = |more: &str| {
+            ends(&format!(r#"{{"type":"result","subtype":"success","is_error":true,{more}}}"#), &Wanted::Text)
         };
-        assert!(said("06-default-mode-no-prompter.jsonl").contains("Bash was denied"));
-        assert!(said("17-fallback-model.jsonl").contains("went on with claude-sonnet-5-5"));
-        assert!(said("10-api-429-retry-recover.jsonl").contains("(429)"));
+        assert_eq!(failed(r#""terminal_reason":"api_error","api_error_status":403"#), Err(FailureCode::ModelAuth));
+        assert_eq!(failed(r#""terminal_reason":"api_error","api_error_status":429"#), Err(FailureCode::ModelBusy));
+        assert_eq!(failed(r#""terminal_reason":"api_error","result":"Not logged in""#), Err(FailureCode::ModelAuth));
+    }
+
+    #[test]
+    fn json_that_is_wanted_is_reminded_of_once_and_missed_then() {
+        let text = r#"{"type":"result","subtype":"success","result":"sure"}"#;
+        let given = r#"{"type":"result","subtype":"success","result":"{}","structured_output":{}}"#;
+        let exhausted = r#"{"type":"result","subtype":"error_max_structured_output_retries","is_error":true}"#;
+        let mut wanted = Wanted::Json(Some(b"remember".to_vec()));
+        let Some(Message::Result(last)) = parse(text.as_bytes()) else { panic!("no result") };
+        assert_eq!(wanted.nudge(&last), Some(b"remember".to_vec()));
+        assert_eq!(wanted.nudge(&last), None);
+        assert_eq!(ends(text, &wanted), Err(FailureCode::Output));
+        assert_eq!(ends(exhausted, &wanted), Err(FailureCode::Output));
+        assert_eq!(ends(given, &wanted), Ok("{}".to_owned()));
+        assert_eq!(ends(text, &Wanted::Text), Ok("sure".to_owned()));
     }
 
     #[test]
@@ -166,7 +144,7 @@ mod tests {
         let text = r#"{"type":"result","total_cost_usd":9.0,"modelUsage":{"m":{"inputTokens":900}},
             "model_usage_since_last_result":{"a":{"inputTokens":100,"outputTokens":10,"costUSD":0.0006},
             "b":{"cacheReadInputTokens":5,"cacheCreationInputTokens":7,"costUSD":0.0000004}}}"#;
-        let Some(Message::Result(result)) = message::parse(text.as_bytes()) else { panic!("no result") };
+        let Some(Message::Result(result)) = parse(text.as_bytes()) else { panic!("no result") };
         let usage = result.usage();
         assert_eq!((usage.input_tokens, usage.output_tokens, usage.cost_micros), (100, 10, 600));
         assert_eq!((usage.cache_read_tokens, usage.cache_write_tokens), (5, 7));

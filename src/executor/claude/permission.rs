@@ -8,7 +8,11 @@ use std::path::{Component, Path, PathBuf};
 use serde_json::{Value, json};
 
 use crate::{
-    domain::agent::{AgentSpec, PermissionRule},
+    domain::{
+        agent::AgentSpec,
+        permission::{Effect, PermissionRule},
+        trust::Trust,
+    },
     executor::{claude::pattern::Pattern, workdir::Workdir},
 };
 
@@ -37,19 +41,14 @@ enum Doubt {
     Misses,
 }
 
-#[derive(Clone, Copy)]
-enum Effect {
-    Allow,
-    Ask,
-    Deny,
-}
-
 struct Rule {
     effect: Effect,
     /// As the file says.
     text: String,
     tool: String,
     specifier: Option<String>,
+    /// Empty: for everybody.
+    trust: Vec<Trust>,
 }
 
 /// The rules of one run.
@@ -64,20 +63,21 @@ pub(super) struct Permissions {
 }
 
 impl Permissions {
-    /// The rules of `spec` for a run in `workdir`.
-    pub(super) fn new(spec: &AgentSpec, workdir: &Workdir, walled: bool) -> Self {
+    /// The rules of `spec` for a run in `workdir`, whose event came from somebody trusted so far.
+    pub(super) fn new(spec: &AgentSpec, workdir: &Workdir, walled: bool, trust: Trust) -> Self {
         let place = |mount: &crate::executor::mounts::Mount| Place {
             container: mount.container.clone(),
             seen: workdir.seen(mount),
             host: std::fs::canonicalize(&mount.host).unwrap_or_else(|_| mount.host.clone()),
         };
         let places = if walled { Vec::new() } else { workdir.mounts.iter().map(place).collect() };
-        let rules = spec.permissions.iter().map(Rule::parse).collect();
-        Self { tools: spec.tools.clone(), rules, work: workdir.seen_work(), home: workdir.seen_home(), places, walled }
+        let (tools, rules) = (tools_of(spec), rules_of(spec, trust));
+        Self { tools, rules, work: workdir.seen_work(), home: workdir.seen_home(), places, walled }
     }
 
     /// Decides one call.
     pub(super) fn decide(&self, tool: &str, input: &Value) -> Decision {
+        let tool = canonical(tool);
         if !self.tools.iter().any(|named| Pattern::words(named).matches(tool)) {
             return Decision::Deny(format!("the tool {tool} is not among this agent's tools"));
         }
@@ -88,14 +88,22 @@ impl Permissions {
             }
             return match rule.effect {
                 Effect::Allow => Decision::Allow,
-                Effect::Deny => Decision::Deny(format!("the rule `deny: {}` forbids it", rule.text)),
+                Effect::Deny => Decision::Deny(format!("the rule `deny: {}` forbids it", rule.shown())),
                 Effect::Ask => {
-                    Decision::Deny(format!("the rule `ask: {}` wants a person, and nobody can be asked", rule.text))
+                    Decision::Deny(format!("the rule `ask: {}` wants a person, and nobody can be asked", rule.shown()))
                 }
             };
         }
-        // Which skills and which servers' tools there are is the agent's file's choice already.
-        if tool == "Skill" || tool.starts_with("mcp__") { Decision::Allow } else { Decision::Unsaid }
+        // Which skills, which agents and which servers' tools there are is the agent's file's choice already.
+        let chosen = matches!(tool, "Skill" | "Agent" | OUTPUT_TOOL) || tool.starts_with("mcp__");
+        if chosen { Decision::Allow } else { Decision::Unsaid }
+    }
+
+    /// The CLI's own tools that are there at all, as it wants them named.
+    pub(super) fn built_in_tools(&self) -> Vec<&str> {
+        let own =
+            self.tools.iter().map(String::as_str).filter(|tool| !tool.starts_with("mcp__") && *tool != OUTPUT_TOOL);
+        own.collect()
     }
 
     /// The rules that the CLI enforces itself besides. There a denial beats every allowance, so a
@@ -111,13 +119,16 @@ impl Permissions {
                 Effect::Ask | Effect::Deny => {}
             }
         }
-        json!({"allow": allow, "ask": ask, "deny": deny, "defaultMode": "default"})
+        json!({"allow": allow, "ask": ask, "deny": deny})
     }
 
     fn for_cli(&self, rule: &Rule) -> Vec<String> {
         let Some(path) = rule.specifier.as_deref().filter(|path| is_file_rule(&rule.tool) && path.starts_with('/'))
         else {
-            return vec![rule.text.clone()];
+            return vec![match &rule.specifier {
+                Some(specifier) => format!("{}({specifier})", rule.tool),
+                None => rule.tool.clone(),
+            }];
         };
         let path = format!("/{}", path.trim_start_matches('/'));
         let mut paths = vec![path.clone()];
@@ -157,7 +168,7 @@ impl Permissions {
             "Skill" => text("skill").or_else(|| text("command")).map_or(doubt == Doubt::Matches, |name| {
                 Pattern::words(wanted).matches(name) || name.ends_with(&format!(":{wanted}"))
             }),
-            "Task" | "Agent" => {
+            "Agent" => {
                 text("subagent_type").map_or(doubt == Doubt::Matches, |name| Pattern::words(wanted).matches(name))
             }
             _ => doubt == Doubt::Matches,
@@ -193,19 +204,47 @@ impl Permissions {
     }
 }
 
+/// The tool by which a model gives an answer that fits a schema.
+const OUTPUT_TOOL: &str = "StructuredOutput";
+
+/// The tools that a run has: those that its file names and does not take away again.
+fn tools_of(spec: &AgentSpec) -> Vec<String> {
+    let taken = |tool: &str| spec.disallowed.iter().any(|taken| Pattern::words(canonical(taken)).matches(tool));
+    let named = spec.tools.iter().map(|tool| canonical(tool).to_owned()).filter(|tool| !taken(tool));
+    named.chain(spec.output_schema.is_some().then(|| OUTPUT_TOOL.to_owned())).collect()
+}
+
+/// What the file disallows, its rules for such a sender, what it allows.
+fn rules_of(spec: &AgentSpec, trust: Trust) -> Vec<Rule> {
+    let before = spec.disallowed.iter().map(|text| Rule::parse(Effect::Deny, text, &[]));
+    let after = spec.allowed.iter().map(|text| Rule::parse(Effect::Allow, text, &[]));
+    let own = spec.permissions.iter().filter(|rule| rule.holds_for(trust)).filter_map(Rule::of);
+    before.chain(own).chain(after).collect()
+}
+
+/// The CLI takes both names for the one tool.
+fn canonical(tool: &str) -> &str {
+    if tool == "Task" { "Agent" } else { tool }
+}
+
 impl Rule {
-    fn parse(rule: &PermissionRule) -> Self {
-        let (effect, text) = match rule {
-            PermissionRule::Allow(text) => (Effect::Allow, text),
-            PermissionRule::Ask(text) => (Effect::Ask, text),
-            PermissionRule::Deny(text) => (Effect::Deny, text),
-        };
+    fn of(rule: &PermissionRule) -> Option<Self> {
+        rule.effect().map(|(effect, text)| Self::parse(effect, text, &rule.trust))
+    }
+
+    fn parse(effect: Effect, text: &str, trust: &[Trust]) -> Self {
         let text = text.trim().to_owned();
         let (tool, specifier) = match text.split_once('(') {
-            Some((tool, rest)) => (tool.to_owned(), Some(rest.strip_suffix(')').unwrap_or(rest).to_owned())),
-            None => (text.clone(), None),
+            Some((tool, rest)) => (canonical(tool), Some(rest.strip_suffix(')').unwrap_or(rest).to_owned())),
+            None => (canonical(&text), None),
         };
-        Self { effect, text, tool, specifier }
+        Self { effect, tool: tool.to_owned(), specifier, trust: trust.to_vec(), text }
+    }
+
+    /// As the file says.
+    fn shown(&self) -> String {
+        let trust: Vec<&str> = self.trust.iter().map(|trust| trust.as_str()).collect();
+        if trust.is_empty() { self.text.clone() } else { format!("{}, trust: {}", self.text, trust.join(", ")) }
     }
 }
 
@@ -242,89 +281,4 @@ fn command_matches(wanted: &str, command: &str, doubt: Doubt) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::path::PathBuf;
-
-    use serde_json::{Value, json};
-
-    use super::{Decision, Permissions, Rule};
-    use crate::domain::agent::PermissionRule;
-
-    fn decide(rules: &[PermissionRule], tool: &str, input: &Value) -> Decision {
-        permissions(rules).decide(tool, input)
-    }
-
-    fn permissions(rules: &[PermissionRule]) -> Permissions {
-        Permissions {
-            tools: ["Read", "Bash", "Write", "Grep", "WebFetch", "Skill", "mcp__orders__*"].map(str::to_owned).to_vec(),
-            rules: rules.iter().map(Rule::parse).collect(),
-            work: PathBuf::from("/workspace"),
-            home: PathBuf::from("/home/agent"),
-            places: Vec::new(),
-            walled: true,
-        }
-    }
-
-    fn allow(text: &str) -> PermissionRule {
-        PermissionRule::Allow(text.to_owned())
-    }
-
-    fn deny(text: &str) -> PermissionRule {
-        PermissionRule::Deny(text.to_owned())
-    }
-
-    #[test]
-    fn the_first_match_wins() {
-        let rules = [allow("Bash(git push origin docs)"), deny("Bash(git push:*)"), allow("Bash(git *)")];
-        assert_eq!(decide(&rules, "Bash", &json!({"command": "git push origin docs"})), Decision::Allow);
-        assert!(matches!(decide(&rules, "Bash", &json!({"command": "git push"})), Decision::Deny(_)));
-        assert_eq!(decide(&rules, "Bash", &json!({"command": "git status"})), Decision::Allow);
-        assert_eq!(decide(&rules, "Bash", &json!({"command": "rm x"})), Decision::Unsaid);
-        let settings = permissions(&rules).settings();
-        assert_eq!(settings["deny"], json!([]));
-    }
-
-    #[test]
-    fn an_allowed_command_brings_no_other_with_it() {
-        let rules = [deny("Bash(rm *)"), allow("Bash(git *)")];
-        for command in ["git log; id", "git log && id", "git $(id)", "git log\nid", "git log > /x"] {
-            assert_eq!(decide(&rules, "Bash", &json!({"command": command})), Decision::Unsaid, "{command}");
-        }
-        assert!(matches!(decide(&rules, "Bash", &json!({"command": "git log; rm -r x"})), Decision::Deny(_)));
-    }
-
-    #[test]
-    fn paths_are_matched_as_what_they_are() {
-        let rules = [allow("Read(/context/**)"), allow("Edit(notes/*.md)")];
-        let read = |path: &str| decide(&rules, "Read", &json!({"file_path": path}));
-        assert_eq!(read("/context/a/b.md"), Decision::Allow);
-        assert_eq!(read("/context/../etc/passwd"), Decision::Unsaid);
-        assert_eq!(read("/contextual"), Decision::Unsaid);
-        assert_eq!(decide(&rules, "Grep", &json!({"path": "/context"})), Decision::Allow);
-        assert_eq!(decide(&rules, "Write", &json!({"file_path": "/workspace/notes/a.md"})), Decision::Allow);
-        assert_eq!(decide(&rules, "Write", &json!({"file_path": "notes/../../a.md"})), Decision::Unsaid);
-        assert_eq!(permissions(&rules).settings()["allow"], json!(["Read(//context/**)", "Edit(notes/*.md)"]));
-    }
-
-    #[test]
-    fn a_tool_that_is_not_named_is_denied_whatever_rules_say() {
-        assert!(matches!(decide(&[allow("Edit")], "Edit", &json!({})), Decision::Deny(_)));
-        assert_eq!(decide(&[allow("mcp__orders")], "mcp__orders__find", &json!({})), Decision::Allow);
-        assert!(matches!(decide(&[allow("mcp__other")], "mcp__other__find", &json!({})), Decision::Deny(_)));
-    }
-
-    #[test]
-    fn nobody_to_ask_means_no() {
-        let ask = [PermissionRule::Ask("Bash".to_owned())];
-        assert!(
-            matches!(decide(&ask, "Bash", &json!({"command": "id"})), Decision::Deny(why) if why.contains("nobody"))
-        );
-    }
-
-    #[test]
-    fn hosts_are_matched_whole() {
-        let rules = [allow("WebFetch(domain:example.com)")];
-        assert_eq!(decide(&rules, "WebFetch", &json!({"url": "https://example.com/x"})), Decision::Allow);
-        assert_eq!(decide(&rules, "WebFetch", &json!({"url": "https://example.com.evil.net/"})), Decision::Unsaid);
-    }
-}
+mod tests;

@@ -11,12 +11,13 @@ use crate::{
     config::settings::ClaudeSettings,
     crypto::Secret,
     domain::{
-        agent::Skill,
+        agent::{AgentSpec, Skill},
+        claude::{PermissionMode, Thinking, ThinkingWord},
         run::{Failure, FailureCode},
     },
     executor::{
         RunSpec,
-        claude::permission::Permissions,
+        claude::{permission::Permissions, setup},
         environment::Environment,
         ground::{Ground, Place},
         processes::Process,
@@ -26,7 +27,7 @@ use crate::{
 
 /// Reads the API key from the first line of standard input and hands it on in a pipe that is empty once
 /// read. So it is in no argument, no file, and in no environment that the agent's tools inherit.
-const KEY_BY_PIPE: &str = "IFS= read -r key || exit 1\nexec 3<<END\n$key\nEND\nunset key\nexec \"$@\"";
+const KEY_BY_PIPE: &str = "IFS= read -r key || exit 1\nexec 3<<END\n$key\nEND\nunset key\n";
 
 /// How the conversation begins.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,40 +51,103 @@ impl Begin {
     }
 }
 
-/// Starts the CLI for a run. What it reads first is in the second value.
+/// A CLI that was started.
+pub(super) struct Started {
+    /// It.
+    pub(super) process: Process,
+    /// What it reads before anything else: the key, where there is one.
+    pub(super) first: Vec<u8>,
+    /// Folders of plugins, as it sees them.
+    pub(super) plugins: Vec<PathBuf>,
+}
+
+/// Starts the CLI for a run.
 pub(super) async fn start(
     ground: &Ground,
     place: &mut Place,
     spec: &RunSpec,
     cli: &Cli<'_>,
     permissions: &Permissions,
-) -> Result<(Process, Vec<u8>), Failure> {
-    let files = place.workdir.control().join("claude");
-    let (under, agent, settings) = (files.clone(), spec.agent.clone(), permissions.settings());
-    workdir::blocking(move || lay_out(&under, &agent.skills, &settings)).await?;
-    let mut args = arguments(spec, cli, ground.turns(spec));
+) -> Result<Started, Failure> {
+    let agent = &spec.agent.spec;
+    check_mode(agent, place)?;
+    // A CLI that died left its files.
+    let files = place.workdir.control().join(format!("claude-{}", cli.round));
+    let settings = setup::settings(agent, permissions.settings(), place)?;
+    let (under, version) = (files.clone(), spec.agent.clone());
+    workdir::blocking(move || lay_out(&under, &version.skills, &settings)).await?;
+    let mut args = arguments(spec, cli, permissions, ground.turns(spec));
     args.extend([OsString::from("--settings"), files.join("settings.json").into()]);
+    for directory in &agent.claude_md {
+        args.extend([OsString::from("--add-dir"), setup::seen(directory, place)?.into()]);
+    }
+    let mut plugins = plugins(agent)?;
+    let mut readable: Vec<PathBuf> = plugins.clone();
     if !spec.agent.skills.is_empty() {
-        args.extend([OsString::from("--plugin-dir"), files.join("plugin").into()]);
+        plugins.push(files.join("plugin"));
     }
     environment(&mut place.env, cli);
-    let mut readable = vec![files];
+    if !agent.claude_md.is_empty() {
+        place.env.insert("CLAUDE_CODE_ADDITIONAL_DIRECTORIES_CLAUDE_MD".into(), "1".into());
+    }
+    readable.push(files);
     if !place.shows(&cli.program) {
         readable.push(cli.program.clone());
     }
-    let Some(key) = cli.api_key else {
-        return Ok((ground.start(place, cli.program.clone(), args, readable).await?, Vec::new()));
-    };
-    place.env.insert("CLAUDE_CODE_API_KEY_FILE_DESCRIPTOR".into(), "3".into());
-    let mut line = key.expose().trim_ascii().to_vec();
-    if line.contains(&b'\n') || line.contains(&0) {
-        return Err(Failure::new(FailureCode::Setup, "claude.api_key is not one line of text"));
+    let (program, args, first) = wrap(cli, args, agent.limits.file_bytes, place)?;
+    let process = ground.start(place, program, args, readable).await?;
+    Ok(Started { process, first, plugins })
+}
+
+/// The CLI behind a shell that hands it the key and limits the size of files, where either is wanted.
+fn wrap(
+    cli: &Cli<'_>,
+    args: Vec<OsString>,
+    file_bytes: Option<u64>,
+    place: &mut Place,
+) -> Result<(PathBuf, Vec<OsString>, Vec<u8>), Failure> {
+    let mut script = String::new();
+    let mut first = Vec::new();
+    if let Some(key) = cli.api_key {
+        place.env.insert("CLAUDE_CODE_API_KEY_FILE_DESCRIPTOR".into(), "3".into());
+        first = key.expose().trim_ascii().to_vec();
+        if first.contains(&b'\n') || first.contains(&0) {
+            return Err(Failure::new(FailureCode::Setup, "claude.api_key is not one line of text"));
+        }
+        first.push(b'\n');
+        script.push_str(KEY_BY_PIPE);
     }
-    line.push(b'\n');
-    let mut wrapped: Vec<OsString> = ["-c", KEY_BY_PIPE, "sh"].map(OsString::from).to_vec();
-    wrapped.push(cli.program.clone().into());
+    if let Some(bytes) = file_bytes {
+        // In blocks of 512 bytes (POSIX, ulimit).
+        script.push_str(&format!("ulimit -f {} || exit 1\n", bytes.div_ceil(512)));
+    }
+    if script.is_empty() {
+        return Ok((cli.program.clone(), args, first));
+    }
+    script.push_str("exec \"$@\"");
+    let mut wrapped = vec![OsString::from("-c"), script.into(), OsString::from("sh"), cli.program.clone().into()];
     wrapped.extend(args);
-    Ok((ground.start(place, PathBuf::from("/bin/sh"), wrapped, readable).await?, line))
+    Ok((PathBuf::from("/bin/sh"), wrapped, first))
+}
+
+fn check_mode(agent: &AgentSpec, place: &Place) -> Result<(), Failure> {
+    if agent.permission_mode == PermissionMode::BypassPermissions && !place.walled() {
+        let why = "permission_mode bypassPermissions needs a sandbox, and there is none here";
+        return Err(Failure::new(FailureCode::Setup, why));
+    }
+    Ok(())
+}
+
+/// The folders of the agent's plugins, links resolved, so that what is mounted is what was meant.
+fn plugins(agent: &AgentSpec) -> Result<Vec<PathBuf>, Failure> {
+    let real = |path: &String| {
+        let found = std::fs::canonicalize(path).ok().filter(|found| found.join(".claude-plugin/plugin.json").is_file());
+        found.ok_or_else(|| {
+            let why = format!("the plugin `{path}` is not on this machine; put it there or remove it from `plugins`");
+            Failure::new(FailureCode::Setup, why)
+        })
+    };
+    agent.plugins.iter().map(real).collect()
 }
 
 /// The CLI and what it is to do.
@@ -96,22 +160,23 @@ pub(super) struct Cli<'a> {
     pub(super) api_key: Option<&'a Secret>,
     /// How the conversation begins.
     pub(super) begin: Begin,
+    /// How many CLIs died in this attempt before.
+    pub(super) round: u32,
 }
 
 /// Settings and skills, outside of the agent's reach to write.
-fn lay_out(files: &Path, skills: &[Skill], permissions: &Value) -> Result<(), Failure> {
+fn lay_out(files: &Path, skills: &[Skill], settings: &Value) -> Result<(), Failure> {
     let plugin = files.join("plugin");
     let fail = |error: std::io::Error| Failure::new(FailureCode::Setup, format!("files for the CLI: {error}"));
     std::fs::create_dir_all(plugin.join(".claude-plugin")).map_err(fail)?;
-    let settings = json!({"permissions": permissions, "skipWebFetchPreflight": true});
-    let manifest = json!({"name": "agent", "version": "1.0.0", "description": "Skills of this agent"});
-    for (name, content) in [("settings.json", settings), ("plugin/.claude-plugin/plugin.json", manifest)] {
+    let manifest = json!({"name": setup::SKILLS, "version": "1.0.0", "description": "Skills of this agent"});
+    for (name, content) in [("settings.json", settings), ("plugin/.claude-plugin/plugin.json", &manifest)] {
         workdir::write_new(&files.join(name), content.to_string().as_bytes(), 0o600).map_err(fail)?;
     }
     workdir::lay_out_skills(skills, &plugin.join("skills"))
 }
 
-fn arguments(spec: &RunSpec, cli: &Cli<'_>, turns: u32) -> Vec<OsString> {
+fn arguments(spec: &RunSpec, cli: &Cli<'_>, permissions: &Permissions, turns: u32) -> Vec<OsString> {
     let agent = &spec.agent.spec;
     let mut args: Vec<OsString> = [
         "-p",
@@ -126,28 +191,42 @@ fn arguments(spec: &RunSpec, cli: &Cli<'_>, turns: u32) -> Vec<OsString> {
         "--setting-sources=",
         "--system-prompt-snapshot",
         "off",
-        "--permission-mode",
-        "default",
         "--permission-prompt-tool",
         "stdio",
     ]
     .map(OsString::from)
     .to_vec();
+    let mut add = |text: String| args.push(text.into());
+    add(format!("--model={}", agent.model.as_deref().unwrap_or(&cli.settings.model)));
+    add(format!("--permission-mode={}", agent.permission_mode.as_str()));
     // MCP tools come with their servers; this list is of the built-in ones.
-    let tools: Vec<&str> = agent.tools.iter().map(String::as_str).filter(|tool| !tool.starts_with("mcp__")).collect();
-    let model = agent.model.as_deref().unwrap_or(&cli.settings.model);
-    args.push(format!("--model={model}").into());
-    args.push(format!("--tools={}", tools.join(",")).into());
-    args.push(format!("--max-turns={turns}").into());
+    add(format!("--tools={}", permissions.built_in_tools().join(",")));
+    add(format!("--max-turns={turns}"));
     if let Some(budget) = agent.limits.budget_usd {
-        args.push(format!("--max-budget-usd={budget}").into());
+        add(format!("--max-budget-usd={budget}"));
+    }
+    if let Some(model) = &agent.fallback_model {
+        add(format!("--fallback-model={model}"));
+    }
+    if let Some(effort) = agent.effort {
+        add(format!("--effort={}", effort.as_str()));
+    }
+    match agent.thinking {
+        Some(Thinking::Word(ThinkingWord::Adaptive)) => add("--thinking=adaptive".to_owned()),
+        Some(Thinking::Word(ThinkingWord::Off)) => add("--thinking=disabled".to_owned()),
+        Some(Thinking::Tokens(tokens)) => add(format!("--max-thinking-tokens={tokens}")),
+        None => {}
+    }
+    if spec.transcripts.is_some() {
+        add("--session-mirror".to_owned());
     }
     match &cli.begin {
-        Begin::New(id) => args.push(format!("--session-id={id}").into()),
-        Begin::Resume(id) | Begin::Interrupted(id) => args.push(format!("--resume={id}").into()),
+        Begin::New(id) => add(format!("--session-id={id}")),
+        Begin::Resume(id) | Begin::Interrupted(id) => add(format!("--resume={id}")),
         Begin::Fork(from, id) => {
-            args.push(format!("--resume={from}").into());
-            args.extend(["--fork-session".into(), format!("--session-id={id}").into()]);
+            add(format!("--resume={from}"));
+            add("--fork-session".to_owned());
+            add(format!("--session-id={id}"));
         }
     }
     args

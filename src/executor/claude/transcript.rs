@@ -15,11 +15,11 @@ use crate::{
 };
 
 /// Where the CLI keeps conversations of the work directory of a sandbox; it looks into the others, too.
-const PROJECT: &str = "-workspace";
+pub(super) const PROJECT: &str = "-workspace";
 
 /// The longest line, and the most of a transcript, that is read.
-const MAX_LINE_BYTES: u64 = 32 * 1024 * 1024;
-const MAX_BYTES: u64 = 1024 * 1024 * 1024;
+pub(super) const MAX_LINE_BYTES: u64 = 32 * 1024 * 1024;
+pub(super) const MAX_BYTES: u64 = 1024 * 1024 * 1024;
 
 /// How far a prompt came in a conversation.
 #[derive(Debug, PartialEq, Eq)]

@@ -23,6 +23,7 @@ mod sessions;
 mod steering;
 mod texting;
 mod threads;
+mod transcripts;
 
 use std::{fs, path::Path};
 

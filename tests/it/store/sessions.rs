@@ -2,11 +2,12 @@
 
 use postern::{
     domain::{
+        id::SessionId,
         run::{RunResult, RunState},
         session::ClosedReason,
         time::Timestamp,
     },
-    store::{RunEnd, StoreError, Waiting},
+    store::{RunEnd, RunWork, Store, StoreError, Waiting},
 };
 
 use crate::support::{
@@ -17,6 +18,17 @@ use crate::support::{
 fn success_with(resume_id: &str) -> RunEnd {
     let resume_id = Some(resume_id.to_owned());
     RunEnd::Succeeded(RunResult { text: "done".to_owned(), resume_id, ..RunResult::default() })
+}
+
+/// Keeps lines of the conversation `c1` of a run.
+async fn kept(store: &Store, work: &RunWork, lines: &str) -> bool {
+    store.append_transcript(&work.lease, "c1", lines, None).await.unwrap().is_some_and(|head| !head.is_cut)
+}
+
+/// What is kept of a session's conversation.
+async fn lines(world: &World, session: &SessionId, conversation: &str) -> String {
+    let pieces = world.store.transcript(&world.tenant, session.as_str(), conversation, 0).await.unwrap();
+    pieces.into_iter().map(|(_, lines)| lines).collect()
 }
 
 #[tokio::test]
@@ -80,12 +92,16 @@ async fn a_session_expires_when_nothing_came_for_long_and_nothing_is_open() {
         assert_eq!(db.store.expire_sessions(idle_since).await.unwrap(), 0, "their runs have not ended");
         let claimed = world.claim(1).await.remove(0);
         let work = db.store.load_run(&claimed).await.unwrap().unwrap();
+        assert!(kept(&db.store, &work, "{}\n").await);
         world.finish(&work, &success_with("c1")).await;
+        assert_eq!(lines(&world, &session, "c1").await, "{}\n");
+        assert_eq!(lines(&world, &session, "c2").await, "");
         let both = [session.clone(), world.session_of(&open).await];
         assert!(db.store.ended_sessions(&both).await.unwrap().is_empty());
         assert_eq!(db.store.expire_sessions(idle_since).await.unwrap(), 1);
         assert_eq!(db.store.expire_sessions(idle_since).await.unwrap(), 0);
         assert_eq!(db.store.ended_sessions(&both).await.unwrap(), std::slice::from_ref(&session));
+        assert_eq!(lines(&world, &session, "c1").await, "");
         let expired = db.store.session(&world.tenant, &session).await.unwrap().unwrap();
         assert_eq!(expired.closed_reason, Some(ClosedReason::Expired));
         let next = world.start("3", Some("s")).await;
@@ -103,10 +119,13 @@ async fn a_fork_goes_on_from_the_same_conversation_under_a_key_of_its_own() {
         let fork = async |key: &str| db.store.fork_session(&world.tenant, &session, key).await;
         assert!(matches!(fork("f").await, Err(StoreError::Conflict(_))), "no conversation yet");
         let work = world.take().await;
+        assert!(kept(&db.store, &work, "{}\n").await);
         world.finish(&work, &success_with("c1")).await;
+        assert!(!kept(&db.store, &work, "late").await, "fenced");
         assert!(matches!(fork("s").await, Err(StoreError::Conflict(_))), "the key is taken");
         let forked = fork("f").await.unwrap().unwrap();
         assert_eq!((forked.forked_from, forked.resume_id.as_deref()), (Some(session.clone()), Some("c1")));
+        assert_eq!(lines(&world, &forked.id, "c1").await, "{}\n");
         let next = world.start("2", Some("f")).await;
         assert_eq!(world.session_of(&next).await, forked.id);
         let work = world.take().await;

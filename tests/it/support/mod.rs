@@ -9,6 +9,7 @@ pub(crate) mod e2e_project;
 pub(crate) mod e2e_receiver;
 pub(crate) mod e2e_senders;
 pub(crate) mod imap;
+pub(crate) mod mcp;
 pub(crate) mod messages_api;
 pub(crate) mod records;
 pub(crate) mod shelf;

@@ -1,0 +1,185 @@
+//! One attempt of a run: how it takes up its conversation, holds it, and goes on once when the CLI dies.
+
+use std::{path::PathBuf, sync::Arc};
+
+use serde_json::json;
+use tokio::time::{Instant, sleep_until};
+
+use crate::{
+    domain::run::{Failure, FailureCode, MessageKind, RunResult, Usage},
+    executor::{
+        RunSink, RunSpec, Stopped,
+        claude::{
+            ClaudeExecutor,
+            conversation::{Conversation, Ended, State},
+            further::Further,
+            keep,
+            mirror::Mirror,
+            outcome::{self, Wanted},
+            permission::Permissions,
+            pipes::Pipes,
+            plan::{TakenUp, stable_id, take_up},
+            process::{self, Begin, Cli},
+            protocol::{self, Request},
+            questions::Questions,
+            setup,
+        },
+        ground::Place,
+        mask::Mask,
+    },
+};
+
+const REMINDER: &str = "You have not given your answer with the tool StructuredOutput. Call it now, with your answer \
+                        in the form that its schema asks for. Nothing else of what you say is used.";
+/// CLIs of one attempt: one that dies is started again once.
+const ROUNDS: u32 = 2;
+
+/// What all CLIs of an attempt share.
+pub(super) struct Attempt<'a> {
+    /// What is run.
+    pub(super) spec: &'a RunSpec,
+    /// Where it is recorded.
+    pub(super) sink: &'a mut dyn RunSink,
+    /// The CLI's path.
+    pub(super) program: PathBuf,
+    /// The secrets that stay out of the record.
+    pub(super) mask: &'a Mask,
+    /// Where it runs.
+    pub(super) place: Place,
+    /// What tools may do.
+    pub(super) permissions: Arc<Permissions>,
+    /// When it must have ended.
+    pub(super) until: Instant,
+    /// What it took so far.
+    pub(super) usage: Usage,
+}
+
+impl Attempt<'_> {
+    /// Runs it to its end.
+    pub(super) async fn run(mut self, executor: &ClaudeExecutor) -> Result<RunResult, Stopped> {
+        for round in 0..ROUNDS {
+            match self.round(executor, round).await {
+                Ok(Some(result)) => return Ok(RunResult { usage: self.usage, ..result }),
+                Ok(None) => {
+                    let text = "the CLI ended in the middle of its work; it is started again and goes on";
+                    self.sink.message(MessageKind::Status, json!({"text": text})).await?;
+                }
+                Err(Stopped::Failed(failure, _)) => return Err(Stopped::Failed(failure, self.usage)),
+                Err(stopped) => return Err(stopped),
+            }
+        }
+        let why = "the CLI ended in the middle of its work, and again when it went on";
+        Err(Stopped::Failed(Failure::new(FailureCode::Executor, why), self.usage))
+    }
+
+    /// One CLI; `None` when it died and another may go on.
+    async fn round(&mut self, executor: &ClaudeExecutor, round: u32) -> Result<Option<RunResult>, Stopped> {
+        let (begin, opening, further) =
+            match take_up(self.spec, &self.place.workdir, self.mask, self.sink, round).await? {
+                (TakenUp::Done(text, id), _) => {
+                    let text = self.mask.text(&text);
+                    return Ok(Some(RunResult { text, resume_id: Some(id), ..RunResult::default() }));
+                }
+                (TakenUp::Begin(begin, opening, again), known) => {
+                    (begin, opening, Further::new(&self.spec.inputs, known, again))
+                }
+            };
+        let session = begin.id().to_owned();
+        let (is_new, is_fork) = (matches!(begin, Begin::New(_)), matches!(begin, Begin::Fork(..)));
+        let (settings, api_key) = (&executor.settings, executor.api_key.as_ref());
+        let cli = Cli { program: self.program.clone(), settings, api_key, begin, round };
+        let starting = tokio::select! {
+            permit = executor.starting.clone().acquire_owned() => permit.ok(),
+            () = self.spec.cancel.cancelled() => return Err(Stopped::Canceled),
+            () = sleep_until(self.until) => return Err(self.too_long(executor)),
+        };
+        let agent = &self.spec.agent.spec;
+        let started = process::start(&executor.ground, &mut self.place, self.spec, &cli, &self.permissions).await?;
+        let mut process = started.process;
+        let mut first = started.first;
+        first.extend(Request::Initialize(setup::content(self.spec, &started.plugins)?).line());
+        // A conversation that goes on may bring the mode of an earlier version of the agent. (The model is an argument;
+        // `set_model` would ask the API for a word to see whether there is such a model.)
+        let requests = if is_new { Vec::new() } else { vec![Request::SetPermissionMode(agent.permission_mode)] };
+        let bounds = executor.ground.bounds(self.spec);
+        // Of a fork the CLI passes on what is new alone: all of it is kept when it has ended.
+        let kept = self.spec.transcripts.clone().filter(|_| !is_fork);
+        let mirror = Mirror::new(kept, self.mask, &session);
+        let mut pipes = Pipes::of(&mut process)?;
+        let mut talk = Conversation {
+            sink: &mut *self.sink,
+            mask: self.mask,
+            questions: Questions::new(self.permissions.clone(), self.spec.tools.clone()),
+            requests,
+            session: session.clone(),
+            further,
+            servers: agent.mcp.keys().cloned().collect(),
+            opening,
+            wanted: wanted(self.spec, round),
+            starting,
+            state: State::new(first, self.mask, mirror, bounds, self.usage),
+        };
+        let ended = tokio::select! {
+            biased;
+            () = self.spec.cancel.cancelled() => Err(Stopped::Canceled),
+            () = sleep_until(self.until) => Err(too_long(bounds.wall_clock)),
+            ended = talk.hold(&mut process, &mut pipes) => ended,
+        };
+        self.usage = talk.usage();
+        match ended {
+            Ok(_) => {}
+            // A limit: the turn is over, and the conversation shall say so.
+            Err(Stopped::Failed(..)) => pipes.interrupt(&mut process).await,
+            // The session's next run goes on with the conversation.
+            Err(Stopped::Canceled) if self.spec.over.is_cancelled() => pipes.stop(&mut process).await,
+            // Perhaps another worker goes on with the turn, which it could not with one that was interrupted.
+            Err(Stopped::Canceled | Stopped::LeaseLost) => pipes.leave(&mut process).await,
+        }
+        process.end().await;
+        if matches!(ended, Err(Stopped::Failed(..) | Stopped::Canceled)) {
+            talk.keep_rest().await;
+        }
+        let outcome = result_of(ended?, &talk, round);
+        if is_fork {
+            keep::bring(self.spec, &self.place.workdir, self.mask, &session).await?;
+        }
+        outcome
+    }
+
+    fn too_long(&self, executor: &ClaudeExecutor) -> Stopped {
+        too_long(executor.ground.bounds(self.spec).wall_clock)
+    }
+}
+
+fn too_long(wall_clock: std::time::Duration) -> Stopped {
+    Failure::new(FailureCode::Timeout, format!("ran longer than {} s", wall_clock.as_secs_f64())).into()
+}
+
+/// What the end of a CLI means for the attempt; `None`: another goes on.
+fn result_of(ended: Ended, talk: &Conversation<'_>, round: u32) -> Result<Option<RunResult>, Stopped> {
+    match ended {
+        Ended::Died(_) if talk.has_begun() && round + 1 < ROUNDS => Ok(None),
+        Ended::Died(said) => {
+            let said = if said.is_empty() { "it said nothing".to_owned() } else { said };
+            let why = format!("the CLI ended without a result: {said}");
+            Err(Failure::new(FailureCode::Executor, why).into())
+        }
+        Ended::Result(last) => match outcome::outcome(*last, &talk.wanted, &talk.session, talk.mask) {
+            Ok(result) => Ok(Some(result)),
+            Err(mut failure) => {
+                if failure.code == FailureCode::ModelBusy {
+                    failure.retry_after_ms = talk.retry_after_ms();
+                }
+                Err(failure.into())
+            }
+        },
+    }
+}
+
+fn wanted(spec: &RunSpec, round: u32) -> Wanted {
+    if spec.agent.spec.output_schema.is_none() {
+        return Wanted::Text;
+    }
+    let id = stable_id(spec, &format!("reminder-{}-{round}", spec.fence));
+    Wanted::Json(Some(protocol::prompt(&[REMINDER.to_owned()], &id)))
+}

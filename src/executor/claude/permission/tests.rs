@@ -1,0 +1,140 @@
+//! What rules allow and deny.
+
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+
+use super::{Decision, Permissions, Rule, rules_of, tools_of};
+use crate::domain::{
+    agent::AgentSpec,
+    permission::{Effect, PermissionRule},
+    trust::Trust,
+};
+
+fn decide(rules: &[PermissionRule], tool: &str, input: &Value) -> Decision {
+    permissions(rules).decide(tool, input)
+}
+
+fn permissions(rules: &[PermissionRule]) -> Permissions {
+    Permissions {
+        tools: ["Read", "Bash", "Write", "Grep", "WebFetch", "Skill", "mcp__orders__*"].map(str::to_owned).to_vec(),
+        rules: rules.iter().filter_map(Rule::of).collect(),
+        work: PathBuf::from("/workspace"),
+        home: PathBuf::from("/home/agent"),
+        places: Vec::new(),
+        walled: true,
+    }
+}
+
+fn allow(text: &str) -> PermissionRule {
+    PermissionRule::new(Effect::Allow, text)
+}
+
+fn deny(text: &str) -> PermissionRule {
+    PermissionRule::new(Effect::Deny, text)
+}
+
+#[test]
+fn the_first_match_wins() {
+    let rules = [allow("Bash(git push origin docs)"), deny("Bash(git push:*)"), allow("Bash(git *)")];
+    assert_eq!(decide(&rules, "Bash", &json!({"command": "git push origin docs"})), Decision::Allow);
+    assert!(matches!(decide(&rules, "Bash", &json!({"command": "git push"})), Decision::Deny(_)));
+    assert_eq!(decide(&rules, "Bash", &json!({"command": "git status"})), Decision::Allow);
+    assert_eq!(decide(&rules, "Bash", &json!({"command": "rm x"})), Decision::Unsaid);
+    let settings = permissions(&rules).settings();
+    assert_eq!(settings["deny"], json!([]));
+}
+
+#[test]
+fn an_allowed_command_brings_no_other_with_it() {
+    let rules = [deny("Bash(rm *)"), allow("Bash(git *)")];
+    for command in ["git log; id", "git log && id", "git $(id)", "git log\nid", "git log > /x"] {
+        assert_eq!(decide(&rules, "Bash", &json!({"command": command})), Decision::Unsaid, "{command}");
+    }
+    assert!(matches!(decide(&rules, "Bash", &json!({"command": "git log; rm -r x"})), Decision::Deny(_)));
+}
+
+#[test]
+fn paths_are_matched_as_what_they_are() {
+    let rules = [allow("Read(/context/**)"), allow("Edit(notes/*.md)")];
+    let read = |path: &str| decide(&rules, "Read", &json!({"file_path": path}));
+    assert_eq!(read("/context/a/b.md"), Decision::Allow);
+    assert_eq!(read("/context/../etc/passwd"), Decision::Unsaid);
+    assert_eq!(read("/contextual"), Decision::Unsaid);
+    assert_eq!(decide(&rules, "Grep", &json!({"path": "/context"})), Decision::Allow);
+    assert_eq!(decide(&rules, "Write", &json!({"file_path": "/workspace/notes/a.md"})), Decision::Allow);
+    assert_eq!(decide(&rules, "Write", &json!({"file_path": "notes/../../a.md"})), Decision::Unsaid);
+    assert_eq!(permissions(&rules).settings()["allow"], json!(["Read(//context/**)", "Edit(notes/*.md)"]));
+}
+
+#[test]
+fn a_tool_that_is_not_named_is_denied_whatever_rules_say() {
+    assert!(matches!(decide(&[allow("Edit")], "Edit", &json!({})), Decision::Deny(_)));
+    assert_eq!(decide(&[allow("mcp__orders")], "mcp__orders__find", &json!({})), Decision::Allow);
+    assert!(matches!(decide(&[allow("mcp__other")], "mcp__other__find", &json!({})), Decision::Deny(_)));
+}
+
+#[test]
+fn nobody_to_ask_means_no() {
+    let ask = [PermissionRule::new(Effect::Ask, "Bash")];
+    assert!(matches!(decide(&ask, "Bash", &json!({"command": "id"})), Decision::Deny(why) if why.contains("nobody")));
+}
+
+#[test]
+fn hosts_are_matched_whole() {
+    let rules = [allow("WebFetch(domain:example.com)")];
+    assert_eq!(decide(&rules, "WebFetch", &json!({"url": "https://example.com/x"})), Decision::Allow);
+    assert_eq!(decide(&rules, "WebFetch", &json!({"url": "https://example.com.evil.net/"})), Decision::Unsaid);
+}
+
+fn of_file(agent: Value, trust: Trust) -> Permissions {
+    let spec: AgentSpec = serde_json::from_value(agent).unwrap();
+    Permissions { tools: tools_of(&spec), rules: rules_of(&spec, trust), ..permissions(&[]) }
+}
+
+#[test]
+fn rules_hold_for_those_whom_they_name() {
+    let file = json!({"executor": "claude", "tools": ["Bash"], "permissions": [
+        {"allow": "Bash(git *)"}, {"deny": "Bash", "trust": "unknown"}, {"ask": "Bash", "trust": ["allowed"]},
+        {"allow": "Bash(*)", "trust": "verified"}]});
+    let decide = |trust, command: &str| of_file(file.clone(), trust).decide("Bash", &json!({"command": command}));
+    for trust in [Trust::Verified, Trust::Allowed, Trust::Unknown] {
+        assert_eq!(decide(trust, "git status"), Decision::Allow, "{trust}");
+    }
+    assert_eq!(decide(Trust::Verified, "make"), Decision::Allow);
+    assert!(matches!(decide(Trust::Allowed, "make"), Decision::Deny(why) if why.contains("trust: allowed")));
+    assert!(matches!(decide(Trust::Unknown, "make"), Decision::Deny(why) if why.contains("trust: unknown")));
+}
+
+#[test]
+fn what_is_disallowed_goes_before_and_what_is_allowed_behind_the_rules() {
+    let file = json!({"executor": "claude", "tools": ["Bash", "Read", "WebFetch"], "disallowed": ["WebFetch", "Bash(rm *)"],
+        "permissions": [{"allow": "Bash(rm x)"}, {"deny": "Read(/etc/**)"}], "allowed": ["Bash", "Read"]});
+    let permissions = of_file(file, Trust::Unknown);
+    assert_eq!(permissions.built_in_tools(), ["Bash", "Read"]);
+    assert!(matches!(permissions.decide("Bash", &json!({"command": "rm x"})), Decision::Deny(_)));
+    assert_eq!(permissions.decide("Bash", &json!({"command": "make"})), Decision::Allow);
+    assert!(matches!(permissions.decide("Read", &json!({"file_path": "/etc/passwd"})), Decision::Deny(_)));
+    assert_eq!(permissions.decide("Read", &json!({"file_path": "/workspace/a"})), Decision::Allow);
+    assert!(matches!(permissions.decide("WebFetch", &json!({"url": "https://a.example"})), Decision::Deny(_)));
+}
+
+#[test]
+fn a_subagent_is_given_work_by_either_name_of_the_tool() {
+    let file = json!({"executor": "claude", "tools": ["Task"], "permissions": [{"deny": "Task(spy)"}]});
+    let permissions = of_file(file, Trust::Unknown);
+    assert_eq!(permissions.decide("Agent", &json!({"subagent_type": "helper"})), Decision::Allow);
+    assert!(matches!(permissions.decide("Agent", &json!({"subagent_type": "spy"})), Decision::Deny(_)));
+    assert_eq!(permissions.settings()["deny"], json!(["Agent(spy)"]));
+}
+
+#[test]
+fn the_tool_of_structured_answers_is_there_with_a_schema_alone() {
+    let file = |more: Value| {
+        let mut file = json!({"executor": "claude"});
+        file["output_schema"] = more;
+        of_file(file, Trust::Unknown).decide("StructuredOutput", &json!({"n": 1}))
+    };
+    assert_eq!(file(json!({"type": "object"})), Decision::Allow);
+    assert!(matches!(file(Value::Null), Decision::Deny(_)));
+}

@@ -1,0 +1,128 @@
+//! What the CLI asks us, answered at the same time: none waits for another, and the CLI is read meanwhile.
+
+use std::{collections::HashMap, sync::Arc};
+
+use futures_util::{
+    StreamExt as _,
+    future::{AbortHandle, Abortable, BoxFuture, FutureExt as _},
+    stream::FuturesUnordered,
+};
+use serde_json::Value;
+
+use crate::executor::{
+    claude::{
+        message::{ControlRequest, Question},
+        permission::{Decision, Permissions},
+        protocol,
+        record::{Line, status},
+        served,
+    },
+    tools::ToolHost,
+};
+
+/// Questions that are open at the same time at most.
+const MAX_OPEN: usize = 64;
+
+/// An answer that is ready.
+pub(super) struct Answered {
+    request_id: String,
+    /// What the CLI is told.
+    pub(super) line: Vec<u8>,
+    /// What the record is told.
+    pub(super) note: Option<Line>,
+}
+
+/// The questions that are open.
+pub(super) struct Questions {
+    permissions: Arc<Permissions>,
+    tools: Option<Arc<dyn ToolHost>>,
+    running: FuturesUnordered<Abortable<BoxFuture<'static, Answered>>>,
+    open: HashMap<String, AbortHandle>,
+}
+
+impl Questions {
+    /// Before anything was asked.
+    pub(super) fn new(permissions: Arc<Permissions>, tools: Option<Arc<dyn ToolHost>>) -> Self {
+        Self { permissions, tools, running: FuturesUnordered::new(), open: HashMap::new() }
+    }
+
+    /// Whether none is open.
+    pub(super) fn is_empty(&self) -> bool {
+        self.open.is_empty()
+    }
+
+    /// Begins to answer one. What is said at once when too many are open.
+    pub(super) fn ask(&mut self, asked: ControlRequest) -> Option<Vec<u8>> {
+        let ControlRequest { request_id, request } = asked;
+        if self.open.len() >= MAX_OPEN || self.open.contains_key(&request_id) {
+            return Some(protocol::refusal(&request_id, "too many questions at once"));
+        }
+        let answer: BoxFuture<'static, Answered> = match request {
+            Question::CanUseTool { tool_name, input } => {
+                permit(self.permissions.clone(), request_id.clone(), tool_name, input).boxed()
+            }
+            Question::HookCallback { input } => judge(self.permissions.clone(), request_id.clone(), input).boxed(),
+            Question::McpMessage { server_name, message } => {
+                serve(self.tools.clone(), request_id.clone(), server_name, message).boxed()
+            }
+            Question::Other => return Some(protocol::refusal(&request_id, "not offered here")),
+        };
+        let (handle, registration) = AbortHandle::new_pair();
+        self.open.insert(request_id, handle);
+        self.running.push(Abortable::new(answer, registration));
+        None
+    }
+
+    /// Stops answering one that nobody waits for any more.
+    pub(super) fn cancel(&mut self, request_id: &str) {
+        if let Some(handle) = self.open.remove(request_id) {
+            handle.abort();
+        }
+    }
+
+    /// The next answer; for ever when none is open.
+    pub(super) async fn next(&mut self) -> Answered {
+        loop {
+            match self.running.next().await {
+                Some(Ok(answered)) => {
+                    self.open.remove(&answered.request_id);
+                    return answered;
+                }
+                // It was cancelled.
+                Some(Err(_)) => {}
+                None => std::future::pending().await,
+            }
+        }
+    }
+}
+
+async fn permit(permissions: Arc<Permissions>, request_id: String, tool: String, input: Value) -> Answered {
+    let decision = match permissions.decide(&tool, &input) {
+        Decision::Unsaid => Decision::Deny("no rule allows it, and nobody can be asked".to_owned()),
+        decision @ (Decision::Allow | Decision::Deny(_)) => decision,
+    };
+    let line = protocol::permit(&request_id, &decision, &input);
+    Answered { request_id, line, note: note(&tool, &decision) }
+}
+
+async fn judge(permissions: Arc<Permissions>, request_id: String, input: Value) -> Answered {
+    let tool = input.get("tool_name").and_then(Value::as_str).unwrap_or_default().to_owned();
+    let decision = permissions.decide(&tool, input.get("tool_input").unwrap_or(&Value::Null));
+    let line = protocol::hook(&request_id, &decision);
+    Answered { request_id, line, note: note(&tool, &decision) }
+}
+
+async fn serve(host: Option<Arc<dyn ToolHost>>, request_id: String, server: String, message: Value) -> Answered {
+    let line = match served::answer(host, &server, message).await {
+        Ok(response) => protocol::answer(&request_id, &response),
+        Err(why) => protocol::refusal(&request_id, &why),
+    };
+    Answered { request_id, line, note: None }
+}
+
+fn note(tool: &str, decision: &Decision) -> Option<Line> {
+    match decision {
+        Decision::Deny(why) => Some(status(format!("{tool} was denied: {why}"))),
+        Decision::Allow | Decision::Unsaid => None,
+    }
+}
