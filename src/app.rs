@@ -380,7 +380,10 @@ pub async fn open_store(settings: &Settings, secrets: &dyn SecretSource) -> Resu
     let password = database.password.as_ref().map(|reference| secrets.secret(reference)).transpose();
     let password = password.map_err(|fault| StartError::Secret(format!("database.password: {fault}")))?;
     let options = ConnectOptions { url: database.url.clone(), password, max_connections: database.max_connections };
-    Store::connect(&options, Clock::system()).await.map_err(|fault| StartError::Store(shown_url(settings), fault))
+    let store = Store::connect(&options, Clock::system()).await;
+    let places = settings.queue.concurrent_per_tenant;
+    let store = store.map_err(|fault| StartError::Store(shown_url(settings), fault))?;
+    Ok(store.with_tenant_places((places > 0).then_some(i64::from(places))))
 }
 
 /// The ways to run agents on this machine. What a dead predecessor left running is ended first.

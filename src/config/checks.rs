@@ -18,6 +18,7 @@ use crate::{
     },
     domain::{
         agent::{AgentSpec, EnvValue, ExecutorKind, Skill},
+        concurrency::{self, Concurrency},
         filter::{Filter, NAMES},
         session::SessionRule,
         source::{SecretRef, is_valid_name},
@@ -169,6 +170,15 @@ fn check_limits(spec: &AgentSpec, checker: &mut Checker<'_>) {
     for (key, _) in counts.into_iter().filter(|(_, count)| *count == Some(0)) {
         checker.error(&["limits", key], format!("`limits.{key}` is 0"), "write 1 or more");
     }
+    if limits.concurrent.is_some_and(|count| count > concurrency::MOST_PLACES) {
+        let most = concurrency::MOST_PLACES;
+        checker.error(&["limits", "concurrent"], "`limits.concurrent` is out of range", format!("write 1 to {most}"));
+    }
+    if limits.concurrent.is_some() && spec.concurrency.iter().any(|limit| limit.key.is_none()) {
+        let message = "`limits.concurrent` and `concurrency` limit the same twice";
+        checker.error(&["concurrency"], message, "remove one of them");
+    }
+    check_concurrency(&["concurrency"], &spec.concurrency, checker);
     let sizes =
         [("output_bytes", limits.output_bytes), ("messages", limits.messages), ("file_bytes", limits.file_bytes)];
     for (key, _) in sizes.into_iter().filter(|(_, size)| *size == Some(0)) {
@@ -343,8 +353,19 @@ fn check_wording(trigger: &TriggerSpec, index: &str, kind: Kind, settings: &Sett
         }
         check_template(&path, template, checker);
     }
+    check_concurrency(&["triggers", index, "concurrency"], &trigger.concurrency, checker);
     if let Some(reply) = &trigger.reply {
         check_reply(&["triggers", index, "reply"], reply, kind, settings, checker);
+    }
+}
+
+fn check_concurrency(path: &[&str], limits: &[Concurrency], checker: &mut Checker<'_>) {
+    if let Some(fault) = concurrency::fault_of(limits) {
+        let (message, help) = fault.split_once("; ").unwrap_or((&fault, ""));
+        return checker.error(path, format!("`concurrency` {message}"), help);
+    }
+    for key in limits.iter().filter_map(|limit| limit.key.as_deref()) {
+        check_template(path, key, checker);
     }
 }
 

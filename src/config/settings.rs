@@ -21,6 +21,8 @@ pub struct Settings {
     pub database: DatabaseSettings,
     /// Who works.
     pub worker: WorkerSettings,
+    /// How work is shared out.
+    pub queue: QueueSettings,
     /// What agents get when their file names no limit.
     pub limits: LimitSettings,
     /// How long conversations are kept.
@@ -116,6 +118,14 @@ pub struct WorkerSettings {
     pub delivery_attempts: u32,
     /// Where agents work; default `work` beside the database or in the project's `.postern`.
     pub work_dir: PathBuf,
+}
+
+/// `[queue]`
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct QueueSettings {
+    /// Runs of one tenant at the same time, over all workers; 0 is no limit.
+    pub concurrent_per_tenant: u32,
 }
 
 /// `[limits]`

@@ -13,6 +13,7 @@ use crate::{
     },
     domain::{
         catalog::Bundle,
+        concurrency,
         retention::{Keep, Kept, SHORTEST, SHORTEST_EVENTS},
         schema::BodyCheck,
         source::{SourceSpec, is_valid_name},
@@ -133,6 +134,11 @@ impl Checker<'_> {
                 self.error(&keys, &format!("is {value}; write {least} or more"));
             }
         }
+        let places = settings.queue.concurrent_per_tenant;
+        if places > concurrency::MOST_PLACES {
+            let most = concurrency::MOST_PLACES;
+            self.error(&["queue", "concurrent_per_tenant"], &format!("is {places}; write {most} or less"));
+        }
     }
 
     fn spans(&mut self, settings: &Settings) {
@@ -242,6 +248,9 @@ impl Checker<'_> {
                 &["sources", name, "insecure"],
                 "would accept unsigned requests from everywhere; listen on 127.0.0.1, or remove it and set a secret",
             );
+        }
+        if let Some(fault) = concurrency::fault_of(&source.concurrency) {
+            self.error(&["sources", name, "concurrency"], &fault);
         }
         if source.provider == IMAP || source.imap.is_some() {
             return self.mailbox(name, source);

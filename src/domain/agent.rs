@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::domain::{
     claude::{Acknowledgement, Effort, McpServer, PermissionMode, ShellSandbox, SubAgent, SystemPrompt, Thinking},
+    concurrency::{self, Concurrency},
     id::AgentId,
     permission::PermissionRule,
     retries::Retries,
@@ -118,6 +119,10 @@ pub struct AgentSpec {
     /// Where it must stop.
     #[serde(default)]
     pub limits: Limits,
+    /// How many of its runs go at the same time: one limit, or several that all hold.
+    #[serde(default, with = "concurrency::one_or_many", skip_serializing_if = "Vec::is_empty")]
+    #[schemars(with = "concurrency::one_or_many::OneOrMany")]
+    pub concurrency: Vec<Concurrency>,
     /// How often a run that the agent itself failed is tried, from 1; `retries.agent.attempts` goes before it.
     #[serde(default = "one")]
     pub attempts: u32,
@@ -213,7 +218,7 @@ pub struct Limits {
     pub wall_clock: Option<Span>,
     /// Time without any output before the run counts as hung.
     pub idle: Option<Span>,
-    /// Runs of this agent at the same time, over all workers.
+    /// Runs of this agent at the same time, over all workers: `concurrency` with nothing but a limit.
     pub concurrent: Option<u32>,
     /// Bytes of output of one run.
     pub output_bytes: Option<u64>,

@@ -63,6 +63,8 @@ pub struct Catalog {
     pub sources: BTreeMap<String, Source>,
     /// In the order of agents by name, then of their files.
     pub triggers: Vec<Trigger>,
+    /// Runs of the tenant at the same time; `None`: no limit.
+    pub tenant_places: Option<i64>,
     /// Number of the change that this was read after; grows.
     pub revision: i64,
 }

@@ -5,6 +5,7 @@
 pub mod agent;
 pub mod catalog;
 pub mod claude;
+pub mod concurrency;
 pub mod delivery;
 pub mod event;
 pub mod fetch;

@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::{
+    concurrency::{self, Concurrency},
     fetch::FetchSpec,
     id::{SourceId, TenantId},
     imap::ImapSpec,
@@ -115,6 +116,10 @@ pub struct SourceSpec {
     pub rate: Option<RateSpec>,
     /// How many of them from one address, an IPv6 /64 counting as one; forged ones count here alone.
     pub rate_per_address: Option<RateSpec>,
+    /// How many runs of its events go at the same time: one limit, or several that all hold.
+    #[serde(with = "concurrency::one_or_many", skip_serializing_if = "Vec::is_empty")]
+    #[schemars(with = "concurrency::one_or_many::OneOrMany")]
+    pub concurrency: Vec<Concurrency>,
     /// Bytes of a request body, and of what is fetched for one event; at most `server.max_body_bytes`, the default.
     pub max_body_bytes: Option<usize>,
     /// Requests that are worked on at the same time; more are answered 429. Default:

@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::{
+    concurrency::{self, Concurrency},
     event::{AgentEvent, Content},
     id::{AgentId, TriggerId},
     schedule::ScheduleSpec,
@@ -45,6 +46,10 @@ pub struct TriggerSpec {
     /// What happens to an event while a run of the same session is active.
     #[serde(default)]
     pub while_running: WhileRunning,
+    /// How many of its runs go at the same time: one limit, or several that all hold.
+    #[serde(default, with = "concurrency::one_or_many", skip_serializing_if = "Vec::is_empty")]
+    #[schemars(with = "concurrency::one_or_many::OneOrMany")]
+    pub concurrency: Vec<Concurrency>,
     /// How the answer goes out. Default: the way the event came; webhooks are not answered.
     #[serde(default)]
     pub reply: Option<Reply>,
@@ -160,6 +165,8 @@ pub struct Trigger {
     pub agent_version: i64,
     /// Its place in the agent's file, from 0.
     pub position: i64,
+    /// The agent's own limits: `limits.concurrent` and `concurrency`.
+    pub agent_limits: Vec<Concurrency>,
     /// Its words.
     pub spec: TriggerSpec,
 }

@@ -350,7 +350,7 @@ impl Execute {
         if !deliveries.is_empty() {
             self.wakes.deliveries();
         }
-        let others_wait = work.run.session.is_some() || work.agent.spec.limits.concurrent.is_some();
+        let others_wait = work.run.session.is_some() || work.grouped;
         if others_wait || matches!(end, RunEnd::Again(..)) {
             self.wakes.runs();
         }

@@ -6,6 +6,7 @@ mod copies;
 pub mod deliver;
 pub mod execute;
 pub mod fetch;
+mod groups;
 pub mod hops;
 pub mod intake;
 pub mod join;

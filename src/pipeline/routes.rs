@@ -21,6 +21,7 @@ use crate::{
     },
     ingress::{LabelledSecret, gate::Gate},
     pipeline::copies,
+    pipeline::groups::Limits,
     store::NewRun,
 };
 
@@ -53,6 +54,7 @@ struct TriggerRoute {
     trigger: Trigger,
     filter: Option<Filter>,
     session: Option<Template>,
+    limits: Limits,
     fault: Option<String>,
 }
 
@@ -87,7 +89,7 @@ impl Routes {
         Self {
             revision: catalog.revision,
             sources: sources.collect(),
-            triggers: catalog.triggers.iter().map(TriggerRoute::compile).collect(),
+            triggers: catalog.triggers.iter().map(|trigger| TriggerRoute::compile(trigger, catalog)).collect(),
             secrets: seen,
         }
     }
@@ -95,7 +97,7 @@ impl Routes {
     /// The triggers of a catalog alone: enough to match what was verified before.
     #[must_use]
     pub fn of_triggers(catalog: &Catalog) -> Self {
-        let triggers = catalog.triggers.iter().map(TriggerRoute::compile).collect();
+        let triggers = catalog.triggers.iter().map(|trigger| TriggerRoute::compile(trigger, catalog)).collect();
         Self { revision: catalog.revision, triggers, ..Self::default() }
     }
 
@@ -199,7 +201,7 @@ impl<'a> Views<'a> {
 }
 
 impl TriggerRoute {
-    fn compile(trigger: &Trigger) -> Self {
+    fn compile(trigger: &Trigger, catalog: &Catalog) -> Self {
         let mut fault = None;
         let filter = trigger.spec.filter.as_deref().and_then(|text| {
             Filter::parse(text).map_err(|reason| fault = Some(format!("its `where` is broken: {reason}"))).ok()
@@ -210,7 +212,11 @@ impl TriggerRoute {
             }
             Some(SessionRule::Thread | SessionRule::Sender | SessionRule::Source | SessionRule::Event) | None => None,
         };
-        Self { trigger: trigger.clone(), filter, session, fault }
+        let limits = Limits::compile(trigger, catalog).unwrap_or_else(|reason| {
+            fault = Some(reason);
+            Limits::default()
+        });
+        Self { trigger: trigger.clone(), filter, session, limits, fault }
     }
 
     /// Whether the event concerns this trigger; if not, why.
@@ -283,6 +289,7 @@ impl TriggerRoute {
             session_key: self.session_key(views),
             while_running: self.trigger.spec.while_running,
             once_key: None,
+            groups: self.limits.groups(|| views.view()),
         }
     }
 

@@ -32,6 +32,8 @@ use crate::{
 const TICK: Duration = Duration::from_secs(2);
 /// How often the database's clock is compared with ours.
 const COMPARE: Duration = Duration::from_secs(10);
+/// How often places of groups that nobody gave back are looked for.
+const MEND: Duration = Duration::from_secs(15);
 /// The longest that a claim may take before its connection counts as broken.
 const CLAIM_PATIENCE: Duration = Duration::from_secs(10);
 /// How long the database is left alone after it failed.
@@ -134,8 +136,13 @@ async fn claim(core: Arc<Core>) -> Vec<Job> {
         let lease_ms = i64::try_from(options.lease.as_millis()).unwrap_or(i64::MAX);
         // What becomes due while the database is slow must be seen: from here on, not from the end of the claim.
         let since = core.store.clock().now();
+        let replaced = core.store.replaced();
         let claimed = core.store.claim(options.queue, core.owner.as_str(), slots.len(), lease_ms);
-        let wait = match tokio::time::timeout(CLAIM_PATIENCE, claimed).await {
+        let claimed = tokio::time::timeout(CLAIM_PATIENCE, claimed).await;
+        if core.store.replaced() > replaced {
+            core.wakes.canceled();
+        }
+        let wait = match claimed {
             Ok(Ok(claimed)) if !claimed.is_empty() => {
                 core.rest.wake();
                 let jobs: Vec<Job> =
@@ -224,6 +231,7 @@ async fn keep_alive(core: Arc<Core>) {
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut renewed = Instant::now();
     let mut compared = Instant::now();
+    let mut mended = Instant::now();
     let mut asked = core.wakes.renewals();
     loop {
         tokio::select! {
@@ -253,6 +261,12 @@ async fn keep_alive(core: Arc<Core>) {
         }
         if tokio::time::timeout(lease / 2, take_back(&core)).await.is_err() {
             tracing::warn!(queue = core.options.queue, "looking for lost jobs takes too long");
+        }
+        if core.options.queue == RUN_QUEUE && mended.elapsed() >= MEND {
+            if let Ok(Err(fault)) = tokio::time::timeout(lease / 2, core.store.mend_gates()).await {
+                tracing::warn!(error = ?fault, "looking after groups of runs failed");
+            }
+            mended = Instant::now();
         }
     }
 }

@@ -8,8 +8,8 @@ use crate::{
     store::{
         StoreError, clean,
         connect::{Postgres, Sqlite},
-        effects, fetches,
-        intake::{Fresh, NewRun, Prepared, SessionOf, session_keys, sessions_of},
+        effects, fetches, groups,
+        intake::{Fresh, NewRun, Prepared, SessionOf, newest, session_keys, sessions_of},
         mails, steering, threads,
     },
 };
@@ -84,6 +84,7 @@ pub(super) async fn accept_postgres(db: &Postgres, batch: &[&Prepared]) -> Resul
     let has_more = batch.iter().map(|prepared| &prepared.acceptance).any(|acceptance| {
         !acceptance.effects.is_empty()
             || acceptance.fetch.is_some()
+            || acceptance.runs.iter().any(|run| !run.groups.is_empty())
             || matches!(acceptance.event.content, Content::Email(_))
     });
     if keys.is_empty() && !has_files && !has_more {
@@ -109,10 +110,11 @@ pub(super) async fn accept_postgres(db: &Postgres, batch: &[&Prepared]) -> Resul
     mails::insert!(&mut tx, batch, fresh);
     effects::write!(&mut tx, batch, &fresh);
     fetches::write!(&mut tx, batch, &fresh);
+    groups::write!(&mut tx, db, batch, &fresh);
     if !sessions.is_empty() {
         steering::mark!(&mut tx, batch, &fresh, &sessions, db);
         let lanes: Vec<String> = sessions.values().map(SessionId::to_string).collect();
-        sqlx::query(db.sql(super::jobs::PROMOTE)).bind(db.list(&lanes)).execute(&mut *tx).await?;
+        super::jobs::promote!(tx, db, &lanes, newest(batch));
     }
     tx.commit().await?;
     Ok(fresh)
@@ -269,10 +271,11 @@ pub(super) async fn accept_sqlite(db: &Sqlite, batch: &[&Prepared]) -> Result<Fr
     mails::insert!(&mut tx, &new, fresh);
     effects::write!(&mut tx, &new, &fresh);
     fetches::write!(&mut tx, &new, &fresh);
+    groups::write!(&mut tx, db, &new, &fresh);
     if !sessions.is_empty() {
         steering::mark!(&mut tx, &new, &fresh, &sessions, db);
         let lanes: Vec<String> = sessions.values().map(SessionId::to_string).collect();
-        sqlx::query(db.sql(super::jobs::PROMOTE)).bind(db.list(&lanes)).execute(&mut *tx).await?;
+        super::jobs::promote!(tx, db, &lanes, newest(batch));
     }
     tx.commit().await?;
     Ok(fresh)

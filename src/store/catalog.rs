@@ -7,12 +7,13 @@ use crate::{
     domain::{
         agent::AgentVersion,
         catalog::{ApplyReport, Bundle, BundledAgent, Catalog, Change},
+        concurrency::{Group, with_plain},
         id::{AgentId, SourceId, TenantId, TriggerId},
         source::Source,
         time::Timestamp,
         trigger::Trigger,
     },
-    store::{Store, StoreError, on_engine, rows, to_json},
+    store::{Store, StoreError, groups, on_engine, rows, to_json},
 };
 
 /// Whether an apply writes or only tells.
@@ -27,9 +28,9 @@ pub enum ApplyMode {
 const PUT_SOURCE: &str = "INSERT INTO sources (id, tenant_id, name, spec, created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $5) \
     ON CONFLICT (tenant_id, name) DO UPDATE SET spec = excluded.spec, updated_at = excluded.updated_at, removed_at = NULL";
 
-const PUT_AGENT: &str = "INSERT INTO agents (id, tenant_id, name, version, max_concurrent, created_at) VALUES ($1, $2, $3, 1, $4, $5) \
+const PUT_AGENT: &str = "INSERT INTO agents (id, tenant_id, name, version, max_concurrent, created_at, concurrency) VALUES ($1, $2, $3, 1, $4, $5, $6) \
     ON CONFLICT (tenant_id, name) DO UPDATE SET version = agents.version + 1, max_concurrent = excluded.max_concurrent, \
-    removed_at = NULL RETURNING id, version";
+    concurrency = excluded.concurrency, removed_at = NULL RETURNING id, version";
 
 const PUT_VERSION: &str = "INSERT INTO agent_versions (agent_id, version, tenant_id, hash, definition, created_at) \
     VALUES ($1, $2, $3, $4, $5, $6)";
@@ -80,7 +81,7 @@ macro_rules! apply_sources {
 
 /// Writes what differs of the agents, their versions and triggers.
 macro_rules! apply_agents {
-    ($tx:expr, $of:expr, $report:expr) => {{
+    ($tx:expr, $db:expr, $of:expr, $report:expr) => {{
         let live: Vec<(String, i64, String)> =
             sqlx::query_as(LIVE_AGENTS).bind($of.tenant.as_str()).fetch_all(&mut *$tx).await?;
         let live: BTreeMap<String, (i64, String)> =
@@ -97,9 +98,16 @@ macro_rules! apply_agents {
                     .bind(name)
                     .bind(agent.spec.limits.concurrent.map(i64::from))
                     .bind($of.now.0)
+                    .bind((!agent.spec.concurrency.is_empty()).then(|| to_json(&agent.spec.concurrency)))
                     .fetch_one(&mut *$tx)
                     .await?;
                 version = new;
+                let places = agent.spec.limits.concurrent.map(i64::from);
+                let group = Group::of_agent(&rows::id("agents", &id)?, name, places.unwrap_or(i64::MAX));
+                if action == "updated" {
+                    $db.lock_gates(&mut $tx, $of.tenant.as_str()).await?;
+                    limit_agent!($tx, $db, $of.tenant.as_str(), &id, &group, places.is_some());
+                }
                 let put = sqlx::query(PUT_VERSION).bind(&id).bind(version).bind($of.tenant.as_str()).bind(hash);
                 put.bind(definition).bind($of.now.0).execute(&mut *$tx).await?;
                 for (position, trigger) in (0_i64..).zip(&agent.spec.triggers) {
@@ -134,6 +142,41 @@ macro_rules! apply_agents {
     }};
 }
 
+/// An agent's jobs come into its group when it is limited from now on; those that wait for a place hear of more.
+const JOIN_GROUP: &str = "INSERT INTO job_groups (job_id, group_id, tenant_id, position, strategy, held) \
+    SELECT id, $2, tenant_id, 100, 'queue', state = 'running' OR (state = 'ready' AND grouped) FROM jobs \
+    WHERE agent_id = $1 AND queue = 'run' ON CONFLICT DO NOTHING";
+
+const GATE_OF_GROUP: &str = "UPDATE jobs SET grouped = TRUE, flow = CASE WHEN flow = '' THEN $2 ELSE flow END, \
+    gate = CASE WHEN state = 'ready' AND NOT grouped THEN $2 ELSE gate END, \
+    state = CASE WHEN state = 'ready' AND NOT grouped THEN 'gated' ELSE state END \
+    WHERE id IN (SELECT id FROM jobs WHERE agent_id = $1 AND queue = 'run' ORDER BY id @lock)";
+
+const PUT_GROUP: &str = "INSERT INTO concurrency_groups (id, tenant_id, label, places, created_at) VALUES ($1, $2, $3, $4, $5) \
+    ON CONFLICT (id) DO UPDATE SET places = excluded.places";
+
+macro_rules! limit_agent {
+    ($tx:expr, $db:expr, $tenant:expr, $agent:expr, $group:expr, $is_limited:expr) => {
+        if $is_limited {
+            sqlx::query(PUT_GROUP)
+                .bind(&$group.id)
+                .bind($tenant)
+                .bind(&$group.label)
+                .bind($group.places)
+                .bind(0_i64)
+                .execute(&mut *$tx)
+                .await?;
+            // Held first: a job that is claimed or ends meanwhile cannot come between the two.
+            sqlx::query($db.sql(GATE_OF_GROUP)).bind($agent).bind(&$group.id).execute(&mut *$tx).await?;
+            sqlx::query(JOIN_GROUP).bind($agent).bind(&$group.id).execute(&mut *$tx).await?;
+        } else {
+            let free = sqlx::query(groups::SET_PLACES).bind(&$group.id).bind($group.places);
+            free.execute(&mut *$tx).await?;
+        }
+        sqlx::query(groups::LOOK).bind(&$group.id).bind("").bind($tenant).execute(&mut *$tx).await?;
+    };
+}
+
 impl Store {
     /// Makes the tenant's sources and agents those of the bundle: new and changed ones are written, those
     /// that are not in it are removed, unless the bundle keeps them. Unchanged agents keep their version.
@@ -151,10 +194,9 @@ impl Store {
                 .execute(&mut *tx)
                 .await?;
             apply_sources!(tx, change_of, report);
-            apply_agents!(tx, change_of, report);
+            apply_agents!(tx, db, change_of, report);
             if mode == ApplyMode::Write && report.changes.iter().any(|change| change.action != "unchanged") {
                 tx.commit().await?;
-                self.limits.forget();
             }
         });
         Ok(report)
@@ -178,21 +220,26 @@ impl Store {
     pub async fn catalog(&self, tenant: &TenantId) -> Result<Catalog, StoreError> {
         let revision = self.catalog_revision(tenant).await?;
         let sources = "SELECT id, name, spec FROM sources WHERE tenant_id = $1 AND removed_at IS NULL ORDER BY name";
-        let triggers = "SELECT t.id, t.position, t.spec, a.id, a.name, a.version FROM triggers t \
+        let triggers = "SELECT t.id, t.position, t.spec, a.id, a.name, a.version, a.max_concurrent, a.concurrency FROM triggers t \
                         JOIN agents a ON a.id = t.agent_id WHERE t.tenant_id = $1 AND t.removed_at IS NULL \
                         AND a.removed_at IS NULL ORDER BY a.name, t.position";
         let (sources, triggers): (Vec<(String, String, String)>, Vec<TriggerRow>) = on_engine!(self, |db| {
             let sources = sqlx::query_as(sources).bind(tenant.as_str()).fetch_all(db.read()).await?;
             (sources, sqlx::query_as(triggers).bind(tenant.as_str()).fetch_all(db.read()).await?)
         });
-        let mut catalog = Catalog { revision, ..Catalog::default() };
+        let mut catalog = Catalog { revision, tenant_places: self.tenant_places, ..Catalog::default() };
         for (id, name, spec) in sources {
             let spec = rows::json(&id, "spec", &spec)?;
             let source = Source { id: rows::id("sources", &id)?, tenant: tenant.clone(), name: name.clone(), spec };
             catalog.sources.insert(name, source);
         }
-        for (id, position, spec, agent, agent_name, agent_version) in triggers {
+        for (id, position, spec, agent, agent_name, agent_version, places, limits) in triggers {
+            let limits = limits.as_deref().map(|limits| rows::json(&agent, "concurrency", limits)).transpose()?;
             catalog.triggers.push(Trigger {
+                agent_limits: with_plain(
+                    places.and_then(|places| u32::try_from(places).ok()),
+                    limits.unwrap_or_default(),
+                ),
                 spec: rows::json(&id, "spec", &spec)?,
                 id: rows::id("triggers", &id)?,
                 agent: rows::id("agents", &agent)?,
@@ -241,7 +288,7 @@ impl Store {
     }
 }
 
-type TriggerRow = (String, i64, String, String, String, i64);
+type TriggerRow = (String, i64, String, String, String, i64, Option<i64>, Option<String>);
 
 fn action_of(live: Option<&String>, wanted: &str) -> &'static str {
     match live {

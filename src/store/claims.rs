@@ -1,36 +1,51 @@
-//! Claiming jobs: a lease for each, the agents' own limits of concurrency, and the run or delivery behind
-//! the job moved in the same transaction.
+//! Claiming jobs: a lease for each, and the run or delivery behind the job moved in the same transaction.
+//!
+//! A job is only ready when it may start: its time has come and it has a place in each of its groups (see `gates`).
+//! So a claim looks at nothing but what it takes, however many wait. Tenants take turns, and so do the groups of a
+//! tenant.
 
-use std::{
-    collections::BTreeMap,
-    sync::{
-        Arc,
-        atomic::{AtomicI64, Ordering},
-    },
+use crate::store::{
+    Claimed, Engine, Lease, Store, StoreError,
+    jobs::{DELIVERY_QUEUE, RUN_QUEUE},
+    on_engine, rows, turns,
 };
 
-use crate::{
-    domain::time::Timestamp,
-    store::{
-        Claimed, Engine, Lease, Store, StoreError,
-        jobs::{DELIVERY_QUEUE, RUN_QUEUE},
-        on_engine, rows,
-    },
-};
+/// Id, fence, tenant and lost leases of a claimed job, and whether it is in groups.
+type Taken = (String, i64, String, i64, bool);
 
-/// Id, fence, tenant and lost leases of a claimed job.
-type Taken = (String, i64, String, i64);
+/// How often a claim looks again, after others took what it saw or gates were opened.
+const MOST_LOOKS: usize = 5;
 
-/// A claim without limits, as one statement on Postgres: one round trip, one commit.
+/// What a claim gave.
+struct Look {
+    taken: Vec<Taken>,
+    /// Several tenants or groups have ready jobs, so nothing was taken yet.
+    is_crowded: bool,
+    /// Gates may have to be opened.
+    is_due: bool,
+}
+
+/// A claim where one tenant has ready jobs of one flow, as one statement on Postgres: one round trip, one commit. Its last
+/// row says what else there is: 1 for more tenants or flows, 2 for gates that may have to be opened.
 macro_rules! take_now {
     ($start:literal) => {
         concat!(
-            "WITH picked AS (SELECT id FROM jobs WHERE queue = $1 AND state = 'ready' AND run_at <= $2 \
-               ORDER BY priority DESC, run_at, id LIMIT $3 FOR UPDATE SKIP LOCKED), \
+            "WITH head AS MATERIALIZED (SELECT tenant_id, flow FROM jobs WHERE queue = $1 AND state = 'ready' \
+               ORDER BY tenant_id, flow LIMIT 1), \
+             crowd AS MATERIALIZED (SELECT EXISTS (SELECT 1 FROM jobs WHERE queue = $1 AND state = 'ready' \
+               AND (tenant_id, flow) > ((SELECT tenant_id FROM head), (SELECT flow FROM head))) AS is_there), \
+             picked AS (SELECT id FROM jobs WHERE queue = $1 AND state = 'ready' \
+               AND tenant_id = (SELECT tenant_id FROM head) AND flow = (SELECT flow FROM head) \
+               AND run_at <= $2 AND NOT (SELECT is_there FROM crowd) \
+               ORDER BY rank, id LIMIT $3 FOR UPDATE SKIP LOCKED), \
              taken AS (UPDATE jobs SET state = 'running', lease_owner = $4, lease_until = $5, fence = fence + 1 \
-               FROM picked WHERE jobs.id = picked.id RETURNING jobs.id, jobs.fence, jobs.tenant_id, jobs.lost)",
+               FROM picked WHERE jobs.id = picked.id \
+               RETURNING jobs.id, jobs.fence, jobs.tenant_id, jobs.lost, jobs.grouped)",
             $start,
-            " SELECT id, fence, tenant_id, lost FROM taken"
+            " SELECT id, fence, tenant_id, lost, grouped FROM taken \
+             UNION ALL SELECT '', CASE WHEN (SELECT is_there FROM crowd) THEN 1 ELSE 0 END \
+               + CASE WHEN EXISTS (SELECT 1 FROM jobs WHERE queue = $1 AND state = 'waiting' AND run_at <= $2) \
+                        OR ($1 = 'run' AND EXISTS (SELECT 1 FROM group_looks)) THEN 2 ELSE 0 END, '', 0, FALSE"
         )
     };
 }
@@ -50,14 +65,11 @@ fn take_now(queue: &str) -> &'static str {
     }
 }
 
-const SATURATED: &str = "SELECT a.id, a.max_concurrent - (SELECT COUNT(*) FROM jobs j WHERE j.agent_id = a.id AND j.state = 'running' \
-    AND j.queue = 'run') FROM agents a WHERE a.max_concurrent IS NOT NULL";
-
-const CANDIDATES: &str = "SELECT id, agent_id FROM jobs WHERE queue = $1 AND state = 'ready' AND run_at <= $2 \
-    AND (agent_id IS NULL OR NOT (agent_id @any($4))) ORDER BY priority DESC, run_at, id LIMIT $3 @skip_locked";
+const IS_DUE: &str = "SELECT CASE WHEN EXISTS (SELECT 1 FROM jobs WHERE queue = $1 AND state = 'waiting' AND run_at <= $2) \
+    OR ($1 = 'run' AND EXISTS (SELECT 1 FROM group_looks)) THEN 1 ELSE 0 END";
 
 const TAKE: &str = "UPDATE jobs SET state = 'running', lease_owner = $1, lease_until = $2, fence = fence + 1 \
-    WHERE id @any($3) AND state = 'ready' RETURNING id, fence, tenant_id, lost";
+    WHERE id @any($3) AND state = 'ready' RETURNING id, fence, tenant_id, lost, grouped";
 
 const START_RUNS: &str = "UPDATE runs SET state = 'running', lease = j.fence, attempt = attempt + 1, tries = tries + 1, \
     started_at = COALESCE(started_at, $2) FROM jobs j WHERE j.id = runs.id AND runs.id @any($1) AND runs.state = 'queued'";
@@ -65,31 +77,9 @@ const START_RUNS: &str = "UPDATE runs SET state = 'running', lease = j.fence, at
 const START_DELIVERIES: &str = "UPDATE deliveries SET state = 'sending', lease = j.fence, attempt = attempt + 1, tries = tries + 1, \
     next_attempt_at = NULL FROM jobs j WHERE j.id = deliveries.id AND deliveries.id @any($1) AND deliveries.state = 'pending'";
 
-/// Whether any agent limits its concurrency, as last looked up.
-#[derive(Clone, Debug, Default)]
-pub(super) struct LimitsKnown(Arc<AtomicI64>);
-
-impl LimitsKnown {
-    /// For how long the answer holds, in milliseconds.
-    const HOLDS_MS: i64 = 1_000;
-
-    /// The time of the look-up in the upper bits, the answer in the lowest.
-    fn get(&self, now: Timestamp) -> Option<bool> {
-        let known = self.0.load(Ordering::Relaxed);
-        (now.0.abs_diff(known >> 1) < Self::HOLDS_MS.unsigned_abs()).then_some(known & 1 == 1)
-    }
-
-    fn set(&self, now: Timestamp, any: bool) {
-        self.0.store(now.0 << 1 | i64::from(any), Ordering::Relaxed);
-    }
-
-    pub(super) fn forget(&self) {
-        self.0.store(0, Ordering::Relaxed);
-    }
-}
-
 impl Store {
-    /// Claims up to `limit` jobs that are due, within the agents' own limits of concurrency.
+    /// Claims up to `limit` jobs that are due. Before that the gates of groups are opened where there is reason to, so
+    /// that it may take what only became ready by this call.
     ///
     /// # Errors
     /// When the database fails; nothing is claimed then.
@@ -100,67 +90,115 @@ impl Store {
         limit: usize,
         lease_ms: i64,
     ) -> Result<Vec<Claimed>, StoreError> {
-        let now = self.clock.now();
-        let limit_rows = i64::try_from(limit).unwrap_or(i64::MAX);
-        if let Engine::Postgres(db) = &self.engine
-            && (queue != RUN_QUEUE || !self.has_limits().await?)
-        {
-            let take = sqlx::query_as(take_now(queue)).bind(queue).bind(now.0).bind(limit_rows);
-            let taken = take.bind(owner).bind(self.lease_end(lease_ms)).fetch_all(db.read()).await?;
-            return claimed(taken);
+        let mut taken: Vec<Taken> = Vec::new();
+        for _ in 0..MOST_LOOKS {
+            let left = limit - taken.len();
+            let looked = self.look(queue, owner, left, lease_ms).await;
+            // With jobs in hand a failure must not lose them: the next claim finds the rest.
+            let (some, is_due, missed) = match looked {
+                Err(fault) if taken.is_empty() => return Err(fault),
+                Err(_) => break,
+                Ok(look) => look,
+            };
+            taken.extend(some);
+            let opened = match is_due {
+                true if taken.is_empty() => self.open_gates(queue).await?,
+                true => self.open_gates(queue).await.inspect_err(|fault| tracing::debug!(error = ?fault)).unwrap_or(0),
+                false => 0,
+            };
+            let is_through = opened == 0 && (!missed || !taken.is_empty());
+            if is_through || taken.len() >= limit {
+                break;
+            }
         }
-        let taken: Vec<Taken> = on_engine!(self, |db| {
-            let mut tx = db.begin().await?;
-            let mut free: BTreeMap<String, i64> = BTreeMap::new();
-            if queue == RUN_QUEUE {
-                // Exact limits need one claim at a time; without limits claims run side by side.
-                let limits: Vec<(String, i64)> = sqlx::query_as(SATURATED).fetch_all(&mut *tx).await?;
-                if !limits.is_empty() {
-                    db.lock_claims(&mut tx).await?;
-                    let limits: Vec<(String, i64)> = sqlx::query_as(SATURATED).fetch_all(&mut *tx).await?;
-                    free.extend(limits);
-                }
-            }
-            let full: Vec<String> = free.iter().filter(|(_, free)| **free <= 0).map(|(id, _)| id.clone()).collect();
-            let candidates: Vec<(String, Option<String>)> = sqlx::query_as(db.sql(CANDIDATES))
-                .bind(queue)
-                .bind(now.0)
-                .bind(limit_rows)
-                .bind(db.list(&full))
-                .fetch_all(&mut *tx)
-                .await?;
-            let ids = within_limits(candidates, &mut free);
-            if ids.is_empty() {
-                Vec::new()
-            } else {
-                let list = db.list(&ids);
-                let taken = sqlx::query_as(db.sql(TAKE))
-                    .bind(owner)
-                    .bind(self.lease_end(lease_ms))
-                    .bind(&list)
-                    .fetch_all(&mut *tx)
-                    .await?;
-                if let Some(start) = start_of(queue) {
-                    sqlx::query(db.sql(start)).bind(&list).bind(now.0).execute(&mut *tx).await?;
-                }
-                tx.commit().await?;
-                taken
-            }
-        });
         claimed(taken)
     }
 
-    /// Whether any agent limits its concurrency: then claims are made one at a time. Looked up at most once
-    /// a second, so that a first limit holds a moment later.
-    async fn has_limits(&self) -> Result<bool, StoreError> {
-        let known = self.limits.get(self.clock.now());
-        if let Some(known) = known {
-            return Ok(known);
+    /// Claims once: what it took, whether gates may have to be opened, and whether others took what was there.
+    async fn look(
+        &self,
+        queue: &str,
+        owner: &str,
+        limit: usize,
+        lease_ms: i64,
+    ) -> Result<(Vec<Taken>, bool, bool), StoreError> {
+        let Look { taken, is_crowded, is_due } = self.take_alone(queue, owner, limit, lease_ms).await?;
+        if !is_crowded {
+            return Ok((taken, is_due, false));
         }
-        let sql = "SELECT COUNT(*) FROM agents WHERE max_concurrent IS NOT NULL";
-        let (count,): (i64,) = on_engine!(self, |db| sqlx::query_as(sql).fetch_one(db.read()).await?);
-        self.limits.set(self.clock.now(), count > 0);
-        Ok(count > 0)
+        let (taken, missed) = self.take_in_turn(queue, owner, limit, lease_ms).await?;
+        Ok((taken, is_due, missed))
+    }
+
+    /// Claims where nobody has to wait for a turn.
+    async fn take_alone(&self, queue: &str, owner: &str, limit: usize, lease_ms: i64) -> Result<Look, StoreError> {
+        let now = self.clock.now().0;
+        match &self.engine {
+            Engine::Postgres(db) => {
+                let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+                let take = sqlx::query_as(take_now(queue)).bind(queue).bind(now).bind(limit);
+                let mut taken: Vec<Taken> =
+                    take.bind(owner).bind(self.lease_end(lease_ms)).fetch_all(db.read()).await?;
+                let signs = taken.iter().find(|taken| taken.0.is_empty()).map_or(0, |taken| taken.1);
+                taken.retain(|taken| !taken.0.is_empty());
+                if let Some((_, _, tenant, ..)) = taken.first() {
+                    self.turns.had(queue, tenant);
+                }
+                Ok(Look { taken, is_crowded: signs & 1 != 0, is_due: signs & 2 != 0 })
+            }
+            // There is no round trip to save.
+            Engine::Sqlite(db) => {
+                let (due,): (i64,) = sqlx::query_as(IS_DUE).bind(queue).bind(now).fetch_one(db.read()).await?;
+                Ok(Look { taken: Vec::new(), is_crowded: true, is_due: due != 0 })
+            }
+        }
+    }
+
+    /// Claims for tenants and groups in turn. Whether something was there that others took first.
+    async fn take_in_turn(
+        &self,
+        queue: &str,
+        owner: &str,
+        limit: usize,
+        lease_ms: i64,
+    ) -> Result<(Vec<Taken>, bool), StoreError> {
+        let now = self.clock.now().0;
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        on_engine!(self, |db| {
+            let mut tx = db.begin().await?;
+            let (mut taken, mut missed) = (Vec::<Taken>::new(), false);
+            // Whoever has less than its share leaves the rest to the others.
+            for _ in 0..MOST_LOOKS {
+                let left = limit - i64::try_from(taken.len()).unwrap_or(limit);
+                if left <= 0 {
+                    break;
+                }
+                let plan = turns::plan!(tx, self.turns, queue, left, now);
+                let mut ids: Vec<String> = Vec::new();
+                for turn in &plan {
+                    let pick = sqlx::query_as(db.sql(turns::PICK)).bind(queue).bind(&turn.tenant).bind(&turn.flow);
+                    let picked: Vec<(String,)> = pick.bind(now).bind(turn.jobs).fetch_all(&mut *tx).await?;
+                    ids.extend(picked.into_iter().map(|(id,)| id));
+                    self.turns.had(&turn.tenant, &turn.flow);
+                    self.turns.had(queue, &turn.tenant);
+                }
+                missed = !plan.is_empty() && ids.is_empty();
+                if ids.is_empty() {
+                    break;
+                }
+                let list = db.list(&ids);
+                let take = sqlx::query_as(db.sql(TAKE)).bind(owner).bind(self.lease_end(lease_ms)).bind(&list);
+                let some: Vec<Taken> = take.fetch_all(&mut *tx).await?;
+                taken.extend(some);
+                if let Some(start) = start_of(queue) {
+                    sqlx::query(db.sql(start)).bind(&list).bind(now).execute(&mut *tx).await?;
+                }
+            }
+            if !taken.is_empty() {
+                tx.commit().await?;
+            }
+            Ok((taken, missed))
+        })
     }
 }
 
@@ -168,8 +206,8 @@ impl Store {
 fn claimed(taken: Vec<Taken>) -> Result<Vec<Claimed>, StoreError> {
     let mut claimed: Vec<Claimed> = taken
         .into_iter()
-        .map(|(id, fence, tenant, lost)| {
-            Ok(Claimed { tenant: rows::id("jobs", &tenant)?, lease: Lease { id, fence }, lost })
+        .map(|(id, fence, tenant, lost, grouped)| {
+            Ok(Claimed { tenant: rows::id("jobs", &tenant)?, lease: Lease { id, fence }, lost, grouped })
         })
         .collect::<Result<_, StoreError>>()?;
     claimed.sort_by(|a, b| a.lease.id.cmp(&b.lease.id));
@@ -182,19 +220,4 @@ fn start_of(queue: &str) -> Option<&'static str> {
         DELIVERY_QUEUE => Some(START_DELIVERIES),
         _ => None,
     }
-}
-
-/// Drops candidates beyond what their agents may still start.
-fn within_limits(candidates: Vec<(String, Option<String>)>, free: &mut BTreeMap<String, i64>) -> Vec<String> {
-    candidates
-        .into_iter()
-        .filter(|(_, agent)| match agent.as_ref().and_then(|agent| free.get_mut(agent)) {
-            None => true,
-            Some(left) => {
-                *left -= 1;
-                *left >= 0
-            }
-        })
-        .map(|(id, _)| id)
-        .collect()
 }

@@ -16,7 +16,7 @@ use sqlx::{
 use crate::{
     clock::Clock,
     crypto::Secret,
-    store::{Engine, Store, StoreError, claims, migrate, on_engine},
+    store::{Engine, Store, StoreError, migrate, on_engine, turns::Turns},
 };
 
 /// How long a statement waits for a lock of another process on SQLite.
@@ -71,16 +71,26 @@ impl Postgres {
     pub(super) async fn begin(&self) -> sqlx::Result<Transaction<'static, PostgresDatabase>> {
         self.pool.begin().await
     }
-    /// Lets one claim at a time pass, over all processes, until the transaction ends.
-    pub(super) async fn lock_claims(&self, tx: &mut Transaction<'static, PostgresDatabase>) -> sqlx::Result<()> {
-        sqlx::query("SELECT pg_advisory_xact_lock(7305808869229538)").execute(&mut **tx).await.map(|_| ())
+    /// Lets one process at a time pass the gates of a tenant's groups, until the transaction ends.
+    pub(super) async fn lock_gates(
+        &self,
+        tx: &mut Transaction<'static, PostgresDatabase>,
+        tenant: &str,
+    ) -> sqlx::Result<()> {
+        let sql = "SELECT pg_advisory_xact_lock(hashtextextended($1, 7305808869229538))";
+        sqlx::query(sql).bind(tenant).execute(&mut **tx).await.map(|_| ())
     }
     /// The engine's form of a statement: `@any($n)` is membership in a list that [`Self::list`] binds,
-    /// `@lock` holds the rows until the transaction ends, `@skip_locked` does so and leaves out those that
-    /// another one holds.
+    /// `@each($n)` are the items of a JSON array as rows with a column `value`, `@share` keeps the rows there and `@lock`
+    /// holds them until the transaction ends, `@skip_locked` does so and leaves out those that another one holds.
     pub(super) fn sql(&self, text: &str) -> AssertSqlSafe<String> {
-        let text = replace_any(text, "= ANY(", ")");
-        AssertSqlSafe(text.replace("@skip_locked", "FOR UPDATE SKIP LOCKED").replace("@lock", "FOR UPDATE"))
+        let text = replace_call(text, "@any(", ["= ANY(", ")"]);
+        let text = replace_call(&text, "@each(", ["json_array_elements(CAST(", " AS JSON))"]);
+        AssertSqlSafe(
+            text.replace("@skip_locked", "FOR UPDATE SKIP LOCKED")
+                .replace("@lock", "FOR UPDATE")
+                .replace("@share", "FOR KEY SHARE"),
+        )
     }
     /// A list to bind for `@any`.
     pub(super) fn list(&self, ids: &[String]) -> Vec<String> {
@@ -102,13 +112,14 @@ impl Sqlite {
     }
     /// The write lock that `begin` took is enough.
     #[expect(clippy::unused_async, reason = "the same call serves both engines")]
-    pub(super) async fn lock_claims(&self, _: &mut Transaction<'static, SqliteDatabase>) -> sqlx::Result<()> {
+    pub(super) async fn lock_gates(&self, _: &mut Transaction<'static, SqliteDatabase>, _: &str) -> sqlx::Result<()> {
         Ok(())
     }
     /// See [`Postgres::sql`]. One writer at a time holds the whole database, so no rows are skipped.
     pub(super) fn sql(&self, text: &str) -> AssertSqlSafe<String> {
-        let text = replace_any(text, "IN (SELECT value FROM json_each(", "))");
-        AssertSqlSafe(text.replace("@skip_locked", "").replace("@lock", ""))
+        let text = replace_call(text, "@any(", ["IN (SELECT value FROM json_each(", "))"]);
+        let text = replace_call(&text, "@each(", ["json_each(", ")"]);
+        AssertSqlSafe(text.replace("@skip_locked", "").replace("@lock", "").replace("@share", ""))
     }
     /// See [`Postgres::list`].
     pub(super) fn list(&self, ids: &[String]) -> String {
@@ -116,10 +127,10 @@ impl Sqlite {
     }
 }
 
-fn replace_any(text: &str, open: &str, close: &str) -> String {
+fn replace_call(text: &str, call: &str, [open, close]: [&str; 2]) -> String {
     let mut out = String::with_capacity(text.len() + 64);
     let mut rest = text;
-    while let Some((before, after)) = rest.split_once("@any(") {
+    while let Some((before, after)) = rest.split_once(call) {
         let (argument, after) = after.split_once(')').unwrap_or((after, ""));
         out.push_str(before);
         out.push_str(open);
@@ -183,7 +194,14 @@ impl Store {
         } else {
             return Err(StoreError::Url(options.url.split('@').next_back().unwrap_or_default().to_owned()));
         };
-        let store = Self { engine, clock, limits: claims::LimitsKnown::default(), ahead_ms: Arc::default() };
+        let store = Self {
+            engine,
+            clock,
+            turns: Turns::default(),
+            ahead_ms: Arc::default(),
+            tenant_places: None,
+            replaced: Arc::default(),
+        };
         store.compare_clocks().await?;
         Ok(store)
     }

@@ -37,9 +37,6 @@ const END_ATTEMPT: &str = "UPDATE deliveries SET state = $3, lease = NULL, last_
 
 const DELETE_JOB: &str = "DELETE FROM jobs WHERE id = $1 AND fence = $2 AND state = 'running'";
 
-const RETURN_JOB: &str = "UPDATE jobs SET state = 'ready', lease_owner = NULL, lease_until = NULL, run_at = $3 \
-    WHERE id = $1 AND fence = $2 AND state = 'running'";
-
 impl Store {
     /// A claimed delivery; `None` when the claim does not hold any more.
     ///
@@ -107,7 +104,7 @@ impl Store {
             let job = match again {
                 None => sqlx::query(DELETE_JOB).bind(&lease.id).bind(lease.fence).execute(&mut *tx).await?,
                 Some(at) => {
-                    sqlx::query(RETURN_JOB).bind(&lease.id).bind(lease.fence).bind(at).execute(&mut *tx).await?
+                    sqlx::query(jobs::RETURN).bind(&lease.id).bind(lease.fence).bind(at).execute(&mut *tx).await?
                 }
             };
             if ended.rows_affected() != 1 || job.rows_affected() != 1 {
@@ -234,7 +231,7 @@ impl Store {
                 sqlx::query(again).bind(tenant.as_str()).bind(id.as_str()).bind(at.0).execute(&mut *tx).await?;
             if changed.rows_affected() == 1 {
                 let add = sqlx::query(jobs::ADD_DELIVERY_JOB).bind(id.as_str()).bind(tenant.as_str()).bind(at.0);
-                let add = add.bind(first_fence(now));
+                let add = add.bind(first_fence(now)).bind(jobs::first_state(at.0, now));
                 add.execute(&mut *tx).await?;
                 tx.commit().await?;
             }

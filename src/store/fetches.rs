@@ -109,9 +109,6 @@ const RECORD: &str = "UPDATE fetches SET state = $2, tries = tries + 1, last_det
 
 const END_JOB: &str = "DELETE FROM jobs WHERE id = $1 AND fence = $2 AND state = 'running'";
 
-const RETURN_JOB: &str = "UPDATE jobs SET state = 'ready', lease_owner = NULL, lease_until = NULL, run_at = $3 \
-    WHERE id = $1 AND fence = $2 AND state = 'running'";
-
 #[derive(sqlx::FromRow)]
 struct FetchRow {
     state: String,
@@ -174,7 +171,7 @@ impl Store {
             let job = match next {
                 None => sqlx::query(END_JOB).bind(&lease.id).bind(lease.fence).execute(&mut *tx).await?,
                 Some(at) => {
-                    sqlx::query(RETURN_JOB).bind(&lease.id).bind(lease.fence).bind(at).execute(&mut *tx).await?
+                    sqlx::query(jobs::RETURN).bind(&lease.id).bind(lease.fence).bind(at).execute(&mut *tx).await?
                 }
             };
             if recorded.rows_affected() != 1 || job.rows_affected() != 1 {

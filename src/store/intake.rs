@@ -10,6 +10,7 @@ use bytes::Bytes;
 
 use crate::{
     domain::{
+        concurrency::Group,
         event::{AgentEvent, Body, Content},
         fetch::Stays,
         id::{AgentId, EventId, RequestId, RunId, SessionId, TriggerId},
@@ -78,6 +79,8 @@ pub struct NewRun {
     pub while_running: WhileRunning,
     /// What copies of one mail share: only one run of the agent has it. `None` for what comes once anyway.
     pub once_key: Option<String>,
+    /// The groups whose limits hold for it, from the narrowest.
+    pub groups: Vec<Group>,
 }
 
 /// What became of an acceptance.
@@ -169,6 +172,11 @@ impl Prepared {
     pub fn size(&self) -> usize {
         self.acceptance.request.body.len() + self.acceptance.files.iter().map(Vec::len).sum::<usize>()
     }
+}
+
+/// When the newest event of a batch came, in Unix milliseconds.
+pub(super) fn newest(batch: &[&Prepared]) -> i64 {
+    batch.iter().map(|prepared| prepared.acceptance.event.received_at.0).max().unwrap_or_default()
 }
 
 /// The session of each run of the batch, by run.

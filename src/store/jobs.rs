@@ -2,10 +2,14 @@
 //!
 //! A claim moves the job and the run or delivery behind it in one transaction, so both always tell the
 //! same. Every later write names the fence; a write that finds another fence changes nothing.
+//!
+//! A job is `ready` only when it may start at once. One that comes at a later time is `waiting`; one in groups is
+//! `gated` until it has its places (see `groups`). Whoever ends a job that is `grouped` takes it out of its groups in the
+//! same transaction (`groups::leave!`), whoever sends it back to wait gives back its places (`groups::rest!`).
 
 use crate::{
     domain::{id::TenantId, time::Timestamp},
-    store::{Store, StoreError, on_engine},
+    store::{Store, StoreError, groups, on_engine},
 };
 
 /// The queue of runs.
@@ -34,6 +38,8 @@ pub struct Claimed {
     pub tenant: TenantId,
     /// How many leases of it ran out.
     pub lost: i64,
+    /// Whether it holds places that others may wait for.
+    pub grouped: bool,
 }
 
 /// A job of no lane, for queues of other kinds.
@@ -65,9 +71,18 @@ pub struct Finish {
     pub outcome: Outcome,
 }
 
-/// Queues a delivery for its first attempt.
+/// Queues a delivery.
 pub(super) const ADD_DELIVERY_JOB: &str =
-    "INSERT INTO jobs (id, tenant_id, queue, state, run_at, fence) VALUES ($1, $2, 'delivery', 'ready', $3, $4)";
+    "INSERT INTO jobs (id, tenant_id, queue, state, run_at, fence) VALUES ($1, $2, 'delivery', $5, $3, $4)";
+
+/// What a job of no lane is at first, whose time is `at`.
+pub(super) const fn first_state(at_ms: i64, now_ms: i64) -> &'static str {
+    if at_ms > now_ms { "waiting" } else { "ready" }
+}
+
+/// Lets a claimed job without groups wait until `$3`, or one with groups whose places are given back.
+pub(super) const RETURN: &str = "UPDATE jobs SET state = 'waiting', lease_owner = NULL, lease_until = NULL, run_at = $3 \
+    WHERE id = $1 AND fence = $2 AND state = 'running' RETURNING grouped";
 
 /// Holds a job that still has its fence. Jobs are locked before the runs and deliveries behind them, and
 /// after the session of their lane: in another order two transactions could wait for each other.
@@ -76,10 +91,25 @@ pub(super) const HOLD: &str = "SELECT id FROM jobs WHERE id = $1 AND fence = $2 
 /// Holds a job, if there is one, whoever has it.
 pub(super) const HOLD_ANY: &str = "SELECT id FROM jobs WHERE id = $1 @lock";
 
-/// Makes the first job of each lane `$1` ready when none of the lane is active.
-pub(super) const PROMOTE: &str = "UPDATE jobs SET state = 'ready' WHERE state = 'blocked' \
+/// Makes the first job of each lane `$1` ready, or what it is before that, when none of the lane is active. `$2` is now.
+pub(super) const PROMOTE: &str = "UPDATE jobs SET state = CASE WHEN run_at > $2 THEN 'waiting' WHEN grouped THEN 'gated' \
+    ELSE 'ready' END, gate = CASE WHEN grouped AND run_at <= $2 THEN flow END WHERE state = 'blocked' \
     AND id IN (SELECT MIN(id) FROM jobs WHERE lane @any($1) GROUP BY lane) \
-    AND NOT EXISTS (SELECT 1 FROM jobs a WHERE a.lane = jobs.lane AND a.state <> 'blocked')";
+    AND NOT EXISTS (SELECT 1 FROM jobs a WHERE a.lane = jobs.lane AND a.state <> 'blocked') RETURNING id, grouped";
+
+/// Lets the first job of each lane go on, when none of the lane is active. Whoever calls it holds the lanes.
+macro_rules! promote {
+    ($tx:expr, $db:expr, $lanes:expr, $now:expr) => {{
+        let promote = sqlx::query_as($db.sql($crate::store::jobs::PROMOTE)).bind($db.list($lanes)).bind($now);
+        let promoted: Vec<(String, bool)> = promote.fetch_all(&mut *$tx).await?;
+        let grouped: Vec<String> = promoted.into_iter().filter(|(_, grouped)| *grouped).map(|(id, _)| id).collect();
+        if !grouped.is_empty() {
+            let look = sqlx::query($db.sql($crate::store::groups::LOOK_AT_GATES)).bind($db.list(&grouped));
+            look.execute(&mut *$tx).await?;
+        }
+    }};
+}
+pub(super) use promote;
 
 const EXPIRED: &str = "SELECT id FROM jobs WHERE queue = $1 AND state = 'running' \
     AND (lease_until < $2 OR lease_owner @any($3)) @skip_locked";
@@ -100,14 +130,14 @@ const RENEW: &str = "UPDATE jobs SET lease_until = $1 WHERE state = 'running' AN
     AND id || ':' || CAST(fence AS TEXT) @any($3) ORDER BY id @lock) RETURNING id, fence";
 
 const DELETE_DONE: &str = "DELETE FROM jobs WHERE state = 'running' AND id @any($1) \
-    AND id || ':' || CAST(fence AS TEXT) @any($2) RETURNING lane";
+    AND id || ':' || CAST(fence AS TEXT) @any($2) RETURNING id, lane, grouped";
 
 const RELEASE: &str = "UPDATE jobs SET state = 'ready', lease_owner = NULL, lease_until = NULL, run_at = $1 \
     WHERE id = $2 AND fence = $3 AND state = 'running'";
 
 /// Takes back the loss that was counted when a lease ran out whose worker turns out to live.
 const NOT_LOST: &str = "UPDATE jobs SET lost = lost - 1 WHERE id = $1 AND lost > 0 \
-    AND (fence > $2 OR (fence = $2 AND state = 'ready'))";
+    AND (fence > $2 OR (fence = $2 AND state <> 'running'))";
 
 const RELEASE_RUN: &str = "UPDATE runs SET state = 'queued', lease = NULL, attempt = attempt - 1, tries = tries - 1 WHERE id = $1 AND lease = $2 AND state = 'running'";
 
@@ -129,7 +159,9 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn glance(&self, queue: &str) -> Result<Glance, StoreError> {
-        let sql = "SELECT (SELECT MIN(run_at) FROM jobs WHERE queue = $1 AND state = 'ready'), \
+        let sql = "SELECT (SELECT MIN(at) FROM (SELECT MIN(run_at) AS at FROM jobs WHERE queue = $1 AND state = 'waiting' \
+                   UNION ALL SELECT MIN(run_at) FROM jobs WHERE queue = $1 AND state = 'ready' \
+                   UNION ALL SELECT 0 FROM group_looks WHERE $1 = 'run') next), \
                    EXISTS (SELECT 1 FROM jobs WHERE queue = $1 AND state = 'running')";
         let (next_at, is_anybody_at_work): (Option<i64>, bool) =
             on_engine!(self, |db| sqlx::query_as(sql).bind(queue).fetch_one(db.read()).await?);
@@ -141,7 +173,8 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn next_due(&self, queue: &str, since: Timestamp) -> Result<Option<Timestamp>, StoreError> {
-        let sql = "SELECT MIN(run_at) FROM jobs WHERE queue = $1 AND state = 'ready' AND run_at > $2";
+        let sql = "SELECT MIN(at) FROM (SELECT MIN(run_at) AS at FROM jobs WHERE queue = $1 AND state = 'waiting' AND run_at > $2 \
+                   UNION ALL SELECT MIN(run_at) FROM jobs WHERE queue = $1 AND state = 'ready' AND run_at > $2) later";
         let (at,): (Option<i64>,) =
             on_engine!(self, |db| { sqlx::query_as(sql).bind(queue).bind(since.0).fetch_one(db.read()).await? });
         Ok(at.map(Timestamp))
@@ -255,13 +288,14 @@ impl Store {
     /// # Errors
     /// When the database fails; none is added then.
     pub async fn enqueue(&self, queue: &str, jobs: &[NewJob]) -> Result<(), StoreError> {
+        let now = self.clock.now();
         on_engine!(self, |db| {
             let mut tx = db.begin().await?;
             for some in jobs.chunks(500) {
                 let mut rows = sqlx::QueryBuilder::new("INSERT INTO jobs (id, tenant_id, queue, state, run_at) ");
                 rows.push_values(some, |mut row, job| {
                     row.push_bind(&job.id).push_bind(job.tenant.as_str()).push_bind(queue);
-                    row.push_bind("ready").push_bind(job.run_at.0);
+                    row.push_bind(first_state(job.run_at.0, now.0)).push_bind(job.run_at.0);
                 });
                 rows.build().persistent(false).execute(&mut *tx).await?;
             }
@@ -276,6 +310,7 @@ impl Store {
     /// When the database fails; none is ended then.
     pub async fn finish_jobs(&self, batch: &[Finish]) -> Result<(), StoreError> {
         let (all, _) = lists_of(batch.iter().map(|finish| &finish.lease));
+        let now = self.clock.now().0;
         let (done, fences) =
             lists_of(batch.iter().filter(|finish| finish.outcome == Outcome::Done).map(|finish| &finish.lease));
         on_engine!(self, |db| {
@@ -284,17 +319,27 @@ impl Store {
             sqlx::query(db.sql(HOLD_ALL)).bind(db.list(&all)).execute(&mut *tx).await?;
             if !done.is_empty() {
                 let delete = sqlx::query_as(db.sql(DELETE_DONE)).bind(db.list(&done)).bind(db.list(&fences));
-                let lanes: Vec<(Option<String>,)> = delete.fetch_all(&mut *tx).await?;
-                let lanes: Vec<String> = lanes.into_iter().filter_map(|(lane,)| lane).collect();
+                let gone: Vec<(String, Option<String>, bool)> = delete.fetch_all(&mut *tx).await?;
+                let grouped: Vec<String> =
+                    gone.iter().filter(|(_, _, grouped)| *grouped).map(|(id, ..)| id.clone()).collect();
+                if !grouped.is_empty() {
+                    groups::leave!(tx, db, &grouped);
+                }
+                let lanes: Vec<String> = gone.into_iter().filter_map(|(_, lane, _)| lane).collect();
                 if !lanes.is_empty() {
-                    sqlx::query(db.sql(PROMOTE)).bind(db.list(&lanes)).execute(&mut *tx).await?;
+                    promote!(tx, db, &lanes, now);
                 }
             }
             for finish in batch {
                 if let Outcome::Again(at) = finish.outcome {
-                    let query = sqlx::query(RELEASE).bind(at.0).bind(&finish.lease.id).bind(finish.lease.fence);
-                    if query.execute(&mut *tx).await?.rows_affected() == 0 {
-                        sqlx::query(NOT_LOST).bind(&finish.lease.id).bind(finish.lease.fence).execute(&mut *tx).await?;
+                    let query = sqlx::query_as(RETURN).bind(&finish.lease.id).bind(finish.lease.fence).bind(at.0);
+                    match query.fetch_optional(&mut *tx).await? {
+                        Some((true,)) => groups::rest!(tx, db, std::slice::from_ref(&finish.lease.id)),
+                        Some((false,)) => {}
+                        None => {
+                            let lost = sqlx::query(NOT_LOST).bind(&finish.lease.id).bind(finish.lease.fence);
+                            lost.execute(&mut *tx).await?;
+                        }
                     }
                 }
             }

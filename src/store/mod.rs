@@ -13,6 +13,8 @@ mod events;
 mod fetch_files;
 mod fetches;
 mod folders;
+mod gates;
+mod groups;
 mod intake;
 mod jobs;
 mod keys;
@@ -37,6 +39,7 @@ mod suppressions;
 mod tasks;
 mod threads;
 mod transcripts;
+mod turns;
 mod webhooks;
 
 pub use catalog::ApplyMode;
@@ -69,7 +72,7 @@ pub use transcripts::{MAX_TRANSCRIPT_BYTES, TranscriptHead};
 
 use std::sync::{
     Arc,
-    atomic::{AtomicI64, Ordering},
+    atomic::{AtomicI64, AtomicU64, Ordering},
 };
 
 use crate::clock::Clock;
@@ -144,7 +147,12 @@ impl StoreError {
 pub struct Store {
     engine: Engine,
     clock: Clock,
-    limits: claims::LimitsKnown,
+    /// Whose turn it was last.
+    turns: turns::Turns,
+    /// Runs of one tenant at the same time.
+    tenant_places: Option<i64>,
+    /// Runs that this process asked to stop for others.
+    replaced: Arc<AtomicU64>,
     /// How far the database's clock is ahead of ours, in milliseconds.
     ahead_ms: Arc<AtomicI64>,
 }
@@ -173,6 +181,13 @@ impl Store {
     #[must_use]
     pub const fn clock(&self) -> &Clock {
         &self.clock
+    }
+
+    /// Limits how many runs of one tenant go at the same time; `None`: no limit.
+    #[must_use]
+    pub const fn with_tenant_places(mut self, places: Option<i64>) -> Self {
+        self.tenant_places = places;
+        self
     }
 
     /// Now by the clock that leases are measured by: the database's, so that machines whose clocks differ,

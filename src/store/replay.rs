@@ -6,7 +6,7 @@ use crate::{
         id::{RunId, SessionId},
         time::Timestamp,
     },
-    store::{NewRun, Store, StoreError, jobs, on_engine, runs},
+    store::{NewRun, Store, StoreError, groups, jobs, on_engine, runs},
 };
 
 const ADD_RUN: &str = "INSERT INTO runs (id, tenant_id, event_id, trigger_id, trigger_position, agent_id, agent_name, \
@@ -99,13 +99,17 @@ impl Store {
                     .bind(event.tenant.as_str())
                     .bind(&lane)
                     .bind(run.agent.as_str())
-                    .bind(if lane.is_some() { "blocked" } else { "ready" })
+                    .bind(if lane.is_some() { "blocked" } else { jobs::first_state(replay.at.0, now.0) })
                     .bind(replay.at.0)
                     .bind(0_i64)
                     .execute(&mut *tx)
                     .await?;
+                if !run.groups.is_empty() {
+                    let (job, tenant) = (run.id.as_str(), event.tenant.as_str());
+                    groups::enroll!(&mut tx, db, &[groups::Member { job, tenant, groups: &run.groups }], now.0);
+                }
                 if let Some(lane) = lane {
-                    sqlx::query(db.sql(jobs::PROMOTE)).bind(db.list(&[lane])).execute(&mut *tx).await?;
+                    jobs::promote!(tx, db, &[lane], now.0);
                 }
             }
             tx.commit().await?;

@@ -2,11 +2,12 @@
 
 use crate::{
     domain::{
+        concurrency::Group,
         id::{EventId, RunId, SessionId, TenantId},
         run::{Run, RunState},
         time::Timestamp,
     },
-    store::{Page, PageOf, RunFilter, Store, StoreError, jobs, on_engine, rows, selection::where_runs},
+    store::{Page, PageOf, RunFilter, Store, StoreError, groups, jobs, on_engine, rows, selection::where_runs},
 };
 
 impl Store {
@@ -65,11 +66,26 @@ impl Store {
     /// # Errors
     /// When the database fails, or the run has ended.
     pub async fn cancel_run(&self, tenant: &TenantId, run: &RunId) -> Result<Option<Run>, StoreError> {
+        self.cancel_run_because(tenant, run, None).await
+    }
+
+    /// As [`Store::cancel_run`], with what people read as the reason.
+    ///
+    /// # Errors
+    /// When the database fails, or the run has ended.
+    pub async fn cancel_run_because(
+        &self,
+        tenant: &TenantId,
+        run: &RunId,
+        reason: Option<&str>,
+    ) -> Result<Option<Run>, StoreError> {
         let now = self.clock.now().0;
-        let waiting = "UPDATE runs SET state = 'canceled', finished_at = $3, cancel_requested_at = $3 \
+        let reason = reason.map(|reason| super::clean(reason).into_owned());
+        let waiting = "UPDATE runs SET state = 'canceled', finished_at = $3, cancel_requested_at = $3, cancel_reason = $4 \
                        WHERE tenant_id = $1 AND id = $2 AND state = 'queued'";
-        let running = "UPDATE runs SET cancel_requested_at = COALESCE(cancel_requested_at, $3) \
-                       WHERE tenant_id = $1 AND id = $2 AND state = 'running'";
+        let running = "UPDATE runs SET cancel_requested_at = $3, cancel_reason = $4 \
+                       WHERE tenant_id = $1 AND id = $2 AND state = 'running' AND cancel_requested_at IS NULL";
+        let asked_before = "SELECT COUNT(*) FROM runs WHERE tenant_id = $1 AND id = $2 AND state = 'running'";
         let touched = on_engine!(self, |db| {
             let mut tx = db.begin().await?;
             let session: Option<(Option<String>,)> =
@@ -84,19 +100,25 @@ impl Store {
             }
             let job: Option<(String,)> =
                 sqlx::query_as(db.sql(jobs::HOLD_ANY)).bind(run.as_str()).fetch_optional(&mut *tx).await?;
-            let end = sqlx::query(waiting).bind(tenant.as_str()).bind(run.as_str()).bind(now);
+            let end = sqlx::query(waiting).bind(tenant.as_str()).bind(run.as_str()).bind(now).bind(&reason);
             let touched = if job.is_none() {
                 // It has ended; a retry that comes in between may have its job locked by a claim already.
                 0
             } else if end.execute(&mut *tx).await?.rows_affected() == 1 {
-                sqlx::query("DELETE FROM jobs WHERE id = $1").bind(run.as_str()).execute(&mut *tx).await?;
+                let remove = sqlx::query_as("DELETE FROM jobs WHERE id = $1 RETURNING grouped").bind(run.as_str());
+                if let Some((true,)) = remove.fetch_optional(&mut *tx).await? {
+                    groups::leave!(tx, db, &[run.to_string()]);
+                }
                 if let Some(session) = session {
-                    sqlx::query(db.sql(jobs::PROMOTE)).bind(db.list(&[session])).execute(&mut *tx).await?;
+                    jobs::promote!(tx, db, &[session], now);
                 }
                 1
             } else {
-                let asked = sqlx::query(running).bind(tenant.as_str()).bind(run.as_str()).bind(now);
-                asked.execute(&mut *tx).await?.rows_affected()
+                let asked = sqlx::query(running).bind(tenant.as_str()).bind(run.as_str()).bind(now).bind(&reason);
+                asked.execute(&mut *tx).await?;
+                let (running,): (i64,) =
+                    sqlx::query_as(asked_before).bind(tenant.as_str()).bind(run.as_str()).fetch_one(&mut *tx).await?;
+                running
             };
             tx.commit().await?;
             touched
@@ -124,35 +146,39 @@ impl Store {
         let now = self.clock.now().0;
         let lane = found.session.as_ref().map(SessionId::to_string);
         let again = "UPDATE runs SET state = 'queued', finished_at = NULL, failure_code = NULL, failure_message = NULL, \
-                     cancel_requested_at = NULL, cancel_reason = NULL, failures = NULL, next_attempt_at = NULL, tries = 0 WHERE tenant_id = $1 AND id = $2 AND state IN ('failed', 'canceled')";
+                     cancel_requested_at = NULL, cancel_reason = NULL, failures = NULL, next_attempt_at = NULL, tries = 0 \
+                     WHERE tenant_id = $1 AND id = $2 AND state IN ('failed', 'canceled') RETURNING concurrency";
         let changed = on_engine!(self, |db| {
             let mut tx = db.begin().await?;
             if let Some(lane) = &lane {
                 sqlx::query(LOCK_LANE).bind(lane).execute(&mut *tx).await?;
             }
-            let changed = sqlx::query(again).bind(tenant.as_str()).bind(run.as_str()).execute(&mut *tx).await?;
-            if changed.rows_affected() == 1 {
+            let changed: Option<(Option<String>,)> =
+                sqlx::query_as(again).bind(tenant.as_str()).bind(run.as_str()).fetch_optional(&mut *tx).await?;
+            if let Some((concurrency,)) = &changed {
                 sqlx::query(ADD_RUN_JOB)
                     .bind(run.as_str())
                     .bind(tenant.as_str())
                     .bind(&lane)
                     .bind(found.agent.as_str())
-                    .bind(if lane.is_some() { "blocked" } else { "ready" })
+                    .bind(if lane.is_some() { "blocked" } else { jobs::first_state(at.0, now) })
                     .bind(at.0)
                     .bind(first_fence(now))
                     .execute(&mut *tx)
                     .await?;
+                if let Some(groups) = concurrency {
+                    let groups: Vec<Group> = rows::json(run.as_str(), "concurrency", groups)?;
+                    let member = groups::Member { job: run.as_str(), tenant: tenant.as_str(), groups: &groups };
+                    groups::enroll!(&mut tx, db, &[member], now);
+                }
                 if let Some(lane) = &lane {
-                    sqlx::query(db.sql(jobs::PROMOTE))
-                        .bind(db.list(std::slice::from_ref(lane)))
-                        .execute(&mut *tx)
-                        .await?;
+                    jobs::promote!(tx, db, std::slice::from_ref(lane), now);
                 }
                 tx.commit().await?;
             }
-            changed.rows_affected()
+            changed.is_some()
         });
-        if changed == 0 {
+        if !changed {
             return Err(StoreError::Conflict(format!(
                 "{run} is {}; only failed and canceled runs can be retried",
                 found.state.as_str()

@@ -13,7 +13,8 @@ use crate::{
         time::Timestamp,
     },
     store::{
-        Claimed, EventRecord, Lease, MergedRun, Store, StoreError, clean, jobs, on_engine, rows, threads, to_json,
+        Claimed, EventRecord, Lease, MergedRun, Store, StoreError, clean, groups, jobs, on_engine, rows, threads,
+        to_json,
     },
 };
 
@@ -43,6 +44,8 @@ pub struct RunWork {
     pub conversation: Option<String>,
     /// How many workers vanished with it.
     pub lost: i64,
+    /// Whether it holds places that others may wait for.
+    pub grouped: bool,
     /// A worker before began this very attempt and gave it back without an end.
     pub given_back: bool,
     /// The runs that were merged into it so far, in order.
@@ -154,7 +157,7 @@ macro_rules! owe {
             add.bind(run.tenant.as_str()).execute(&mut *$tx).await?;
         }
         let job = sqlx::query(jobs::ADD_DELIVERY_JOB).bind(delivery.id.as_str()).bind(run.tenant.as_str());
-        job.bind($now.0).bind(0_i64).execute(&mut *$tx).await?;
+        job.bind($now.0).bind(0_i64).bind("ready").execute(&mut *$tx).await?;
     }};
 }
 
@@ -205,6 +208,7 @@ impl Store {
             place: row.place,
             conversation: None,
             lost: claimed.lost,
+            grouped: claimed.grouped,
             // Only giving back takes the attempt's number back: its lines stay.
             given_back: row.last_attempt == Some(run.attempt),
             run,
@@ -244,7 +248,8 @@ impl Store {
             if let Some(session) = &session {
                 sqlx::query(super::runs::LOCK_LANE).bind(session).execute(&mut *tx).await?;
             }
-            let job = sqlx::query(DELETE_JOB).bind(&lease.id).bind(lease.fence).execute(&mut *tx).await?;
+            let job: Option<(bool,)> =
+                sqlx::query_as(DELETE_JOB).bind(&lease.id).bind(lease.fence).fetch_optional(&mut *tx).await?;
             let ended = sqlx::query(fail)
                 .bind(&lease.id)
                 .bind(lease.fence)
@@ -253,11 +258,12 @@ impl Store {
                 .bind(now)
                 .execute(&mut *tx)
                 .await?;
-            if job.rows_affected() != 1 || ended.rows_affected() != 1 {
-                return Ok(false);
+            let Some((grouped,)) = job.filter(|_| ended.rows_affected() == 1) else { return Ok(false) };
+            if grouped {
+                groups::leave!(tx, db, std::slice::from_ref(&lease.id));
             }
             if let Some(session) = session {
-                sqlx::query(db.sql(jobs::PROMOTE)).bind(db.list(&[session])).execute(&mut *tx).await?;
+                jobs::promote!(tx, db, &[session], now);
             }
             tx.commit().await?;
             Ok(true)
@@ -316,13 +322,15 @@ impl Store {
                 .execute(&mut *tx)
                 .await?;
             let job = match columns.again_at {
-                None => sqlx::query(DELETE_JOB).bind(&lease.id).bind(lease.fence).execute(&mut *tx).await?,
-                Some(at) => {
-                    sqlx::query(RETURN_JOB).bind(&lease.id).bind(lease.fence).bind(at.0).execute(&mut *tx).await?
-                }
+                None => sqlx::query_as(DELETE_JOB).bind(&lease.id).bind(lease.fence),
+                Some(at) => sqlx::query_as(jobs::RETURN).bind(&lease.id).bind(lease.fence).bind(at.0),
             };
-            if ended.rows_affected() != 1 || job.rows_affected() != 1 {
-                return Ok(None);
+            let job: Option<(bool,)> = job.fetch_optional(&mut *tx).await?;
+            let Some((grouped,)) = job.filter(|_| ended.rows_affected() == 1) else { return Ok(None) };
+            match (grouped, columns.again_at) {
+                (false, _) => {}
+                (true, None) => groups::leave!(tx, db, std::slice::from_ref(&lease.id)),
+                (true, Some(_)) => groups::rest!(tx, db, std::slice::from_ref(&lease.id)),
             }
             for delivery in deliveries {
                 if work.run.dry_run {
@@ -334,7 +342,7 @@ impl Store {
                 owe!(tx, work, &session, delivery, now);
             }
             if let (Some(session), None) = (session, columns.again_at) {
-                sqlx::query(db.sql(jobs::PROMOTE)).bind(db.list(&[session])).execute(&mut *tx).await?;
+                jobs::promote!(tx, db, &[session], now.0);
             }
             tx.commit().await?;
             Ok(Some(first))
@@ -348,10 +356,7 @@ const END: &str = "UPDATE runs SET state = $3, lease = NULL, result_text = $4, r
     cost_micros = cost_micros + $13, finished_at = $14, failures = $15, next_attempt_at = $16 \
     WHERE id = $1 AND lease = $2 AND state = 'running'";
 
-const DELETE_JOB: &str = "DELETE FROM jobs WHERE id = $1 AND fence = $2 AND state = 'running'";
-
-const RETURN_JOB: &str = "UPDATE jobs SET state = 'ready', lease_owner = NULL, lease_until = NULL, run_at = $3 \
-    WHERE id = $1 AND fence = $2 AND state = 'running'";
+const DELETE_JOB: &str = "DELETE FROM jobs WHERE id = $1 AND fence = $2 AND state = 'running' RETURNING grouped";
 
 const ADD_DELIVERY: &str = "INSERT INTO deliveries (id, tenant_id, run_id, event_id, message, next_attempt_at, created_at, echo) \
     VALUES ($1, $2, $3, $4, $5, $6, $6, $7)";

@@ -6,7 +6,7 @@ use crate::{
         session::{Session, SessionSummary},
         time::Timestamp,
     },
-    store::{Page, PageOf, RunWork, Store, StoreError, clean, on_engine, rows, runs},
+    store::{Page, PageOf, RunWork, Store, StoreError, clean, groups, on_engine, rows, runs},
 };
 
 /// Sessions that expire in one transaction.
@@ -74,7 +74,7 @@ const CANCEL_WAITING: &str = "UPDATE runs SET state = 'canceled', finished_at = 
     cancel_reason = 'its session was closed' WHERE state = 'queued' AND session_id = $1 \
     AND id IN (SELECT id FROM jobs WHERE lane = $1 AND state <> 'running') RETURNING id";
 
-const DROP_JOBS: &str = "DELETE FROM jobs WHERE id @any($1) AND state <> 'running'";
+const DROP_JOBS: &str = "DELETE FROM jobs WHERE id @any($1) AND state <> 'running' RETURNING id, grouped";
 
 impl Store {
     /// One session.
@@ -162,7 +162,11 @@ impl Store {
                     let canceled: Vec<(String,)> =
                         sqlx::query_as(CANCEL_WAITING).bind(&lane).bind(now).fetch_all(&mut *tx).await?;
                     let canceled: Vec<String> = canceled.into_iter().map(|(id,)| id).collect();
-                    sqlx::query(db.sql(DROP_JOBS)).bind(db.list(&canceled)).execute(&mut *tx).await?;
+                    let dropped = sqlx::query_as(db.sql(DROP_JOBS)).bind(db.list(&canceled));
+                    let dropped: Vec<(String, bool)> = dropped.fetch_all(&mut *tx).await?;
+                    let grouped: Vec<String> =
+                        dropped.into_iter().filter(|(_, grouped)| *grouped).map(|(id, _)| id).collect();
+                    groups::leave!(tx, db, &grouped);
                 }
                 tx.commit().await?;
             }

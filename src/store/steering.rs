@@ -8,7 +8,7 @@ use crate::{
         run::{FailureClass, MessageKind},
         time::Timestamp,
     },
-    store::{EventRecord, Lease, NewMessage, RunWork, Store, StoreError, jobs, on_engine, rows, runs, to_json},
+    store::{EventRecord, Lease, NewMessage, RunWork, Store, StoreError, groups, jobs, on_engine, rows, runs, to_json},
 };
 
 /// Waiting runs that are looked at together.
@@ -52,7 +52,8 @@ pub(super) const SUPERSEDE: &str = "UPDATE runs SET state = 'canceled', finished
     AND manner = 'interrupt' AND session_id = $1 AND id < $4 \
     AND id IN (SELECT id FROM jobs WHERE lane = $1 AND state <> 'running') RETURNING id";
 
-pub(super) const DROP_SUPERSEDED: &str = "DELETE FROM jobs WHERE id @any($1) AND state <> 'running'";
+pub(super) const DROP_SUPERSEDED: &str =
+    "DELETE FROM jobs WHERE id @any($1) AND state <> 'running' RETURNING id, grouped";
 
 /// Marks the new runs of a batch that do not just wait, and stops what they interrupt. Few, and one by one.
 macro_rules! mark {
@@ -82,7 +83,13 @@ macro_rules! mark {
             let superseded: Vec<String> = superseded.into_iter().map(|(id,)| id).collect();
             if !superseded.is_empty() {
                 let drop = $db.sql(crate::store::steering::DROP_SUPERSEDED);
-                sqlx::query(drop).bind($db.list(&superseded)).execute(&mut **$tx).await?;
+                let dropped = sqlx::query_as(drop).bind($db.list(&superseded));
+                let dropped: Vec<(String, bool)> = dropped.fetch_all(&mut **$tx).await?;
+                let grouped: Vec<String> =
+                    dropped.into_iter().filter(|(_, grouped)| *grouped).map(|(id, _)| id).collect();
+                if !grouped.is_empty() {
+                    crate::store::groups::leave!(*$tx, $db, &grouped);
+                }
             }
         }
     }};
@@ -108,7 +115,7 @@ const MERGED: &str =
 const MERGE: &str = "UPDATE runs SET state = 'merged', merged_into = $2, finished_at = $3, messages = messages + 1 \
     WHERE id = $1 AND state = 'queued' AND session_id = $4 RETURNING messages, attempt";
 
-const DROP_JOB: &str = "DELETE FROM jobs WHERE id = $1 AND lane = $2 AND state = 'blocked'";
+const DROP_JOB: &str = "DELETE FROM jobs WHERE id = $1 AND lane = $2 AND state = 'blocked' RETURNING grouped";
 
 const COUNT_LINE: &str = "UPDATE runs SET messages = messages + 1 WHERE id = $1 AND lease = $2 AND state = 'running' \
     RETURNING messages, attempt";
@@ -191,7 +198,8 @@ impl Store {
             if hold.fetch_optional(&mut *tx).await?.is_none() {
                 return Ok(Merge::LeaseLost);
             }
-            let dropped = sqlx::query(DROP_JOB).bind(waiting.as_str()).bind(session.as_str()).execute(&mut *tx).await?;
+            let dropped: Option<(bool,)> =
+                sqlx::query_as(DROP_JOB).bind(waiting.as_str()).bind(session.as_str()).fetch_optional(&mut *tx).await?;
             let merged: Option<(i64, i64)> = sqlx::query_as(MERGE)
                 .bind(waiting.as_str())
                 .bind(&lease.id)
@@ -199,7 +207,10 @@ impl Store {
                 .bind(session.as_str())
                 .fetch_optional(&mut *tx)
                 .await?;
-            let (Some((seq, attempt)), 1) = (merged, dropped.rows_affected()) else { return Ok(Merge::Gone) };
+            let (Some((seq, attempt)), Some((grouped,))) = (merged, dropped) else { return Ok(Merge::Gone) };
+            if grouped {
+                groups::leave!(tx, db, &[waiting.to_string()]);
+            }
             let counted: Option<(i64, i64)> =
                 sqlx::query_as(COUNT_LINE).bind(&lease.id).bind(lease.fence).fetch_optional(&mut *tx).await?;
             let Some((own_seq, own_attempt)) = counted else { return Ok(Merge::LeaseLost) };
@@ -232,14 +243,16 @@ impl Store {
         let off = "UPDATE runs SET state = 'queued', lease = NULL, attempt = attempt - 1, tries = tries - 1, \
                    next_attempt_at = $3, failures = $4, messages = messages + 1 WHERE id = $1 AND lease = $2 AND state = 'running' \
                    RETURNING messages, attempt, tenant_id";
-        let wait = "UPDATE jobs SET state = 'ready', lease_owner = NULL, lease_until = NULL, run_at = $3 \
-                    WHERE id = $1 AND fence = $2 AND state = 'running'";
         on_engine!(self, |db| {
             let mut tx = db.begin().await?;
-            let waits = sqlx::query(wait).bind(&lease.id).bind(lease.fence).bind(until.0).execute(&mut *tx).await?;
+            let wait = sqlx::query_as(jobs::RETURN).bind(&lease.id).bind(lease.fence).bind(until.0);
+            let waits: Option<(bool,)> = wait.fetch_optional(&mut *tx).await?;
             let off = sqlx::query_as(off).bind(&lease.id).bind(lease.fence).bind(until.0).bind(&failures);
             let off: Option<(i64, i64, String)> = off.fetch_optional(&mut *tx).await?;
-            let (Some((seq, attempt, tenant)), 1) = (off, waits.rows_affected()) else { return Ok(false) };
+            let (Some((seq, attempt, tenant)), Some((grouped,))) = (off, waits) else { return Ok(false) };
+            if grouped {
+                groups::rest!(tx, db, std::slice::from_ref(&lease.id));
+            }
             let add = sqlx::query(ADD_LINE).bind(&lease.id).bind(seq).bind(tenant).bind(attempt.max(1));
             let add = add.bind(line.kind.as_str()).bind(line.at.0).bind(to_json(&line.body));
             add.execute(&mut *tx).await?;

@@ -13,10 +13,11 @@ use postern::config::{
 use tempfile::TempDir;
 
 /// Sections of `default.toml` by which a text in code marks is known to be a setting.
-const SECTIONS: [&str; 12] = [
+const SECTIONS: [&str; 13] = [
     "server",
     "database",
     "worker",
+    "queue",
     "limits",
     "sessions",
     "loops",

@@ -8,6 +8,7 @@ use crate::{
     domain::{
         agent::AgentVersion,
         catalog::Catalog,
+        concurrency::{Group, with_plain},
         event::{AgentEvent, Content},
         id::{EventId, RunId, TenantId, TriggerId},
         pace::Pace,
@@ -256,9 +257,11 @@ async fn named(
         agent_name: found.name.clone(),
         agent_version: found.version,
         position,
+        agent_limits: with_plain(found.spec.limits.concurrent, found.spec.concurrency.clone()),
         spec: spec.clone(),
     });
-    let routes = Routes::of_triggers(&Catalog { triggers: triggers.collect(), ..Catalog::default() });
+    let triggers = triggers.collect();
+    let routes = Routes::of_triggers(&Catalog { triggers, ..catalog });
     Ok((found, routes))
 }
 
@@ -273,6 +276,13 @@ fn without_trigger(agent: &AgentVersion, now: Timestamp) -> NewRun {
         agent_name: agent.name.clone(),
         agent_version: agent.version,
         session_key: None,
+        groups: agent
+            .spec
+            .limits
+            .concurrent
+            .map(|places| Group::of_agent(&agent.agent, &agent.name, i64::from(places)))
+            .into_iter()
+            .collect(),
         while_running: WhileRunning::default(),
         once_key: None,
     }

@@ -35,7 +35,7 @@ async fn write_everything(world: &World, work: &RunWork) {
     for outcome in [Outcome::Done, Outcome::Again(store.clock().now().plus_ms(99))] {
         store.finish_jobs(&[Finish { lease: lease.clone(), outcome }]).await.unwrap();
     }
-    let claimed = Claimed { lease: lease.clone(), tenant: world.tenant.clone(), lost: 0 };
+    let claimed = Claimed { lease: lease.clone(), tenant: world.tenant.clone(), lost: 0, grouped: false };
     assert!(store.load_run(&claimed).await.unwrap().is_none());
     assert_eq!(store.renew(std::slice::from_ref(lease), LEASE_MS).await.unwrap().0, std::slice::from_ref(lease));
 }

@@ -5,6 +5,7 @@ use postern::{
     crypto::sha256_hex,
     domain::{
         catalog::{Bundle, Catalog},
+        concurrency::Group,
         delivery::{AttemptRecord, DeliveryState, Message, SmsMessage},
         event::{AgentEvent, Attachment, Body, Content, Webhook},
         id::{AttachmentId, DeliveryId, EventId, RunId, SessionId, TenantId},
@@ -79,6 +80,11 @@ impl World {
             session_key: session.map(ToOwned::to_owned),
             while_running: WhileRunning::Queue,
             once_key: None,
+            groups: trigger
+                .agent_limits
+                .iter()
+                .map(|limit| Group::of_agent(&trigger.agent, &trigger.agent_name, i64::from(limit.limit)))
+                .collect(),
         }
     }
 
