@@ -128,3 +128,57 @@ fn size(tree: &Path) -> Option<u64> {
     }
     Some(bytes)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        fs,
+        path::Path,
+        time::{Duration, SystemTime},
+    };
+
+    use super::{bound, place_name, sessions, size};
+    use crate::{
+        domain::{id::SessionId, time::Timestamp},
+        executor::trash::{self, Trash},
+    };
+
+    /// A session's files, last used so many seconds ago.
+    fn keep(root: &Path, number: i64, ago_s: u64) -> SessionId {
+        let id = SessionId::new(Timestamp(number));
+        let dir = root.join("sessions").join(id.as_str());
+        fs::create_dir_all(dir.join("work")).unwrap();
+        fs::write(dir.join("work/file"), vec![1; 1 << 20]).unwrap();
+        for path in [dir.join("work"), dir] {
+            let at = SystemTime::now() - Duration::from_secs(ago_s);
+            fs::File::open(path).unwrap().set_modified(at).unwrap();
+        }
+        id
+    }
+
+    #[test]
+    fn room_is_made_by_what_was_not_used_for_the_longest_time() {
+        let root = tempfile::tempdir().unwrap();
+        let trash = Trash::start(root.path()).unwrap();
+        let [fresh, old, oldest, held] =
+            [(1, 0), (2, 1_000), (3, 3_000), (4, 9_000)].map(|(number, ago_s)| keep(root.path(), number, ago_s));
+        let one = size(&root.path().join("sessions").join(old.as_str())).unwrap();
+        assert!(one >= 1 << 20, "{one}");
+        let _held = trash::try_hold(&root.path().join("sessions").join(held.as_str())).unwrap();
+        assert_eq!(bound(root.path(), &trash, 4 * one + 4 * 65_536), 0, "there is room");
+        assert_eq!(bound(root.path(), &trash, 3 * one + 3 * 4_096), 1);
+        let left = || -> Vec<SessionId> { sessions(root.path()).map(|(id, _)| id).collect() };
+        assert!(!left().contains(&oldest) && left().len() == 3, "{:?}", left());
+        assert_eq!(bound(root.path(), &trash, 0), 1, "what a run uses, and what was used just now, stays");
+        assert!(left().contains(&fresh) && left().contains(&held) && left().len() == 2, "{:?}", left());
+    }
+
+    #[test]
+    fn a_disk_keeps_its_name_and_believes_no_other() {
+        let root = tempfile::tempdir().unwrap();
+        let name = place_name(root.path()).unwrap();
+        assert!(name.contains(':') && place_name(root.path()).unwrap() == name);
+        fs::write(root.path().join("place"), "../x y\n").unwrap();
+        assert_ne!(place_name(root.path()).unwrap(), name);
+    }
+}

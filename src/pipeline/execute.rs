@@ -268,7 +268,7 @@ impl Execute {
 
     /// Whether a failure is tried again, and when. A quota that is used up lets all runs wait that would ask for it.
     async fn after_failure(&self, work: &RunWork, failure: Failure, usage: Usage) -> RunEnd {
-        let verdict = retry::judge(work, &failure, self.store.clock().now());
+        let verdict = retry::judge(&work.agent.spec, &work.run.failures, &failure, self.store.clock().now());
         if let (Some(until), Some(credential)) = (verdict.paused_until, retry::credential(work)) {
             let paused = self.store.pause(&work.run.tenant, &credential, until, &failure.message).await;
             let paused = paused.map(|()| tracing::warn!(credential, %until, "a quota is used up; its runs wait"));

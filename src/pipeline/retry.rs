@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::{
     domain::{
-        agent::ExecutorKind,
+        agent::{AgentSpec, ExecutorKind},
         retries::wait_ms,
         run::{Failure, FailureClass},
         time::Timestamp,
@@ -32,11 +32,15 @@ pub(super) struct Verdict {
     pub(super) paused_until: Option<Timestamp>,
 }
 
-/// Judges a failure of the run's present attempt.
-pub(super) fn judge(work: &RunWork, failure: &Failure, now: Timestamp) -> Verdict {
-    let spec = &work.agent.spec;
+/// Judges a failure of an attempt of the agent's run, which failed so before.
+pub(super) fn judge(
+    spec: &AgentSpec,
+    before: &BTreeMap<FailureClass, u32>,
+    failure: &Failure,
+    now: Timestamp,
+) -> Verdict {
     let (attempts, longest_ms) = spec.retries.rule(failure.class, spec.attempts);
-    let failed = work.run.failures.get(&failure.class).copied().unwrap_or(0).saturating_add(1);
+    let failed = before.get(&failure.class).copied().unwrap_or(0).saturating_add(1);
     let busy = failure.class == FailureClass::ModelBusy;
     let named = failure.retry_after_ms.filter(|ms| busy && *ms > 0).map(|ms| ms.min(LONGEST_PAUSE_MS));
     let again_at = (failed < attempts).then(|| match named {
@@ -95,4 +99,59 @@ pub(super) fn spread_after(at: Timestamp) -> Timestamp {
 
 fn random() -> u16 {
     crate::crypto::random::<2>().map_or(u16::MAX / 2, u16::from_le_bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::{LONGEST_PAUSE_MS, SPREAD_MS, judge};
+    use crate::domain::{
+        agent::AgentSpec,
+        run::{Failure, FailureClass, FailureCode},
+        time::Timestamp,
+    };
+
+    const NOW: Timestamp = Timestamp(1_795_000_000_000);
+
+    fn agent() -> AgentSpec {
+        let retries = json!({"model_busy": {"attempts": 3, "longest": "10s"}, "agent": {"attempts": 2}});
+        serde_json::from_value(json!({"executor": "claude", "retries": retries})).unwrap()
+    }
+
+    fn busy(retry_after_ms: Option<i64>) -> Failure {
+        Failure { retry_after_ms, ..Failure::new(FailureCode::ModelBusy, "429") }
+    }
+
+    #[test]
+    fn each_class_has_its_own_attempts() {
+        let before = [(FailureClass::ModelBusy, 2), (FailureClass::Agent, 0)].into();
+        let verdict = |failure: &Failure| judge(&agent(), &before, failure, NOW).again_at.is_some();
+        assert!(!verdict(&busy(None)), "it was the third");
+        assert!(verdict(&Failure::new(FailureCode::Agent, "broke")));
+        for code in [FailureCode::Budget, FailureCode::Timeout, FailureCode::Setup, FailureCode::ModelAuth] {
+            assert!(!verdict(&Failure::new(code, "no")), "{code:?}");
+        }
+        let again = judge(&agent(), &[(FailureClass::ModelBusy, 1)].into(), &busy(None), NOW);
+        assert!((0..=10_000).contains(&(again.again_at.unwrap().0 - NOW.0)), "{again:?}");
+        assert_eq!(again.paused_until, None, "nobody said when");
+    }
+
+    #[test]
+    fn a_time_that_the_other_side_named_is_kept_and_lets_others_wait() {
+        let after = |ms| judge(&agent(), &[].into(), &busy(Some(ms)), NOW);
+        let hour = after(3_600_000);
+        assert_eq!(hour.paused_until, Some(NOW.plus_ms(3_600_000)));
+        assert!((3_600_000..=3_600_000 + SPREAD_MS).contains(&(hour.again_at.unwrap().0 - NOW.0)), "{hour:?}");
+        assert_eq!(after(500).paused_until, None, "not worth it");
+        assert_eq!(after(i64::MAX).paused_until, Some(NOW.plus_ms(LONGEST_PAUSE_MS)));
+        let other = Failure { retry_after_ms: Some(3_600_000), ..Failure::new(FailureCode::Agent, "broke") };
+        assert_eq!(judge(&agent(), &[].into(), &other, NOW).paused_until, None);
+        let last = judge(&agent(), &[(FailureClass::ModelBusy, 2)].into(), &busy(Some(60_000)), NOW);
+        assert_eq!(
+            (last.again_at, last.paused_until),
+            (None, Some(NOW.plus_ms(60_000))),
+            "others are spared all the same"
+        );
+    }
 }

@@ -10,7 +10,7 @@ use crate::support::{
     e2e_client::{Api, Call},
     e2e_process::{Gateway, healthy},
     e2e_project::{Engine, on_both_engines},
-    e2e_senders::Mail,
+    e2e_senders::{Mail, now_s, standard},
     eventually,
     messages_api::{MessagesApi, Step},
 };
@@ -20,6 +20,7 @@ on_both_engines!(
     an_interrupted_conversation_is_continued_by_the_next_run,
     a_forked_session_goes_on_from_the_conversation_and_leaves_it_alone,
     kill_dash_nine_loses_nothing_that_was_or_was_to_be_handed_in,
+    runs_wait_for_a_quota_that_is_used_up_and_burn_nothing,
 );
 
 fn slow_tool() -> Step {
@@ -158,4 +159,30 @@ async fn kill_dash_nine_loses_nothing_that_was_or_was_to_be_handed_in(engine: En
     assert_eq!(answer["message"]["in_reply_to"], newest, "{answer}");
     gateway.terminate();
     assert!(gateway.exit(Duration::from_secs(30)).await.success());
+}
+
+async fn runs_wait_for_a_quota_that_is_used_up_and_burn_nothing(engine: Engine) {
+    let api = MessagesApi::start([Step::Text("There is some again.")]).await;
+    let project = project(engine, &api).await;
+    project.agent_file("ada", &agent("queue"));
+    project.agent("other", "echo fine", "triggers: [{source: standard}]");
+    let app = TestApp::start(project).await;
+    let (store, tenant) = (&app.app.store, &app.app.tenant);
+    let until = store.clock().now().plus_ms(2_000);
+    store.pause(tenant, "claude:claude-sonnet-5-5", until, "the week's quota is used up").await.unwrap();
+    let waits = run_of(&app.send(&Mail::new("one", "ada@agents.example").call()).await);
+    let seen = eventually("the run to be put off", Duration::from_secs(10), async || {
+        let run = app.get(&format!("/v1/runs/{waits}")).await;
+        run["next_attempt_at"].is_string().then_some(run)
+    })
+    .await;
+    assert_eq!((&seen["state"], &seen["attempt"]), (&json!("queued"), &json!(0)), "{seen}");
+    let other = run_of(&app.send(&standard("msg_1", &json!({}), now_s())).await);
+    assert_eq!(app.ended(&other).await["state"], "succeeded", "others do not wait");
+    let ended = app.ended(&waits).await;
+    assert_eq!((&ended["result_text"], &ended["attempt"]), (&json!("There is some again."), &json!(1)), "{ended}");
+    assert!(store.clock().now() >= until);
+    let lines = app.get(&format!("/v1/runs/{waits}/messages")).await;
+    assert!(lines.to_string().contains("the week's quota is used up"), "{lines}");
+    app.stop().await;
 }
