@@ -127,7 +127,7 @@ pub struct AgentSpec {
     #[serde(default = "one")]
     pub attempts: u32,
     /// How often a run is tried by what was at fault, and how long it waits.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Retries::says_nothing")]
     pub retries: Retries,
     /// Dangers that its author knows of, which `validate` refuses else.
     #[serde(default)]

@@ -45,6 +45,12 @@ pub struct RetryRule {
 }
 
 impl Retries {
+    /// Whether every class has its default.
+    #[must_use]
+    pub fn says_nothing(&self) -> bool {
+        *self == Self::default()
+    }
+
     /// The rules that a file names, with their names.
     pub fn named(&self) -> impl Iterator<Item = (&'static str, RetryRule)> {
         [
