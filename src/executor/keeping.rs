@@ -134,11 +134,12 @@ mod tests {
     use std::{
         fs,
         path::Path,
-        time::{Duration, SystemTime},
+        time::{Duration, UNIX_EPOCH},
     };
 
     use super::{bound, place_name, sessions, size};
     use crate::{
+        clock::Clock,
         domain::{id::SessionId, time::Timestamp},
         executor::trash::{self, Trash},
     };
@@ -150,7 +151,8 @@ mod tests {
         fs::create_dir_all(dir.join("work")).unwrap();
         fs::write(dir.join("work/file"), vec![1; 1 << 20]).unwrap();
         for path in [dir.join("work"), dir] {
-            let at = SystemTime::now() - Duration::from_secs(ago_s);
+            let now = Duration::from_millis(Clock::system().now().0.unsigned_abs());
+            let at = UNIX_EPOCH + now - Duration::from_secs(ago_s);
             fs::File::open(path).unwrap().set_modified(at).unwrap();
         }
         id

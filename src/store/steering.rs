@@ -171,12 +171,11 @@ impl Store {
     async fn with_events(&self, tenant: &TenantId, found: Vec<Found>) -> Result<Vec<MergedRun>, StoreError> {
         let mut merged = Vec::with_capacity(found.len());
         for (run, event, position, _) in found {
-            let event = self.event(tenant, &rows::id("runs", &event)?).await?;
-            merged.push(MergedRun {
-                event: event.ok_or_else(|| rows::unreadable(&run, "event_id", "no such event"))?,
-                run: rows::id("runs", &run)?,
-                position: usize::try_from(position).unwrap_or(0),
-            });
+            // One that is gone was deleted for its age; the run goes on without it.
+            if let Some(event) = self.event(tenant, &rows::id("runs", &event)?).await? {
+                let position = usize::try_from(position).unwrap_or(0);
+                merged.push(MergedRun { run: rows::id("runs", &run)?, event, position });
+            }
         }
         Ok(merged)
     }
