@@ -1,13 +1,17 @@
 //! Conversations: what interrupts them, how they end, and what failures are tried again.
 
-use std::time::{Duration, Instant};
+use std::{
+    net::TcpListener,
+    time::{Duration, Instant},
+};
 
 use serde_json::{Value, json};
 
 use super::{run, run_of};
 use crate::support::{
     e2e_app::TestApp,
-    e2e_client::Call,
+    e2e_client::{Api, Call},
+    e2e_process::{Gateway, healthy},
     e2e_project::{Engine, TestProject, on_both_engines},
     e2e_senders::{Mail, github, now_s, standard},
     eventually,
@@ -104,4 +108,28 @@ async fn failures_of_the_agent_are_tried_again_as_its_file_says(engine: Engine) 
     assert_eq!((&failed["failure"]["code"], &failed["failure"]["class"]), (&json!("agent"), &json!("agent")));
     assert_eq!((&failed["failures"], &failed["next_attempt_at"]), (&json!({"agent": 2}), &Value::Null));
     app.stop().await;
+}
+
+/// The gateway that takes the event is another process than the worker that runs.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_interrupt_reaches_a_worker_in_another_process_at_once() {
+    let mut project = TestProject::new(Engine::Postgres).await;
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    project.set("POSTERN_SERVER__LISTEN", &address.to_string());
+    project.agent(
+        "talk",
+        "echo x >> \"$OUT/begun\"; grep -q stay \"$POSTERN_PROMPT_FILE\" && sleep 600; echo fine",
+        "triggers: [{source: mail, from: ['*@example.com'], session: sender, while_running: interrupt}]",
+    );
+    let gateway = Gateway::start(&project, "serve", "serve");
+    let app = Api { address, key: gateway.key().await };
+    healthy(address, Duration::from_secs(20)).await;
+    let _worker = Gateway::start(&project, "worker", "worker");
+    let first = run_of(&app.send(&Mail { text: "stay", ..Mail::new("one", "a@agents.example") }.call()).await);
+    eventually("it to begin", Duration::from_secs(30), async || (!project.out("begun").is_empty()).then_some(())).await;
+    let sent = Instant::now();
+    let second = run_of(&app.send(&Mail { text: "go", ..Mail::new("two", "a@agents.example") }.call()).await);
+    assert_eq!(app.ended(&first).await["state"], "canceled");
+    assert!(sent.elapsed() < Duration::from_secs(2), "it took {:?}", sent.elapsed());
+    assert_eq!(app.ended(&second).await["state"], "succeeded");
 }
