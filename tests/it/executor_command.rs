@@ -25,6 +25,8 @@ use postern::{
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
+use crate::executor_replay::no_claude;
+
 /// Keeps what an executor says.
 #[derive(Clone, Default)]
 pub(crate) struct Record {
@@ -102,18 +104,6 @@ impl Bench {
         let outcome = executor.run(spec, &mut record.clone()).await;
         assert_eq!(left_of(spec), Vec::<String>::new(), "processes were left");
         outcome
-    }
-}
-
-pub(crate) fn no_claude() -> ClaudeSettings {
-    ClaudeSettings {
-        program: "/nonexistent".to_owned(),
-        version: "0".to_owned(),
-        allow_other_version: false,
-        api_key: None,
-        base_url: None,
-        model: "sonnet".to_owned(),
-        max_starting: 0,
     }
 }
 

@@ -10,7 +10,10 @@ use postern::{
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use crate::executor_command::{Bench, Record, no_claude, session, spec, wait_until};
+use crate::{
+    executor_command::{Bench, Record, session, spec, wait_until},
+    executor_replay::no_claude,
+};
 
 /// A `bwrap` that says `refusal` and counts while `bad` exists, and is the real one otherwise.
 fn moody_bwrap(dir: &Path, refusal: &str) {

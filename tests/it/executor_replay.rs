@@ -24,7 +24,20 @@ use postern::{
 };
 use serde_json::{Value, json};
 
-use crate::executor_command::{Bench, Record, no_claude, spec};
+use crate::executor_command::{Bench, Record, spec};
+
+/// No CLI at all.
+pub(crate) fn no_claude() -> ClaudeSettings {
+    ClaudeSettings {
+        program: "/nonexistent".to_owned(),
+        version: "0".to_owned(),
+        allow_other_version: false,
+        api_key: None,
+        base_url: None,
+        model: "sonnet".to_owned(),
+        max_starting: 0,
+    }
+}
 
 /// One recorded session.
 struct Session {
