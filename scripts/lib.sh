@@ -84,6 +84,11 @@ need_bwrap() {
     say "bubblewrap cannot make a sandbox here (user namespaces are closed); tests of the sandbox will fail"
 }
 
+# Makes system calls fail.
+need_strace() {
+  command -v strace >/dev/null || apt_install strace
+}
+
 need_npm() {
   command -v npm >/dev/null || apt_install npm
 }

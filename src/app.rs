@@ -21,8 +21,17 @@ use crate::{
     live::Live,
     outbound::Channels,
     pipeline::{
-        collect::Collect, deliver::Deliver, execute::Execute, fetch::FetchStored, hops::LoopGuard, intake::Intake,
-        join::Joiner, senders::Senders, sweep::Refusals, tidy, upkeep::Upkeep,
+        collect::Collect,
+        deliver::Deliver,
+        execute::Execute,
+        fetch::FetchStored,
+        hops::LoopGuard,
+        intake::Intake,
+        join::Joiner,
+        senders::Senders,
+        sweep::{self, Refusals},
+        tidy,
+        upkeep::Upkeep,
     },
     queue::{self, Clear, Owner, QueueOptions, Wakes},
     store::{ApplyMode, ConnectOptions, DELIVERY_QUEUE, FETCH_QUEUE, RUN_QUEUE, SCHEMA_VERSION, Store},
@@ -113,6 +122,8 @@ impl App {
     /// What is missing or wrong.
     pub async fn start(loaded: &Loaded, environment: &Environment, role: Role) -> Result<Self, StartError> {
         let settings = &loaded.settings;
+        #[cfg(feature = "sabotage")]
+        crate::sabotage::arm(environment.get(crate::sabotage::VARIABLE)).map_err(StartError::Secret)?;
         let secrets: Arc<dyn SecretSource> = Arc::new(Secrets::new(&loaded.dir, environment.clone(), settings));
         let store = open_store(settings, &*secrets).await?;
         let failed = |fault| StartError::Store(shown_url(settings), fault);
@@ -141,6 +152,7 @@ impl App {
         };
         let (wakes, live) = (Arc::clone(&app.wakes), Live::default());
         app.tasks.spawn(Arc::clone(&wakes).exchange(app.store.clone(), app.stop.clone()));
+        app.tasks.spawn(sweep::keep_time(app.store.clone(), app.stop.clone()));
         if role != Role::Worker {
             app.first_key = first_key(&app.store, &app.tenant).await.map_err(failed)?;
             let bundle = bundle::bundle(loaded);
@@ -294,7 +306,7 @@ impl App {
         live: &Live,
         secrets: &Arc<dyn SecretSource>,
     ) -> Result<(), StartError> {
-        let clock = self.store.clock();
+        let clock = &self.store.clock().of_the_world();
         let executors = Arc::new(executors(settings, environment, &**secrets)?);
         let egress = Egress::new(&EgressLimits::from(&settings.egress))?;
         let channels = Channels::new(&settings.channels, &egress, clock, Arc::clone(secrets))?;

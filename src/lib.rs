@@ -8,6 +8,8 @@ pub mod domain;
 pub mod clock;
 pub mod crypto;
 pub mod egress;
+#[cfg(feature = "sabotage")]
+pub mod sabotage;
 pub mod telemetry;
 
 pub mod config;

@@ -216,6 +216,12 @@ impl Executors {
         workdir::blocking(move || Ok(processes::reap_leftovers(&root))).await.unwrap_or(0)
     }
 
+    /// See [`processes::end_attempts`]; for when a run is taken up that another worker had.
+    pub async fn end_attempts(&self, run: &RunId) -> usize {
+        let (root, run) = (self.ground.root.clone(), run.to_string());
+        workdir::blocking(move || Ok(processes::end_attempts(&root, &run))).await.unwrap_or(0)
+    }
+
     /// See [`trash::sweep`]; for an hourly round.
     pub async fn sweep(&self, older_than: Duration) -> usize {
         let root = self.ground.root.clone();

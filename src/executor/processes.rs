@@ -7,6 +7,7 @@
 
 use std::{
     collections::HashMap,
+    ffi::OsStr,
     fs, io,
     os::fd::OwnedFd,
     path::{Path, PathBuf},
@@ -26,6 +27,8 @@ use tokio::{io::unix::AsyncFd, process::Child, runtime::Handle, sync::oneshot};
 use crate::{crypto::sha256_hex, executor::environment::Environment};
 
 const MARK: &str = "POSTERN_MARK";
+/// What tells agents for which run they work.
+const RUN: &str = "POSTERN_RUN_ID";
 /// How long the ending of a run's processes may take before they are given up (uninterruptible sleep).
 const END_LIMIT: Duration = Duration::from_secs(10);
 /// How long a process that was killed may take until its status is there.
@@ -98,7 +101,8 @@ impl Keeper {
     /// Starts a process with three pipes, in a group of its own.
     pub(super) async fn spawn(self: &Arc<Self>, launch: Launch) -> io::Result<Process> {
         static COUNT: AtomicU64 = AtomicU64::new(0);
-        let mark = format!("{}.{}", self.owner, COUNT.fetch_add(1, Ordering::Relaxed));
+        let run = launch.env.get(OsStr::new(RUN)).and_then(|run| run.to_str()).unwrap_or_default();
+        let mark = format!("{}.{}.{run}", self.owner, COUNT.fetch_add(1, Ordering::Relaxed));
         #[expect(clippy::disallowed_methods, reason = "this is the one place that starts processes")]
         let mut command = tokio::process::Command::new(&launch.program);
         command.args(&launch.args).env_clear().envs(&launch.env).env(MARK, &mark).current_dir(&launch.directory);
@@ -201,10 +205,22 @@ impl Drop for Process {
 /// none, ten seconds at most.
 pub fn reap_leftovers(root: &Path) -> usize {
     let prefix = format!("{}.", root_hash(root));
+    kill_all(|mark| mark.starts_with(&prefix) && !owner_lives(mark))
+}
+
+/// Kills what earlier attempts of a run still have running under `root`, also when the worker that started them
+/// lives: it stood still for longer than its lease. Returns how many processes there were. Blocks, as
+/// [`reap_leftovers`] does.
+pub fn end_attempts(root: &Path, run: &str) -> usize {
+    let (prefix, suffix) = (format!("{}.", root_hash(root)), format!(".{run}"));
+    kill_all(|mark| mark.starts_with(&prefix) && mark.ends_with(&suffix))
+}
+
+fn kill_all(wanted: impl Fn(&str) -> bool) -> usize {
     let until = Instant::now() + END_LIMIT;
     let (mut killed, mut clean) = (0, 0);
     loop {
-        let found = kill_where(|mark| mark.starts_with(&prefix) && !owner_lives(mark));
+        let found = kill_where(&wanted);
         killed = killed.max(found.len());
         clean = if found.is_empty() { clean + 1 } else { 0 };
         // See `Ending::clean`.

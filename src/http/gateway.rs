@@ -8,7 +8,7 @@ use crate::{
     clock::Clock,
     config::settings::Settings,
     crypto::SecretSource,
-    domain::id::TenantId,
+    domain::{id::TenantId, time::Timestamp},
     egress::Egress,
     http::{certificates::Certificates, memory::BodyMemory, pressure::Pressure},
     live::Live,
@@ -94,7 +94,7 @@ impl Gateway {
     #[must_use]
     pub fn new(options: GatewayOptions) -> Self {
         let cores = std::thread::available_parallelism().map_or(2, usize::from);
-        let certificates = Certificates::new(options.egress, options.store.clock().clone());
+        let certificates = Certificates::new(options.egress, options.store.clock().of_the_world());
         Self(Arc::new(Shared {
             store: options.store,
             certificates,
@@ -158,7 +158,13 @@ impl Gateway {
         done.ok()
     }
 
+    /// For stamps and ids.
     pub(super) fn clock(&self) -> &Clock {
         self.store.clock()
+    }
+
+    /// For what senders signed with a time.
+    pub(super) fn time_of_senders(&self) -> Timestamp {
+        self.clock().of_the_world().now()
     }
 }

@@ -114,7 +114,7 @@ pub(super) async fn receive(
     };
     let raw = record(&parts, &lines, &gate, body);
     let request = Request { route: route.clone(), gate: Arc::clone(&gate), routes, url, lines, raw, key: None };
-    let read = match read(&gateway, request, began).await {
+    let read = match read(&gateway, request, gateway.time_of_senders()).await {
         Ok(read) => read,
         Err(NotRead::Unsettled(fault)) => {
             tracing::error!(source = name, error = ?fault, "the conversation of a mail could not be looked up");

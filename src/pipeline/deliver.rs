@@ -54,8 +54,15 @@ impl Deliver {
             }
         };
         let is_wanted = unwanted.is_none();
+        let id = delivery.id.clone();
+        #[cfg(feature = "sabotage")]
+        let id = if crate::sabotage::is(crate::sabotage::Defect::NewKeyPerAttempt) {
+            crate::domain::id::DeliveryId::new(self.store.clock().now())
+        } else {
+            id
+        };
         let outgoing = Outgoing {
-            id: delivery.id.clone(),
+            id,
             created_at: delivery.created_at,
             attempt: delivery.attempt,
             message: delivery.message.clone(),

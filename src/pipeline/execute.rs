@@ -122,6 +122,10 @@ impl Execute {
         if self.open_record(work, &spec, &mut sink).await.is_err() {
             return (Ended::Lost, Vec::new());
         }
+        if work.lost > 0 {
+            // The worker before may be standing still while its agent goes on.
+            self.executors.end_attempts(&work.run.id).await;
+        }
         let executor = self.executors.get(work.agent.spec.executor);
         let (over, steering) = (CancellationToken::new(), Steering { store: &self.store, live: &self.live, job, work });
         let agent = async {
@@ -335,6 +339,10 @@ impl Execute {
                     break;
                 }
                 Ok(None) => {
+                    #[cfg(feature = "sabotage")]
+                    if crate::sabotage::is(crate::sabotage::Defect::NoFencing) {
+                        let _ = self.store.owe_unfenced(work, &deliveries).await;
+                    }
                     tracing::warn!(run = %work.run.id, "the lease was lost; nothing was written");
                     return JobEnd::Abandoned;
                 }

@@ -85,6 +85,10 @@ impl Intake {
     /// When it is not, or not known to be: the sender is to try again, and finds it as a duplicate
     /// should it have been committed after all.
     pub async fn accept(&self, acceptance: Acceptance) -> Result<Accepted, IntakeError> {
+        #[cfg(feature = "sabotage")]
+        if crate::sabotage::is(crate::sabotage::Defect::AckBeforeCommit) {
+            return Ok(self.accept_too_soon(acceptance));
+        }
         let (answer, answered) = oneshot::channel();
         let prepared = Prepared::from(acceptance);
         self.sender.try_send(Waiting { prepared, answer }).map_err(|_| IntakeError::Full)?;
@@ -93,6 +97,28 @@ impl Intake {
             Ok(Err(_)) => Err(IntakeError::Failed),
             Err(_) => Err(IntakeError::Slow),
         }
+    }
+}
+
+#[cfg(feature = "sabotage")]
+impl Intake {
+    /// The answer first; the commit a while later.
+    fn accept_too_soon(&self, acceptance: Acceptance) -> Accepted {
+        let accepted = Accepted {
+            event: acceptance.event.id.clone(),
+            runs: acceptance.runs.iter().map(|run| run.id.clone()).collect(),
+            duplicate: false,
+            status: acceptance.status,
+            reason: acceptance.reason.clone(),
+        };
+        let sender = self.sender.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            let (answer, answered) = oneshot::channel();
+            let _ = sender.send(Waiting { prepared: Prepared::from(acceptance), answer }).await;
+            let _ = answered.await;
+        });
+        accepted
     }
 }
 

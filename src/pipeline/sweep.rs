@@ -18,6 +18,22 @@ const MAX_COUNTERS: usize = 1_000;
 /// How often counters are written.
 const EVERY: Duration = Duration::from_secs(5);
 
+/// How often the store's clock is told the time.
+const COMPARE: Duration = Duration::from_secs(30);
+
+/// Keeps the store's clock right until `stop`. Failures are waited out: it goes on by itself.
+pub async fn keep_time(store: Store, stop: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(COMPARE) => {}
+            () = stop.cancelled() => return,
+        }
+        if let Err(fault) = store.compare_clocks().await {
+            tracing::debug!(error = ?fault, "the database could not be asked for the time");
+        }
+    }
+}
+
 /// Counts refused requests in memory, so that a flood of them costs no writes.
 #[derive(Clone, Debug, Default)]
 pub struct Refusals(Arc<Mutex<Counters>>);

@@ -24,14 +24,12 @@ use tower::layer::util::Identity;
 
 use crate::{
     domain::time::Timestamp,
-    queue::{Job, JobEnd, Owner, QueueOptions, StopReason, Wakes, held::Held, rest::Rest},
-    store::{Finish, Lease, Outcome, RUN_QUEUE, Store},
+    queue::{Job, JobEnd, Owner, QueueOptions, StopReason, Wakes, held::Held, rest::Rest, watch::LeaseWatch},
+    store::{Finish, Lease, Outcome, RUN_QUEUE, SeenLease, Store},
 };
 
 /// The longest time between two looks at leases: a dead worker of this machine is noticed that soon.
 const TICK: Duration = Duration::from_secs(2);
-/// How often the database's clock is compared with ours.
-const COMPARE: Duration = Duration::from_secs(10);
 /// How often places of groups that nobody gave back are looked for.
 const MEND: Duration = Duration::from_secs(15);
 /// The longest that a claim may take before its connection counts as broken.
@@ -230,8 +228,8 @@ async fn keep_alive(core: Arc<Core>) {
     let mut ticks = tokio::time::interval((lease / 5).min(TICK));
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut renewed = Instant::now();
-    let mut compared = Instant::now();
     let mut mended = Instant::now();
+    let mut watch = LeaseWatch::default();
     let mut asked = core.wakes.renewals();
     loop {
         tokio::select! {
@@ -242,9 +240,6 @@ async fn keep_alive(core: Arc<Core>) {
         if core.is_resting() {
             renewed = Instant::now();
             continue;
-        }
-        if compared.elapsed() >= COMPARE && tokio::time::timeout(TICK, core.store.compare_clocks()).await.is_ok() {
-            compared = Instant::now();
         }
         let held = core.held.leases();
         let began = Instant::now();
@@ -259,7 +254,7 @@ async fn keep_alive(core: Arc<Core>) {
             );
             core.held.stop(&held, StopReason::LeaseLost);
         }
-        if tokio::time::timeout(lease / 2, take_back(&core)).await.is_err() {
+        if tokio::time::timeout(lease / 2, take_back(&core, &mut watch)).await.is_err() {
             tracing::warn!(queue = core.options.queue, "looking for lost jobs takes too long");
         }
         if core.options.queue == RUN_QUEUE && mended.elapsed() >= MEND {
@@ -297,14 +292,23 @@ async fn tell_of_more(core: &Core, held: &[Lease]) {
     }
 }
 
-async fn take_back(core: &Core) {
+async fn take_back(core: &Core, watch: &mut LeaseWatch) {
     let queue = core.options.queue;
-    let owners = core.store.lease_owners(&core.owner.machine_prefix()).await.unwrap_or_default();
-    let dead: Vec<String> = owners.into_iter().filter(|owner| core.owner.is_dead(owner)).collect();
+    let seen = match core.store.leases(queue).await {
+        Ok(seen) => seen,
+        Err(fault) => return tracing::warn!(queue, error = ?fault, "looking for lost jobs failed"),
+    };
+    let mut gone = watch.look(&seen, core.options.lease);
+    let dead: Vec<SeenLease> = seen.into_iter().filter(|lease| core.owner.is_dead(&lease.owner)).collect();
     if let (false, Some(clear)) = (dead.is_empty(), &core.options.clear) {
         (clear.0)().await;
     }
-    match core.store.reap(queue, &dead).await {
+    gone.extend(dead);
+    #[cfg(feature = "sabotage")]
+    if crate::sabotage::is(crate::sabotage::Defect::NoReaper) {
+        return;
+    }
+    match core.store.reap(queue, &gone).await {
         Ok(0) => {}
         Ok(count) => {
             tracing::warn!(queue, count, "took back jobs whose worker is gone");

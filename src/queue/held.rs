@@ -122,6 +122,10 @@ impl Held {
 
     /// Asks some jobs to stop.
     pub(super) fn stop(&self, leases: &[Lease], reason: StopReason) {
+        #[cfg(feature = "sabotage")]
+        if reason == StopReason::LeaseLost && crate::sabotage::is(crate::sabotage::Defect::NoFencing) {
+            return;
+        }
         let held = self.lock();
         for stop in leases.iter().filter_map(|lease| held.get(lease)) {
             stop.because(reason);

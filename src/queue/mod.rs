@@ -9,6 +9,7 @@ mod held;
 mod owner;
 mod rest;
 mod wake;
+mod watch;
 
 use std::{future::Future, sync::Arc, time::Duration};
 
@@ -32,7 +33,7 @@ pub struct QueueOptions {
     pub slots: usize,
     /// Most jobs of one claim.
     pub batch: usize,
-    /// How long a job is held without a sign of life.
+    /// How long a job is held without a sign of life; the same in all processes of a database.
     pub lease: Duration,
     /// How often the queue is looked at when no wake-up came.
     pub poll: Duration,

@@ -3,12 +3,12 @@
 use std::{
     path::PathBuf,
     str::FromStr,
-    sync::{Arc, PoisonError, RwLock, atomic::Ordering},
-    time::Duration,
+    sync::{Arc, PoisonError, RwLock},
+    time::{Duration, Instant},
 };
 
 use sqlx::{
-    AssertSqlSafe, PgPool, Postgres as PostgresDatabase, Sqlite as SqliteDatabase, SqlitePool, Transaction,
+    AssertSqlSafe, Connection, PgPool, Postgres as PostgresDatabase, Sqlite as SqliteDatabase, SqlitePool, Transaction,
     postgres::{PgConnectOptions, PgListener, PgPoolOptions},
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
@@ -16,11 +16,14 @@ use sqlx::{
 use crate::{
     clock::Clock,
     crypto::Secret,
-    store::{Engine, Store, StoreError, migrate, on_engine, turns::Turns},
+    domain::time::Timestamp,
+    store::{Engine, Store, StoreError, migrate, on_engine, trust, turns::Turns},
 };
 
 /// How long a statement waits for a lock of another process on SQLite.
 const SQLITE_BUSY: Duration = Duration::from_secs(2);
+/// A day in milliseconds.
+const DAY_MS: i64 = 86_400_000;
 /// How long a caller waits for a free connection.
 const ACQUIRE: Duration = Duration::from_secs(2);
 /// The longest any one statement may take on Postgres.
@@ -194,34 +197,48 @@ impl Store {
         } else {
             return Err(StoreError::Url(options.url.split('@').next_back().unwrap_or_default().to_owned()));
         };
-        let store = Self {
-            engine,
-            clock,
-            turns: Turns::default(),
-            ahead_ms: Arc::default(),
-            tenant_places: None,
-            replaced: Arc::default(),
-        };
-        store.compare_clocks().await?;
+        let mut store = Self { engine, clock, turns: Turns::default(), tenant_places: None, replaced: Arc::default() };
+        if store.clock.is_system() {
+            let truth = store.truth().await?;
+            store.clock = Clock::steady(store.newest().await.filter(|newest| *newest > truth).unwrap_or(truth));
+            store.clock.steer(truth);
+        }
         Ok(store)
     }
 
-    /// Measures how far the database's clock is ahead of ours. On SQLite it is ours; a clock that a test
-    /// set is believed.
+    /// Tells the store's clock the time of the database; on SQLite that of the system. A clock that a test set is
+    /// believed.
     ///
     /// # Errors
-    /// When the database fails; the last measure stays.
+    /// When the database fails; the clock goes on as it did.
     pub async fn compare_clocks(&self) -> Result<(), StoreError> {
-        if let Engine::Postgres(db) = &self.engine
-            && self.clock.is_system()
-        {
-            let sql = "SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)";
-            let before = self.clock.now().0;
-            let (theirs,): (i64,) = sqlx::query_as(sql).fetch_one(db.read()).await?;
-            let ours = before + (self.clock.now().0 - before) / 2;
-            self.ahead_ms.store(theirs - ours, Ordering::Relaxed);
+        if !self.clock.is_fixed() {
+            self.clock.steer(self.truth().await?);
         }
         Ok(())
+    }
+
+    async fn truth(&self) -> Result<Timestamp, StoreError> {
+        match &self.engine {
+            Engine::Sqlite(_) => Ok(Clock::system().now()),
+            Engine::Postgres(db) => {
+                let sql = "SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)";
+                let asked = Instant::now();
+                let (theirs,): (i64,) = sqlx::query_as(sql).fetch_one(db.read()).await?;
+                let back = i64::try_from(asked.elapsed().as_millis() / 2).unwrap_or(0);
+                Ok(Timestamp(theirs.saturating_add(back)))
+            }
+        }
+    }
+
+    /// When the newest event came. A clock that was set back while nobody ran must not make what waits wait longer;
+    /// one that is a day ahead of the time was wrong itself.
+    async fn newest(&self) -> Option<Timestamp> {
+        let sql = "SELECT received_at FROM events ORDER BY id DESC LIMIT 1";
+        let found: Option<(i64,)> =
+            on_engine!(self, |db| sqlx::query_as(sql).fetch_optional(db.read()).await.ok().flatten());
+        let most = Clock::system().now().plus_ms(DAY_MS);
+        found.map(|(at,)| Timestamp(at)).filter(|at| *at < most)
     }
 
     /// Brings the schema up to date.
@@ -338,6 +355,7 @@ fn lazy_pool(connect: &PgConnectOptions, connections: u32) -> PgPool {
         .max_connections(connections)
         .acquire_timeout(ACQUIRE)
         .test_before_acquire(false)
+        .before_acquire(|_, about| Box::pin(std::future::ready(Ok(trust::holds(about.age)))))
         .connect_lazy_with(connect.clone())
 }
 
@@ -362,6 +380,9 @@ async fn open_sqlite(path: &str, readers: u32) -> Result<Sqlite, StoreError> {
         .acquire_timeout(ACQUIRE)
         .idle_timeout(None)
         .max_lifetime(None)
+        // SQLite itself rolls back when the disk is full or fails (lang_transaction.html). The driver then believes for
+        // ever that a transaction is open, and begins none: such a connection is exchanged.
+        .before_acquire(|connection, _| Box::pin(std::future::ready(Ok(!connection.is_in_transaction()))))
         .connect_with(connect.clone())
         .await?;
     let (level,): (i64,) = sqlx::query_as("PRAGMA synchronous").fetch_one(&writer).await?;

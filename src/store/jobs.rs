@@ -111,16 +111,6 @@ macro_rules! promote {
 }
 pub(super) use promote;
 
-const EXPIRED: &str = "SELECT id FROM jobs WHERE queue = $1 AND state = 'running' \
-    AND (lease_until < $2 OR lease_owner @any($3)) @skip_locked";
-
-const GIVE_BACK: &str =
-    "UPDATE jobs SET state = 'ready', lease_owner = NULL, lease_until = NULL, lost = lost + 1 WHERE id @any($1)";
-
-const UNDO_RUNS: &str = "UPDATE runs SET state = 'queued', lease = NULL WHERE id @any($1) AND state = 'running'";
-
-const UNDO_DELIVERIES: &str = "UPDATE deliveries SET state = 'pending', lease = NULL, next_attempt_at = $2 WHERE id @any($1) AND state = 'sending'";
-
 const HOLD_LANES: &str =
     "SELECT id FROM sessions WHERE id IN (SELECT lane FROM jobs WHERE id @any($1)) ORDER BY id @lock";
 
@@ -206,42 +196,6 @@ impl Store {
         Ok((lost, stopped))
     }
 
-    /// Takes back jobs whose lease ran out or whose owner is known to be dead. Returns how many.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn reap(&self, queue: &str, dead_owners: &[String]) -> Result<usize, StoreError> {
-        let now = self.clock.now();
-        on_engine!(self, |db| {
-            let mut tx = db.begin().await?;
-            let expired: Vec<(String,)> = sqlx::query_as(db.sql(EXPIRED))
-                .bind(queue)
-                .bind(self.lease_now())
-                .bind(db.list(dead_owners))
-                .fetch_all(&mut *tx)
-                .await?;
-            let ids: Vec<String> = expired.into_iter().map(|(id,)| id).collect();
-            if !ids.is_empty() {
-                let list = db.list(&ids);
-                sqlx::query(db.sql(GIVE_BACK)).bind(&list).execute(&mut *tx).await?;
-                match queue {
-                    RUN_QUEUE => sqlx::query(db.sql(UNDO_RUNS)).bind(&list).execute(&mut *tx).await.map(|_| ())?,
-                    DELIVERY_QUEUE => {
-                        sqlx::query(db.sql(UNDO_DELIVERIES))
-                            .bind(&list)
-                            .bind(now.0)
-                            .execute(&mut *tx)
-                            .await
-                            .map(|_| ())?;
-                    }
-                    _ => {}
-                }
-                tx.commit().await?;
-            }
-            Ok(ids.len())
-        })
-    }
-
     /// Gives claimed jobs back as if they had not been claimed: no attempt is burned, and any worker may
     /// claim them at once. Those whose lease is lost stay as they are.
     ///
@@ -269,18 +223,6 @@ impl Store {
             tx.commit().await?;
         });
         Ok(())
-    }
-
-    /// The owners of running jobs whose name begins with `prefix`.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn lease_owners(&self, prefix: &str) -> Result<Vec<String>, StoreError> {
-        let sql = "SELECT DISTINCT lease_owner FROM jobs WHERE state = 'running' AND substr(lease_owner, 1, $2) = $1";
-        let length = i32::try_from(prefix.chars().count()).unwrap_or(i32::MAX);
-        let found: Vec<(String,)> =
-            on_engine!(self, |db| sqlx::query_as(sql).bind(prefix).bind(length).fetch_all(db.read()).await?);
-        Ok(found.into_iter().map(|(owner,)| owner).collect())
     }
 
     /// Adds jobs that stand for nothing but themselves.

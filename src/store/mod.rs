@@ -39,7 +39,10 @@ mod suppressions;
 mod tasks;
 mod threads;
 mod transcripts;
+mod trust;
 mod turns;
+#[cfg(feature = "sabotage")]
+mod unfenced;
 mod webhooks;
 
 pub use catalog::ApplyMode;
@@ -58,6 +61,7 @@ pub use mails::{MailTraffic, thread_ids};
 pub use migrate::SCHEMA_VERSION;
 pub use page::{Page, PageOf};
 pub use parts::StoredPart;
+pub use recovery::SeenLease;
 pub use refusals::Refusal;
 pub use replay::{Answers, Replay};
 pub use retention::{Expired, Old};
@@ -70,10 +74,7 @@ pub use suppressions::Suppression;
 pub use tasks::{TaskLease, TaskRecord, TaskWish};
 pub use transcripts::{MAX_TRANSCRIPT_BYTES, TranscriptHead};
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicI64, AtomicU64, Ordering},
-};
+use std::sync::{Arc, atomic::AtomicU64};
 
 use crate::clock::Clock;
 
@@ -82,7 +83,7 @@ use crate::clock::Clock;
 pub enum StoreError {
     /// The database refused or could not be reached.
     #[error("the database failed")]
-    Database(#[from] sqlx::Error),
+    Database(#[source] sqlx::Error),
     /// A migration could not be made.
     #[error("the schema could not be brought up to date")]
     Migration(#[from] sqlx::migrate::MigrateError),
@@ -116,6 +117,13 @@ pub enum StoreError {
     /// The thing is in no state for that.
     #[error("{0}")]
     Conflict(String),
+}
+
+impl From<sqlx::Error> for StoreError {
+    fn from(fault: sqlx::Error) -> Self {
+        trust::judge(&fault);
+        Self::Database(fault)
+    }
 }
 
 impl StoreError {
@@ -153,8 +161,6 @@ pub struct Store {
     tenant_places: Option<i64>,
     /// Runs that this process asked to stop for others.
     replaced: Arc<AtomicU64>,
-    /// How far the database's clock is ahead of ours, in milliseconds.
-    ahead_ms: Arc<AtomicI64>,
 }
 
 #[derive(Clone, Debug)]
@@ -177,7 +183,8 @@ macro_rules! on_engine {
 pub(crate) use on_engine;
 
 impl Store {
-    /// The clock that stamps rows.
+    /// The clock that stamps rows and says what is due: in a running process the database's, which every process
+    /// shares, made steady. A step of any machine's clock neither stops nor repeats work.
     #[must_use]
     pub const fn clock(&self) -> &Clock {
         &self.clock
@@ -190,10 +197,9 @@ impl Store {
         self
     }
 
-    /// Now by the clock that leases are measured by: the database's, so that machines whose clocks differ,
-    /// or step, agree when a lease ends.
+    /// Now by the clock that leases are written with.
     pub(super) fn lease_now(&self) -> i64 {
-        self.clock.now().0.saturating_add(self.ahead_ms.load(Ordering::Relaxed))
+        self.clock.now().0
     }
 
     /// When a lease of `lease_ms` that begins now ends, by that clock.

@@ -7,6 +7,8 @@ pub(crate) mod disk;
 pub(crate) mod faults;
 pub(crate) mod journal;
 pub(crate) mod load;
+#[cfg(feature = "sabotage")]
+mod sabotage;
 pub(crate) mod server;
 mod storm;
 pub(crate) mod verdict;

@@ -167,7 +167,7 @@ async fn a_job_comes_back_at_its_time_without_polling() {
         let tenant = db.store.ensure_tenant("default").await.unwrap();
         enqueue(&db.store, &tenant, 1).await;
         let (sender, mut times) = mpsc::unbounded_channel();
-        let clock = db.clock.clone();
+        let clock = db.store.clock().clone();
         let worker = start(&db.store, options(OTHER_QUEUE), move |job| {
             let now = clock.now();
             sender.send(now).unwrap();

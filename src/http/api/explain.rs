@@ -60,7 +60,7 @@ pub(in crate::http) async fn explain(
     let public_url = routes.source(&name).map(|route| route.public_url.clone()).unwrap_or_default();
     let unready = |fault: String| ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "source_unready", fault);
     let secrets = routes::secrets_of(&source.spec, &*gateway.secrets).map_err(unready)?;
-    let request = captured.request(&public_url, gateway.clock())?;
+    let request = captured.request(&public_url, &gateway.clock().of_the_world())?;
     let spec = source.spec.clone();
     // Many variations are tried: not on a thread that serves requests.
     let explained = gateway.beside(move || explanation(&spec, &public_url, &secrets, &request)).await;

@@ -6,12 +6,14 @@ use std::{
 };
 
 use crate::{
-    chaos::{disk::Disk, server::OwnPostgres, verdict, wire::Wire},
+    chaos::{disk::Disk, load::Acknowledged, server::OwnPostgres, verdict, wire::Wire},
     support::{
         e2e_client::{Api, Call, send},
         e2e_process::{Gateway, healthy},
         e2e_project::{Engine, TestProject},
         e2e_receiver::Receiver,
+        e2e_senders::github,
+        eventually,
     },
 };
 
@@ -19,7 +21,7 @@ use crate::{
 pub(crate) const SLOTS: usize = 4;
 /// How long a job belongs to a silent worker here.
 pub(crate) const LEASE: Duration = Duration::from_secs(4);
-/// Megabytes of the SQLite database's disk.
+/// Megabytes of the disk where the tables lie.
 pub(crate) const ROOM: u64 = 2048;
 
 /// One process of the cluster, started again whenever it is ended.
@@ -42,7 +44,8 @@ pub(crate) struct Cluster {
     pub(crate) members: Vec<Member>,
     pub(crate) wire: Option<Wire>,
     pub(crate) postgres: Option<OwnPostgres>,
-    pub(crate) disk: Option<Disk>,
+    /// Where the tables lie.
+    pub(crate) disk: Disk,
     pub(crate) api: Api,
 }
 
@@ -57,6 +60,11 @@ impl Member {
     pub(crate) fn restart(&mut self, project: &TestProject) {
         self.process = Gateway::start_with(project, self.command, &self.label, &self.own);
         self.frozen_until = None;
+    }
+
+    async fn is_up(&self) {
+        let up = async || self.process.hears_signals().then_some(());
+        eventually(&format!("{} to be up", self.label), Duration::from_secs(20), up).await;
     }
 
     pub(crate) fn is_worker(&self) -> bool {
@@ -85,17 +93,16 @@ impl Cluster {
             ("POSTERN_DATABASE__MAX_CONNECTIONS", "5"),
         ];
         settings.iter().chain(variables).for_each(|(name, value)| project.set(name, value));
-        let (mut wire, mut postgres, mut disk) = (None, None, None);
+        let (mut wire, mut postgres) = (None, None);
+        let disk = Disk::new(ROOM);
         if engine == Engine::Postgres {
             let server = OwnPostgres::start().await;
-            server.execute("CREATE DATABASE chaos").await;
+            server.database_in("chaos", disk.path()).await;
             project.set("POSTERN_DATABASE__URL", &server.url("chaos"));
             wire = Some(Wire::before_the_database_of(&mut project).await);
             postgres = Some(server);
         } else {
-            let small = Disk::new(ROOM);
-            project.set("POSTERN_DATABASE__URL", &format!("sqlite:{}", small.path().join("postern.db").display()));
-            disk = Some(small);
+            project.set("POSTERN_DATABASE__URL", &format!("sqlite:{}", disk.path().join("postern.db").display()));
         }
         let roles: &[&str] = if engine == Engine::Postgres { &["serve", "serve", "worker", "worker"] } else { &["up"] };
         let free = |_| TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
@@ -110,8 +117,9 @@ impl Cluster {
             if number == 0 {
                 key = members[0].process.key().await;
             }
-            if let Some(address) = addresses.get(number) {
-                healthy(*address, Duration::from_secs(20)).await;
+            match addresses.get(number) {
+                Some(address) => healthy(*address, Duration::from_secs(20)).await,
+                None => members[number].is_up().await,
             }
         }
         let api = Api { address: addresses[0], key };
@@ -122,8 +130,9 @@ impl Cluster {
     pub(crate) async fn revive(&mut self, member: usize) -> Duration {
         let began = Instant::now();
         self.members[member].restart(&self.project);
-        if let Some(address) = self.addresses.get(member) {
-            healthy(*address, Duration::from_secs(20)).await;
+        match self.addresses.get(member) {
+            Some(address) => healthy(*address, Duration::from_secs(20)).await,
+            None => self.members[member].is_up().await,
         }
         began.elapsed()
     }
@@ -164,6 +173,24 @@ impl Cluster {
         false
     }
 
+    /// Posts an event whose agent works until [`Cluster::let_go`].
+    pub(crate) async fn begin_slow(&self, key: &str) -> Acknowledged {
+        let reply = self.api.send(&github(key, "push", &serde_json::json!({"key": key}))).await;
+        assert_eq!(reply.status, 202, "{}", reply.text());
+        Acknowledged { key: key.to_owned(), took: Duration::ZERO }
+    }
+
+    /// How often an agent began with an event.
+    pub(crate) fn starts(&self, key: &str) -> usize {
+        let begins = |line: &&str| line.starts_with("start ") && line.split(' ').nth(2) == Some(key);
+        self.project.out("log").lines().filter(begins).count()
+    }
+
+    /// Lets slow agents come to their end.
+    pub(crate) fn let_go(&self) {
+        std::fs::write(self.project.path().join("out/go"), "").unwrap();
+    }
+
     /// Ends every process as an operator would; nothing may be left of them.
     pub(crate) async fn ends_clean(mut self) {
         for member in &self.members {
@@ -197,9 +224,14 @@ fn agents(project: &TestProject, receiver: &Receiver) {
         case $key in *7) setsid sleep 300 > /dev/null 2>&1 < /dev/null & ;; esac\n\
         sleep 0.07; tell beat; sleep 0.07\n\
         tell end\necho \"key=$key \"\n";
+    let head = script.split("sleep 0.07").next().unwrap();
+    let wait = "sleep 1000 &\nsetsid sleep 1000 > /dev/null 2>&1 < /dev/null &\n\
+        until [ -e \"$OUT/go\" ]; do sleep 0.05; done\ntell end\necho \"key=$key \"\n";
     let reply = format!("reply: {{webhook: '{}', secret: callback}}", receiver.url);
     let prompt = "prompt: 'session=none key={{ body.key }} '";
     project.agent("hook", script, &format!("triggers: [{{source: standard, {prompt}, {reply}}}]"));
+    let slow = format!("triggers: [{{source: github, {prompt}, {reply}}}]");
+    project.agent("slow", &format!("{head}{wait}"), &slow);
     let prompt = "from: ['+1555*'], prompt: 'session={{ from }} key={{ text }} '";
     project.agent("text", script, &format!("triggers: [{{source: sms, {prompt}, {reply}}}]"));
 }

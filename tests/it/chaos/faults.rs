@@ -51,6 +51,7 @@ impl Chaos {
                 0 => self.lock(cluster, short).await,
                 _ => self.fill(cluster, short).await,
             },
+            7 if random.below(2) == 0 => self.fill(cluster, short).await,
             7 => self.cut(cluster, short).await,
             8 if random.below(2) == 0 => self.stall(cluster, short).await,
             8 => self.slow_down(cluster, short).await,
@@ -119,10 +120,9 @@ impl Chaos {
 
     async fn fill(&mut self, cluster: &Cluster, time: Duration) {
         self.count("full disk");
-        let disk = cluster.disk.as_ref().unwrap();
-        disk.fill();
+        cluster.disk.fill();
         tokio::time::sleep(time).await;
-        disk.free(ROOM);
+        cluster.disk.free(ROOM);
     }
 
     async fn cut(&mut self, cluster: &mut Cluster, time: Duration) {

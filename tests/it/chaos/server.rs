@@ -69,6 +69,13 @@ impl OwnPostgres {
         self.answers().await;
     }
 
+    /// Makes a database whose tables lie in a directory.
+    pub(crate) async fn database_in(&self, name: &str, place: &Path) {
+        own(place);
+        self.execute(&format!("CREATE TABLESPACE {name} LOCATION '{}'", text(place))).await;
+        self.execute(&format!("CREATE DATABASE {name} TABLESPACE {name}")).await;
+    }
+
     /// As the superuser.
     pub(crate) async fn execute(&self, sql: &str) {
         let mut connection = sqlx::PgConnection::connect(&self.url("postgres")).await.unwrap();

@@ -16,7 +16,7 @@ use proptest::{collection::vec, prelude::*, test_runner::TestRunner};
 
 use crate::support::{
     database::{Database, START, on_sqlite},
-    records::{LEASE_MS, World, failure, page, success},
+    records::{LEASE_MS, World, failure, page, reap_expired, success},
 };
 
 #[derive(Clone, Debug)]
@@ -209,8 +209,8 @@ impl Model<'_> {
         let now = self.db.clock.now().0;
         let expired: Vec<String> =
             self.holders.iter().filter(|(_, (_, until))| *until < now).map(|(id, _)| id.clone()).collect();
-        let runs = self.world.store.reap(RUN_QUEUE, &[]).await.unwrap();
-        let deliveries = self.world.store.reap(DELIVERY_QUEUE, &[]).await.unwrap();
+        let runs = reap_expired(&self.world.store, RUN_QUEUE).await.unwrap();
+        let deliveries = reap_expired(&self.world.store, DELIVERY_QUEUE).await.unwrap();
         assert_eq!(runs + deliveries, expired.len());
         for id in expired {
             self.holders.remove(&id);

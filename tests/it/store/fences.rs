@@ -7,7 +7,7 @@ use postern::{
 
 use crate::support::{
     database::{Database, each_engine},
-    records::{LEASE_MS, World, failure, success},
+    records::{LEASE_MS, World, failure, reap_expired, success},
 };
 
 /// Everything that a table holds, to compare.
@@ -47,7 +47,7 @@ async fn a_worker_that_lost_its_run_changes_nothing() {
         let run = world.start("a", Some("s")).await;
         let ghost = world.take().await;
         db.clock.advance(LEASE_MS + 1);
-        db.store.reap(RUN_QUEUE, &[]).await.unwrap();
+        reap_expired(&db.store, RUN_QUEUE).await.unwrap();
         let waiting = rows(db).await;
         write_everything(&world, &ghost).await;
         assert_eq!(rows(db).await, waiting, "while it waits");
@@ -75,7 +75,7 @@ async fn a_retried_run_shares_no_fence_with_its_past() {
         let run = world.start("a", None).await;
         let ghost = world.take().await;
         db.clock.advance(LEASE_MS + 1);
-        db.store.reap(RUN_QUEUE, &[]).await.unwrap();
+        reap_expired(&db.store, RUN_QUEUE).await.unwrap();
         let second = world.take().await;
         world.finish(&second, &failure()).await.unwrap();
         for _ in 0..3 {
@@ -100,7 +100,7 @@ async fn a_worker_that_lost_its_delivery_changes_nothing() {
         let claim = || db.store.claim(DELIVERY_QUEUE, "one", 5, LEASE_MS);
         let ghost = claim().await.unwrap().remove(0);
         db.clock.advance(LEASE_MS + 1);
-        db.store.reap(DELIVERY_QUEUE, &[]).await.unwrap();
+        reap_expired(&db.store, DELIVERY_QUEUE).await.unwrap();
         let ends = [
             Next::Delivered { provider_id: None, captured: false },
             Next::Again(db.clock.now().plus_ms(1)),

@@ -10,7 +10,7 @@ use postern::{
 
 use crate::support::{
     database::each_engine,
-    records::{LEASE_MS, World},
+    records::{LEASE_MS, World, reap_expired},
 };
 
 fn mail(world: &World, key: &str, id: &str, text: &str) -> Acceptance {
@@ -116,19 +116,19 @@ async fn a_worker_that_lives_through_trouble_of_the_database_does_not_count_as_l
         // The lease ran out while the database was away, and somebody noticed that before the worker could write.
         let first = claim().await;
         db.clock.advance(LEASE_MS + 1);
-        assert_eq!(db.store.reap(FETCH_QUEUE, &[]).await.unwrap(), 1);
+        assert_eq!(reap_expired(&db.store, FETCH_QUEUE).await.unwrap(), 1);
         again(&first.lease).await;
         let second = claim().await;
         assert_eq!(second.lost, 0);
         // The same, and somebody has claimed it since: that claim stays.
         db.clock.advance(LEASE_MS + 1);
-        assert_eq!(db.store.reap(FETCH_QUEUE, &[]).await.unwrap(), 1);
+        assert_eq!(reap_expired(&db.store, FETCH_QUEUE).await.unwrap(), 1);
         let third = claim().await;
         again(&second.lease).await;
         assert!(db.store.load_fetch(&third).await.unwrap().is_some());
         // A worker that says nothing any more is lost.
         db.clock.advance(LEASE_MS + 1);
-        assert_eq!(db.store.reap(FETCH_QUEUE, &[]).await.unwrap(), 1);
+        assert_eq!(reap_expired(&db.store, FETCH_QUEUE).await.unwrap(), 1);
         assert_eq!(claim().await.lost, 1);
     })
     .await;

@@ -20,7 +20,7 @@ use serde_json::json;
 
 use crate::support::{
     database::{each_engine, each_engine_in_real_time},
-    records::{LEASE_MS, World, all, bundle, prepared, success},
+    records::{LEASE_MS, World, all, bundle, prepared, reap_expired, reap_owners, success},
 };
 
 pub(super) fn group(id: &str, places: i64) -> Group {
@@ -102,7 +102,13 @@ async fn limits_hold_exactly_over_many_claimers_that_finish_fail_retry_and_die()
                             2 => {
                                 let dead = [format!("c{claimer}")];
                                 while world.store.load_run(&claimed).await.unwrap().is_some() {
-                                    world.store.reap(RUN_QUEUE, &dead).await.unwrap();
+                                    reap_owners(
+                                        &world.store,
+                                        RUN_QUEUE,
+                                        &dead.iter().map(String::as_str).collect::<Vec<_>>(),
+                                    )
+                                    .await
+                                    .unwrap();
                                 }
                             }
                             3 => {
@@ -140,7 +146,7 @@ async fn a_retry_gives_its_place_to_others_and_a_dead_worker_does_not() {
         assert_eq!(first.run.id, runs[0]);
         assert!(first.grouped && world.claim(5).await.is_empty());
         db.clock.advance(LEASE_MS + 1);
-        assert_eq!(db.store.reap(RUN_QUEUE, &[]).await.unwrap(), 1);
+        assert_eq!(reap_expired(&db.store, RUN_QUEUE).await.unwrap(), 1);
         let first = world.take().await;
         assert_eq!((first.run.id.clone(), first.lost), (runs[0].clone(), 1), "its place was kept for it");
         let at = db.clock.now().plus_ms(5_000);

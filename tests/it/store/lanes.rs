@@ -10,7 +10,7 @@ use postern::{
 
 use crate::support::{
     database::each_engine,
-    records::{LEASE_MS, World, all, failure, prepared, success},
+    records::{LEASE_MS, World, all, failure, prepared, reap_expired, success},
 };
 
 async fn three(world: &World) -> Vec<RunId> {
@@ -65,7 +65,7 @@ async fn the_order_holds_over_tries_releases_and_lost_workers() {
         assert_eq!(ids(&claimed), [runs[0].as_str()]);
         assert_eq!(world.run(&runs[0]).await.attempt, 2, "a release burns no attempt");
         db.clock.advance(LEASE_MS + 1);
-        assert_eq!(db.store.reap(RUN_QUEUE, &[]).await.unwrap(), 1);
+        assert_eq!(reap_expired(&db.store, RUN_QUEUE).await.unwrap(), 1);
         let work = world.take().await;
         assert_eq!((work.run.id.clone(), work.lost), (runs[0].clone(), 1));
         world.finish(&work, &success("one")).await;

@@ -9,7 +9,7 @@ use postern::store::{DELIVERY_QUEUE, Next, RUN_QUEUE, Replay, StoreError};
 
 use crate::support::{
     database::each_engine_in_real_time,
-    records::{World, all, prepared, success},
+    records::{World, all, prepared, reap_expired, reap_owners, success},
 };
 
 fn unless_conflict<T>(result: Result<T, StoreError>) {
@@ -73,8 +73,8 @@ async fn workers_operators_and_senders_never_wait_for_each_other_in_a_circle() {
                         let attempt = world.attempt(i64::from(turn), "later");
                         world.store.record_attempt(&claimed.lease, &attempt, &next).await.unwrap();
                     }
-                    world.store.reap(RUN_QUEUE, &[]).await.unwrap();
-                    world.store.reap(DELIVERY_QUEUE, &["w1".to_owned()]).await.unwrap();
+                    reap_expired(&world.store, RUN_QUEUE).await.unwrap();
+                    reap_owners(&world.store, DELIVERY_QUEUE, &["w1"]).await.unwrap();
                 }
             }));
         }
@@ -99,7 +99,7 @@ async fn workers_operators_and_senders_never_wait_for_each_other_in_a_circle() {
         for task in tasks {
             task.await.unwrap();
         }
-        world.store.reap(RUN_QUEUE, &["w0".to_owned(), "w1".to_owned(), "w2".to_owned()]).await.unwrap();
+        reap_owners(&world.store, RUN_QUEUE, &["w0", "w1", "w2"]).await.unwrap();
         loop {
             let claimed = world.claim(100).await;
             if claimed.is_empty() {

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::support::{
     database::each_engine,
-    records::{World, failure, page, success},
+    records::{World, failure, page, reap_owners, success},
 };
 
 #[tokio::test]
@@ -138,7 +138,7 @@ async fn an_event_is_replayed_as_often_as_wanted() {
         assert_eq!(runs.items.len(), 5);
         assert_eq!(world.accept(world.work("a", Some("s"))).await.runs, accepted.runs, "replays are not the event's own");
         assert_eq!(world.claim(10).await.len(), 3, "two alone, and the head of the session");
-        db.store.reap(RUN_QUEUE, &["one".to_owned()]).await.unwrap();
+        reap_owners(&db.store, RUN_QUEUE, &["one"]).await.unwrap();
         let twice = format!(
             "INSERT INTO runs (id, tenant_id, event_id, trigger_id, trigger_position, agent_id, agent_name, agent_version, \
              created_at) SELECT 'run_x', tenant_id, event_id, trigger_id, 0, agent_id, agent_name, 1, 1 FROM runs \

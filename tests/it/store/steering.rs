@@ -13,7 +13,7 @@ use serde_json::json;
 
 use crate::support::{
     database::each_engine,
-    records::{LEASE_MS, World, success},
+    records::{LEASE_MS, World, reap_expired, success},
 };
 
 async fn start(world: &World, key: &str, how: WhileRunning) -> RunId {
@@ -49,7 +49,7 @@ async fn what_the_agent_took_ends_as_merged_and_the_newest_event_is_answered() {
 
         // The worker vanishes: what was taken stays taken, and the next one knows it.
         db.clock.advance(LEASE_MS + 1);
-        db.store.reap(RUN_QUEUE, &[]).await.unwrap();
+        reap_expired(&db.store, RUN_QUEUE).await.unwrap();
         assert_eq!(db.store.merge_run(&work, &third, &line(&world)).await.unwrap(), Merge::LeaseLost);
         work = world.take().await;
         assert_eq!(work.run.id, first);
@@ -125,7 +125,7 @@ async fn a_run_that_was_interrupted_stays_so_when_its_worker_vanishes() {
         world.take().await;
         start(&world, "2", WhileRunning::Interrupt).await;
         db.clock.advance(LEASE_MS + 1);
-        db.store.reap(RUN_QUEUE, &[]).await.unwrap();
+        reap_expired(&db.store, RUN_QUEUE).await.unwrap();
         let again = world.take().await;
         assert_eq!(again.run.id, first);
         assert!(again.run.cancel_requested_at.is_some(), "its next worker ends it before the agent starts");

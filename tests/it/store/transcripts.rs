@@ -7,7 +7,7 @@ use postern::{
 
 use crate::support::{
     database::each_engine,
-    records::{LEASE_MS, World, success},
+    records::{LEASE_MS, World, reap_expired, success},
 };
 
 const CONVERSATION: &str = "11111111-2222-3333-4444-555555555555";
@@ -79,7 +79,7 @@ async fn a_worker_that_lost_its_run_adds_nothing_to_the_conversation() {
         let append = async |lease, text: &str| db.store.append_transcript(lease, CONVERSATION, text, Some("e")).await;
         append(&ghost.lease, "first\n").await.unwrap().unwrap();
         db.clock.advance(LEASE_MS + 1);
-        db.store.reap(postern::store::RUN_QUEUE, &[]).await.unwrap();
+        reap_expired(&db.store, postern::store::RUN_QUEUE).await.unwrap();
         assert_eq!(append(&ghost.lease, "ghost\n").await.unwrap(), None);
         let work = world.take().await;
         assert_eq!(append(&ghost.lease, "ghost\n").await.unwrap(), None);

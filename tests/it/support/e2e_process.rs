@@ -97,6 +97,14 @@ impl Gateway {
         self.signal(Signal::TERM);
     }
 
+    /// Whether SIGTERM would be heard by now, rather than end it at once (proc_pid_status(5), SigCgt).
+    pub(crate) fn hears_signals(&self) -> bool {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
+        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+        let caught = caught.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
+        caught & (1 << (Signal::TERM.as_raw() - 1)) != 0
+    }
+
     /// SIGSTOP: it does nothing until [`Gateway::thaw`].
     pub(crate) fn freeze(&self) {
         self.signal(Signal::STOP);

@@ -14,7 +14,7 @@ use postern::{
     },
     store::{
         Acceptance, Accepted, ApplyMode, Claimed, EventStatus, NewDelivery, NewMessage, NewRun, Page, Prepared,
-        RUN_QUEUE, RawRequest, RunEnd, RunWork, Store,
+        RUN_QUEUE, RawRequest, RunEnd, RunWork, Store, StoreError,
     },
 };
 use serde_json::{Value, json};
@@ -50,6 +50,20 @@ pub(crate) fn success(text: &str) -> RunEnd {
 
 pub(crate) fn failure() -> RunEnd {
     RunEnd::Failed(Failure::new(FailureCode::Agent, "it broke"), Usage { turns: 1, ..Usage::default() })
+}
+
+/// Takes back the jobs whose leases have run out by the store's clock, which a test sets.
+pub(crate) async fn reap_expired(store: &Store, queue: &str) -> Result<usize, StoreError> {
+    let mut gone = store.leases(queue).await?;
+    gone.retain(|lease| lease.until_ms < store.clock().now().0);
+    store.reap(queue, &gone).await
+}
+
+/// Takes back the jobs of workers that are dead.
+pub(crate) async fn reap_owners(store: &Store, queue: &str, owners: &[&str]) -> Result<usize, StoreError> {
+    let mut gone = store.leases(queue).await?;
+    gone.retain(|lease| owners.contains(&lease.owner.as_str()));
+    store.reap(queue, &gone).await
 }
 
 impl World {
