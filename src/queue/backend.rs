@@ -154,10 +154,12 @@ async fn claim(core: Arc<Core>) -> Vec<Job> {
             Ok(Ok(_)) => until_due(&core, since).await,
             Ok(Err(fault)) => {
                 tracing::warn!(queue = options.queue, error = ?fault, "claiming failed; trying again");
+                core.wakes.trouble();
                 TROUBLE.min(options.poll)
             }
             Err(_) => {
                 tracing::warn!(queue = options.queue, "claiming takes too long; trying again");
+                core.wakes.trouble();
                 TROUBLE.min(options.poll)
             }
         };
@@ -189,7 +191,11 @@ async fn rest(core: &Core) -> bool {
             due_in
                 .map_or(core.rest.pause(), |ms| Duration::from_millis(ms.max(0).unsigned_abs()).min(core.rest.pause()))
         }
-        Ok(_) | Err(_) => Duration::ZERO,
+        Ok(Ok(_)) => Duration::ZERO,
+        Ok(Err(_)) | Err(_) => {
+            core.wakes.trouble();
+            Duration::ZERO
+        }
     };
     let is_woken = tokio::select! {
         () = core.wakes.of(core.options.queue).notified() => true,

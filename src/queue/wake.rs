@@ -13,6 +13,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::store::{DELIVERY_QUEUE, FETCH_QUEUE, Notice, Store};
 
+/// How long after trouble the database is listened to anew.
+const AFTER_TROUBLE: Duration = Duration::from_secs(1);
 /// The shortest time between two notices to other processes.
 const QUIET: Duration = Duration::from_millis(20);
 
@@ -31,6 +33,8 @@ pub struct Wakes {
     changed: AtomicBool,
     /// Whether other processes are listened to.
     heard: AtomicBool,
+    /// The database did not answer: the connection that listens may be dead without anybody saying so.
+    trouble: Notify,
     /// A value, not a notice: several wait for it.
     changes: watch::Sender<()>,
     tasks: Notify,
@@ -107,6 +111,12 @@ impl Wakes {
         self.tasks.notified().await;
     }
 
+    /// The database did not answer: it is listened to anew.
+    pub(super) fn trouble(&self) {
+        self.heard.store(false, Ordering::SeqCst);
+        self.trouble.notify_one();
+    }
+
     /// Whether wake-ups of other processes are heard, so that looking now and then is enough.
     pub(super) fn are_heard(&self) -> bool {
         self.heard.load(Ordering::SeqCst)
@@ -150,7 +160,16 @@ impl Wakes {
                     }
                     Ok(mut notices) => loop {
                         self.heard.store(true, Ordering::SeqCst);
-                        let notice = notices.next().await;
+                        let notice = tokio::select! {
+                            notice = notices.next() => notice,
+                            () = self.trouble.notified() => {
+                                // Not at once: whoever is woken meets the trouble again. What was announced to a dead
+                                // connection is lost.
+                                tokio::time::sleep(AFTER_TROUBLE).await;
+                                self.here();
+                                break;
+                            }
+                        };
                         if matches!(notice, Notice::Canceled | Notice::Unknown) {
                             self.renewals.send_replace(());
                         }
