@@ -26,14 +26,17 @@ struct Look {
 }
 
 /// A claim where one tenant has ready jobs of one flow, as one statement on Postgres: one round trip, one commit. Its last
-/// row says what else there is: 1 for more tenants or flows, 2 for gates that may have to be opened.
+/// row says what else there is: 1 for more tenants or flows, 2 for gates that may have to be opened. What is looked for
+/// is the first of an order, since for EXISTS the planner may read the whole table, believing to find one soon.
 macro_rules! take_now {
     ($start:literal) => {
         concat!(
             "WITH head AS MATERIALIZED (SELECT tenant_id, flow FROM jobs WHERE queue = $1 AND state = 'ready' \
                ORDER BY tenant_id, flow LIMIT 1), \
-             crowd AS MATERIALIZED (SELECT EXISTS (SELECT 1 FROM jobs WHERE queue = $1 AND state = 'ready' \
-               AND (tenant_id, flow) > ((SELECT tenant_id FROM head), (SELECT flow FROM head))) AS is_there), \
+             crowd AS MATERIALIZED (SELECT (SELECT tenant_id FROM jobs WHERE queue = $1 AND state = 'ready' \
+               AND tenant_id > (SELECT tenant_id FROM head) ORDER BY tenant_id LIMIT 1) IS NOT NULL \
+               OR (SELECT flow FROM jobs WHERE queue = $1 AND state = 'ready' AND tenant_id = (SELECT tenant_id FROM head) \
+               AND flow > (SELECT flow FROM head) ORDER BY flow LIMIT 1) IS NOT NULL AS is_there), \
              picked AS (SELECT id FROM jobs WHERE queue = $1 AND state = 'ready' \
                AND tenant_id = (SELECT tenant_id FROM head) AND flow = (SELECT flow FROM head) \
                AND run_at <= $2 AND NOT (SELECT is_there FROM crowd) \
@@ -44,7 +47,8 @@ macro_rules! take_now {
             $start,
             " SELECT id, fence, tenant_id, lost, grouped FROM taken \
              UNION ALL SELECT '', CASE WHEN (SELECT is_there FROM crowd) THEN 1 ELSE 0 END \
-               + CASE WHEN EXISTS (SELECT 1 FROM jobs WHERE queue = $1 AND state = 'waiting' AND run_at <= $2) \
+               + CASE WHEN (SELECT run_at FROM jobs WHERE queue = $1 AND state = 'waiting' AND run_at <= $2 \
+                   ORDER BY run_at LIMIT 1) IS NOT NULL \
                         OR ($1 = 'run' AND EXISTS (SELECT 1 FROM group_looks)) THEN 2 ELSE 0 END, '', 0, FALSE"
         )
     };
