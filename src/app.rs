@@ -32,6 +32,7 @@ use crate::{
         sweep::{self, Refusals},
         tidy,
         upkeep::Upkeep,
+        waiting::Waiting,
     },
     queue::{self, Clear, Owner, QueueOptions, Wakes},
     store::{ApplyMode, ConnectOptions, DELIVERY_QUEUE, FETCH_QUEUE, RUN_QUEUE, SCHEMA_VERSION, Store},
@@ -213,6 +214,7 @@ impl App {
         let patience = server.commit_timeout.to_std();
         let refusals = Refusals::default();
         let senders = senders(settings, &self.store);
+        let waiting = Waiting::new(self.store.clone(), self.tenant.clone(), settings.queue.max_waiting);
         let gateway = Gateway::new(GatewayOptions {
             intake: Intake::start(&self.store, wakes, server.max_waiting_commits, patience),
             store: self.store.clone(),
@@ -227,6 +229,7 @@ impl App {
             loops: self.loops.clone(),
             schedules: self.schedules(),
             settings: Arc::new(settings.clone()),
+            waiting: waiting.clone(),
             max_body_bytes: server.max_body_bytes,
             max_body_memory_bytes: server.max_body_memory_bytes,
         });
@@ -254,7 +257,7 @@ impl App {
         };
         let of_gateway = gateway.clone();
         self.tasks.spawn(joiner.keep(move || of_gateway.routes(), self.stop.clone()));
-        let collect = self.collect(settings, &gateway, secrets, senders)?;
+        let collect = self.collect(settings, &gateway, secrets, (senders, waiting))?;
         self.tasks.spawn(collect.run(self.stop.clone()));
         self.address = Some(address);
         self.gateway = Some(gateway);
@@ -267,7 +270,7 @@ impl App {
         settings: &Settings,
         gateway: &Gateway,
         secrets: &Arc<dyn SecretSource>,
-        senders: Senders,
+        (senders, waiting): (Senders, Waiting),
     ) -> Result<Collect, StartError> {
         let routes = gateway.clone();
         Ok(Collect {
@@ -277,6 +280,7 @@ impl App {
             secrets: Arc::clone(secrets),
             streams: Streams::new(CONNECT)?,
             senders,
+            waiting,
             loops: self.loops.clone(),
             routes: Arc::new(move || routes.routes()),
             owner: Owner::of_this_process(),

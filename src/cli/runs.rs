@@ -176,6 +176,13 @@ fn head(run: &Value) {
     for key in ["state", "attempt", "event", "session", "replay", "dry_run"] {
         field(key, &run[key]);
     }
+    if let Some(events) = run["events"].as_array().filter(|events| events.len() > 1) {
+        let events: Vec<String> = events.iter().map(word).collect();
+        field_text("all events", &events.join(" "));
+    }
+    if run["priority"] != 0 {
+        field("priority", &run["priority"]);
+    }
     for (name, key) in [("created", "created_at"), ("started", "started_at"), ("finished", "finished_at")] {
         field_text(name, &when(&run[key]));
     }

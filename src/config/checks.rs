@@ -7,7 +7,7 @@ use url::Url;
 use crate::{
     config::{
         agents::Checker,
-        claude,
+        claude, flow,
         load::join,
         mounts,
         problem::{nearest, suggest},
@@ -309,7 +309,7 @@ fn check_trigger(trigger: &TriggerSpec, index: &str, settings: &Settings, checke
         None => kind == Kind::Webhook,
         Some(rule) => *rule == SessionRule::Event,
     };
-    if alone && trigger.while_running.manner().is_some() {
+    if alone && trigger.while_running != WhileRunning::Queue {
         checker.warning(
             &["triggers", index, "while_running"],
             "each event is a session of its own here, so no run of it is ever active",
@@ -354,6 +354,7 @@ fn check_wording(trigger: &TriggerSpec, index: &str, kind: Kind, settings: &Sett
         check_template(&path, template, checker);
     }
     check_concurrency(&["triggers", index, "concurrency"], &trigger.concurrency, checker);
+    flow::check(trigger, index, kind, checker);
     if let Some(reply) = &trigger.reply {
         check_reply(&["triggers", index, "reply"], reply, kind, settings, checker);
     }
@@ -369,7 +370,7 @@ fn check_concurrency(path: &[&str], limits: &[Concurrency], checker: &mut Checke
     }
 }
 
-fn check_template(path: &[&str], text: &str, checker: &mut Checker<'_>) {
+pub(crate) fn check_template(path: &[&str], text: &str, checker: &mut Checker<'_>) {
     const MORE: [&str; 5] = ["in_reply_to", "references", "date", "opt_out", "profile_name"];
     if let Err(fault) = Template::parse(text) {
         return checker.error(path, fault, "");

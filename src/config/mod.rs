@@ -5,6 +5,7 @@ pub mod bundle;
 mod checks;
 mod claude;
 pub mod environment;
+mod flow;
 pub mod init;
 pub mod load;
 mod locate;

@@ -21,7 +21,7 @@ pub struct Settings {
     pub database: DatabaseSettings,
     /// Who works.
     pub worker: WorkerSettings,
-    /// How work is shared out.
+    /// How work is shared out, and how much of it may wait.
     pub queue: QueueSettings,
     /// What agents get when their file names no limit.
     pub limits: LimitSettings,
@@ -126,6 +126,8 @@ pub struct WorkerSettings {
 pub struct QueueSettings {
     /// Runs of one tenant at the same time, over all workers; 0 is no limit.
     pub concurrent_per_tenant: u32,
+    /// Runs of one tenant that may wait; beyond them requests are answered 429, or 503 where the sender would give up.
+    pub max_waiting: u64,
 }
 
 /// `[limits]`

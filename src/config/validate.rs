@@ -124,6 +124,7 @@ impl Checker<'_> {
             (["database", "max_connections"], u64::from(settings.database.max_connections), 1),
             (["worker", "deliveries"], settings.worker.deliveries as u64, 1),
             (["worker", "delivery_attempts"], u64::from(settings.worker.delivery_attempts), 1),
+            (["queue", "max_waiting"], settings.queue.max_waiting, 1),
             (["limits", "output_bytes"], settings.limits.output_bytes, 1),
             (["limits", "turns"], u64::from(settings.limits.turns), 1),
             (["sessions", "max_disk_bytes"], settings.sessions.max_disk_bytes, 1 << 20),

@@ -225,8 +225,8 @@ pub struct Delivery {
     pub id: DeliveryId,
     /// Whose.
     pub tenant: TenantId,
-    /// The run whose answer it is.
-    pub run: RunId,
+    /// The run whose answer it is; `None` for what a sender is told without a run.
+    pub run: Option<RunId>,
     /// The event that is answered.
     pub event: EventId,
     /// What is to be sent.

@@ -10,6 +10,7 @@ pub mod delivery;
 pub mod event;
 pub mod fetch;
 pub mod filter;
+pub mod flow;
 pub mod id;
 pub mod imap;
 pub mod json;

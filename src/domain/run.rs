@@ -340,6 +340,8 @@ pub struct Run {
     pub replay: bool,
     /// Whether its answers are kept with it and never sent.
     pub dry_run: bool,
+    /// Of the runs that wait for a worker, higher ones begin first; 0 unless the trigger says otherwise.
+    pub priority: i64,
     /// Where it is.
     pub state: RunState,
     /// Attempts begun.

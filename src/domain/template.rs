@@ -54,20 +54,20 @@ impl Template {
     /// The text with every path replaced by its value; what is not there becomes nothing.
     #[must_use]
     pub fn render(&self, view: &Value) -> String {
-        self.render_marked(view, "", "")
+        self.render_within(view, ("", ""), MAX_VALUE_BYTES)
     }
 
     /// As [`Template::render`], with every value between `open` and `close`, so that a reader can tell
-    /// the operator's words from a stranger's.
+    /// the operator's words from a stranger's. No value is longer than `max_value` bytes, nor than [`MAX_VALUE_BYTES`].
     #[must_use]
-    pub fn render_marked(&self, view: &Value, open: &str, close: &str) -> String {
+    pub fn render_within(&self, view: &Value, (open, close): (&str, &str), max_value: usize) -> String {
         let mut out = String::new();
         for part in &self.parts {
             match part {
                 Part::Text(text) => out.push_str(text),
                 Part::Path(path) => {
                     out.push_str(open);
-                    push_value(&mut out, lookup(view, path));
+                    push_value(&mut out, lookup(view, path), max_value.min(MAX_VALUE_BYTES));
                     out.push_str(close);
                 }
             }
@@ -82,13 +82,13 @@ impl Template {
     }
 }
 
-fn push_value(out: &mut String, value: Option<&Value>) {
+fn push_value(out: &mut String, value: Option<&Value>, most: usize) {
     let text = match value {
         None | Some(Value::Null) => return,
         Some(Value::String(text)) => text.clone(),
         Some(other) => other.to_string(),
     };
-    let kept = clip(&text, MAX_VALUE_BYTES);
+    let kept = clip(&text, most);
     out.push_str(kept);
     if kept.len() < text.len() {
         out.push_str(" [cut]");

@@ -6,10 +6,12 @@ use serde::{Deserialize, Serialize};
 use crate::domain::{
     concurrency::{self, Concurrency},
     event::{AgentEvent, Content},
+    flow::{Batch, Debounce, RateLimit, Throttle},
     id::{AgentId, TriggerId},
     schedule::ScheduleSpec,
     session::SessionRule,
     source::SecretRef,
+    time::Span,
 };
 
 /// A trigger as it stands in an agent's file.
@@ -50,9 +52,36 @@ pub struct TriggerSpec {
     #[serde(default, with = "concurrency::one_or_many", skip_serializing_if = "Vec::is_empty")]
     #[schemars(with = "concurrency::one_or_many::OneOrMany")]
     pub concurrency: Vec<Concurrency>,
+    /// How fast runs begin; more of them wait.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub throttle: Option<Throttle>,
+    /// How many events are worked on in a time; further ones are kept as ignored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate_limit: Option<RateLimit>,
+    /// Events become one run once no more came for a while; all of them are kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub debounce: Option<Debounce>,
+    /// So many events become one run, or those that came within a time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch: Option<Batch>,
+    /// -100 to 100: of the runs that wait for a worker, higher ones begin first. Default: 0.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    #[schemars(range(min = -100, max = 100))]
+    pub priority: i8,
+    /// How long a run waits before it may begin.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delay: Option<Span>,
     /// How the answer goes out. Default: the way the event came; webhooks are not answered.
     #[serde(default)]
     pub reply: Option<Reply>,
+}
+
+impl TriggerSpec {
+    /// Whether its runs may take further events with them.
+    #[must_use]
+    pub const fn gathers(&self) -> bool {
+        self.debounce.is_some() || self.batch.is_some() || matches!(self.while_running, WhileRunning::Collect)
+    }
 }
 
 /// Which senders of mail count for `from`.
@@ -78,6 +107,10 @@ pub enum WhileRunning {
     Steer,
     /// The active run is stopped, and its own begins as soon as that is gone.
     Interrupt,
+    /// All that come while a run is active become one further run.
+    Collect,
+    /// It starts nothing and is kept as ignored.
+    Drop,
 }
 
 impl WhileRunning {
@@ -85,7 +118,7 @@ impl WhileRunning {
     #[must_use]
     pub const fn manner(self) -> Option<&'static str> {
         match self {
-            Self::Queue => None,
+            Self::Queue | Self::Collect | Self::Drop => None,
             Self::Steer => Some("steer"),
             Self::Interrupt => Some("interrupt"),
         }
@@ -204,6 +237,11 @@ pub struct Routing {
     pub matched: bool,
     /// Why, in words.
     pub reason: String,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+const fn is_zero(number: &i8) -> bool {
+    *number == 0
 }
 
 /// Accepts `"a"` and `["a", "b"]` alike.

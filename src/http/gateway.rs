@@ -14,6 +14,7 @@ use crate::{
     live::Live,
     pipeline::{
         hops::LoopGuard, intake::Intake, routes::Routes, schedules::Schedules, senders::Senders, sweep::Refusals,
+        waiting::Waiting,
     },
     queue::Wakes,
     store::{Store, StoreError},
@@ -47,6 +48,8 @@ pub struct GatewayOptions {
     pub schedules: Schedules,
     /// What `postern.toml` says, for what is applied by the API.
     pub settings: Arc<Settings>,
+    /// How many runs wait.
+    pub waiting: Waiting,
     /// Bytes of a request body.
     pub max_body_bytes: usize,
     /// Bytes of the bodies of all open requests.
@@ -68,6 +71,7 @@ pub struct Shared {
     pub(super) loops: LoopGuard,
     pub(super) schedules: Schedules,
     pub(super) settings: Arc<Settings>,
+    pub(super) waiting: Waiting,
     pub(super) max_body_bytes: usize,
     pub(super) senders: Senders,
     /// Where bodies of requests from outside are kept.
@@ -106,6 +110,7 @@ impl Gateway {
             loops: options.loops,
             schedules: options.schedules,
             settings: options.settings,
+            waiting: options.waiting,
             max_body_bytes: options.max_body_bytes,
             senders: options.senders,
             bodies: BodyMemory::new(options.max_body_memory_bytes),

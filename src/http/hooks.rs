@@ -1,6 +1,6 @@
 //! `/in/{source}`: from the bytes of a request to the answer that its sender understands.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use axum::{
     body::Bytes,
@@ -11,14 +11,14 @@ use axum::{
 
 use crate::{
     clock::Clock,
-    domain::{id::TenantId, time::Timestamp},
+    domain::{id::TenantId, source::SourceSpec, time::Timestamp},
     http::{
         error::ApiError,
         extract::Path,
         gateway::Gateway,
         memory::Unread,
         peer::{self, Peer},
-        pressure::Refused,
+        pressure::{Place, Refused},
     },
     ingress::{Answer, Inbound, Outcome, ParseFault, Parsed, Rejection, gate::Gate, signature::public_key::PublicKey},
     pipeline::{
@@ -82,8 +82,8 @@ pub(super) async fn receive(
         tracing::info!(source = name, code, client = client.map(tracing::field::display), "request refused");
         reply(gate.answer(&outcome))
     };
-    let (spec, most_open) = (&route.source.spec, gateway.settings.server.max_in_flight_per_source);
-    let place = match gateway.pressure.admit((&name, spec), most_open, client.map(peer::network), began) {
+    let spec = &route.source.spec;
+    let place = match admit(&gateway, (&name, spec), client, began) {
         Ok(place) => place,
         Err(Refused { code, retry_after_s }) => return refuse(Outcome::Busy { retry_after_s }, code),
     };
@@ -128,6 +128,20 @@ pub(super) async fn receive(
         }
     };
     accept(&gateway, &route, &gate, read).await
+}
+
+/// Takes a request, unless too many runs wait or its source or address sends too many.
+fn admit(
+    gateway: &Gateway,
+    source: (&str, &SourceSpec),
+    client: Option<IpAddr>,
+    began: Timestamp,
+) -> Result<Place, Refused> {
+    if let Some(retry_after_s) = gateway.waiting.refuses(began) {
+        return Err(Refused { code: "too_many_runs_wait", retry_after_s });
+    }
+    let most_open = gateway.settings.server.max_in_flight_per_source;
+    gateway.pressure.admit(source, most_open, client.map(peer::network), began)
 }
 
 /// A request as it is kept: without what is a credential and no signature.
@@ -241,6 +255,9 @@ async fn accept(gateway: &Gateway, route: &SourceRoute, gate: &Gate, read: Read)
             return reply(gate.answer(&Outcome::Unavailable));
         }
     };
+    if !accepted.duplicate {
+        gateway.waiting.add(accepted.runs.len());
+    }
     tracing::info!(
         event = %accepted.event, tenant = %gateway.tenant, source = route.source.name, provider = route.source.spec.provider,
         kind, status = accepted.status.as_str(), duplicate = accepted.duplicate, runs = accepted.runs.len(),

@@ -159,7 +159,7 @@ impl Deliver {
             Next::Failed => "failed",
         };
         tracing::info!(
-            delivery = %delivery.id, run = %delivery.run, event = %delivery.event, tenant = %delivery.tenant,
+            delivery = %delivery.id, run = delivery.run.as_ref().map(tracing::field::display), event = %delivery.event, tenant = %delivery.tenant,
             channel = delivery.message.channel(), attempt = record.number, outcome = record.outcome, next,
             took_ms = record.took_ms, "delivery attempted"
         );

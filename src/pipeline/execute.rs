@@ -2,13 +2,14 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     crypto::{Secret, SecretSource},
     domain::{
         agent::EnvValue,
+        event::AgentEvent,
         run::{Failure, FailureCode, MessageKind, Run, RunState, Usage},
         session::ClosedReason,
         template::Template,
@@ -215,11 +216,12 @@ impl Execute {
 
     fn spec(&self, job: &Job, work: &RunWork, inputs: Inputs) -> Result<RunSpec, Failure> {
         let setup = |reason: String| Failure::new(FailureCode::Setup, reason);
-        let view = work.event.event.view();
+        let views: Vec<(&AgentEvent, Value)> = work.events().map(|event| (event, event.view())).collect();
         let template = match trigger_of(work).and_then(|trigger| trigger.prompt.as_deref()) {
             None => None,
             Some(text) => Some(Template::parse(text).map_err(setup)?),
         };
+        let prompt = prompt::build_all(&views, template.as_ref()).map_err(setup)?;
         Ok(RunSpec {
             run: work.run.id.clone(),
             attempt: work.run.attempt,
@@ -228,8 +230,8 @@ impl Execute {
             session: work.run.session.clone(),
             resume_id: work.resume_id.clone(),
             forked_from: work.forked_from.clone(),
-            prompt: prompt::build(&work.event.event, &view, template.as_ref()).map_err(setup)?,
-            event: view,
+            prompt,
+            event: event_view(work, views.into_iter().map(|(_, view)| view).collect()),
             attachments: work
                 .files
                 .iter()
@@ -382,6 +384,15 @@ impl Execute {
             "run ended"
         );
     }
+}
+
+/// What the agent finds as its event: the newest one, with all of them as `events` where there may be several.
+fn event_view(work: &RunWork, views: Vec<Value>) -> Value {
+    let mut view = views.last().cloned().unwrap_or_default();
+    if views.len() > 1 || trigger_of(work).is_some_and(TriggerSpec::gathers) {
+        view["events"] = Value::Array(views);
+    }
+    view
 }
 
 fn trigger_of(work: &RunWork) -> Option<&TriggerSpec> {

@@ -154,6 +154,7 @@ async fn commit(store: &Store, wakes: &Wakes, batch: Vec<Waiting>) {
     let parts = events.iter().any(Prepared::is_part);
     let fetches = events.iter().any(Prepared::is_fetch);
     let active = events.iter().any(Prepared::concerns_active);
+    let notices = events.iter().any(Prepared::may_notify);
     let runs = match accept(store, &events).await {
         Ok(accepted) => answer_all(accepted, answers),
         Err(fault) if events.len() > 1 && fault.is_about_a_row() => {
@@ -180,6 +181,9 @@ async fn commit(store: &Store, wakes: &Wakes, batch: Vec<Waiting>) {
     }
     if runs && active {
         wakes.canceled();
+    }
+    if notices {
+        wakes.deliveries();
     }
     if parts {
         wakes.parts();

@@ -20,13 +20,12 @@ use crate::{
         trigger::{Routing, SenderRule, Trigger},
     },
     ingress::{LabelledSecret, gate::Gate},
-    pipeline::copies,
-    pipeline::groups::Limits,
+    pipeline::{copies, flow::FlowRoute, groups::Limits},
     store::NewRun,
 };
 
-/// The longest key of a session, in bytes; longer ones are replaced by their hash.
-const MAX_SESSION_KEY: usize = 512;
+/// The longest key of a session or a flow, in bytes; longer ones are replaced by their hash.
+const MAX_KEY: usize = 512;
 
 /// What a tenant's requests and events are matched against.
 #[derive(Default)]
@@ -55,6 +54,7 @@ struct TriggerRoute {
     filter: Option<Filter>,
     session: Option<Template>,
     limits: Limits,
+    flow: FlowRoute,
     fault: Option<String>,
 }
 
@@ -216,7 +216,8 @@ impl TriggerRoute {
             fault = Some(reason);
             Limits::default()
         });
-        Self { trigger: trigger.clone(), filter, session, limits, fault }
+        let flow = FlowRoute::compile(&trigger.spec).map_err(|reason| fault = Some(reason)).unwrap_or_default();
+        Self { trigger: trigger.clone(), filter, session, limits, flow, fault }
     }
 
     /// Whether the event concerns this trigger; if not, why.
@@ -290,6 +291,7 @@ impl TriggerRoute {
             while_running: self.trigger.spec.while_running,
             once_key: None,
             groups: self.limits.groups(|| views.view()),
+            flow: self.flow.of(views.event, || views.view()),
         }
     }
 
@@ -315,11 +317,13 @@ impl TriggerRoute {
                 (!text.trim().is_empty()).then(|| format!("template:{}", text.trim()))
             }
         }?;
-        if key.len() > MAX_SESSION_KEY {
-            return Some(format!("sha256:{}", crypto::sha256_hex(key.as_bytes())));
-        }
-        Some(key)
+        Some(bounded(key))
     }
+}
+
+/// A key as it is stored.
+pub(super) fn bounded(key: String) -> String {
+    if key.len() > MAX_KEY { format!("sha256:{}", crypto::sha256_hex(key.as_bytes())) } else { key }
 }
 
 /// A hash over the hashes of all secrets, in order; the values leave no trace.

@@ -49,7 +49,7 @@ pub(super) fn taken(work: &RunWork) -> Result<Vec<Taken>, String> {
 pub(super) fn prompt_of(agent: &AgentSpec, merged: &MergedRun) -> Result<Prompt, String> {
     let event = &merged.event.event;
     let template = agent.triggers.get(merged.position).and_then(|trigger| trigger.prompt.as_deref());
-    prompt::build(event, &event.view(), template.map(Template::parse).transpose()?.as_ref())
+    prompt::build(event, event.view(), template.map(Template::parse).transpose()?.as_ref())
 }
 
 impl Steering<'_> {

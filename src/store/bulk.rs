@@ -1,6 +1,8 @@
 //! The two ways to write a batch of acceptances. Postgres takes whole columns as arrays in one
 //! statement, so that a batch without sessions is one round trip and one commit; SQLite takes rows.
 
+use std::collections::HashSet;
+
 use sqlx::{Postgres as PostgresDatabase, QueryBuilder, Sqlite as SqliteDatabase, Transaction};
 
 use crate::{
@@ -8,14 +10,16 @@ use crate::{
     store::{
         StoreError, clean,
         connect::{Postgres, Sqlite},
-        effects, fetches, groups,
+        effects, fetches,
+        flow::Written,
+        flow_rows, groups,
         intake::{Fresh, NewRun, Prepared, SessionOf, newest, session_keys, sessions_of},
         mails, steering, threads,
     },
 };
 
 /// Events, and for those that are new their requests, runs and jobs. `$1` to `$16` are columns of events,
-/// `$17` to `$20` of requests, `$21` to `$29` and `$32` of runs. A job with a lane begins blocked.
+/// `$17` to `$20` of requests, `$21` to `$29`, `$32` and `$33` of runs. A job with a lane begins blocked.
 macro_rules! accept_sql {
     ($runs_conflict:literal) => {
         concat!(
@@ -34,20 +38,20 @@ WITH fresh AS (
   JOIN fresh f ON f.request_id = r.id
 ), new_runs AS (
   INSERT INTO runs (id, tenant_id, event_id, trigger_id, trigger_position, agent_id, agent_name, agent_version,
-                    session_id, once_key, created_at)
+                    session_id, once_key, priority, created_at)
   SELECT n.id, f.tenant_id, f.id, n.trigger_id, n.position, n.agent_id, n.agent_name, n.version, n.session_id,
-         n.once_key, f.received_at
+         n.once_key, n.priority, f.received_at
   FROM unnest($21::text[], $22::text[], $23::text[], $24::bigint[], $25::text[], $26::text[], $27::bigint[], $28::text[],
-              $32::text[])
-       AS n (id, event_id, trigger_id, position, agent_id, agent_name, version, session_id, once_key)
+              $32::text[], $33::bigint[])
+       AS n (id, event_id, trigger_id, position, agent_id, agent_name, version, session_id, once_key, priority)
   JOIN fresh f ON f.id = n.event_id
 ",
             $runs_conflict,
             "
-  RETURNING id, tenant_id, session_id, agent_id, created_at
+  RETURNING id, tenant_id, session_id, agent_id, priority, created_at
 ), new_jobs AS (
-  INSERT INTO jobs (id, tenant_id, queue, lane, agent_id, state, run_at)
-  SELECT id, tenant_id, $29, session_id, agent_id, CASE WHEN session_id IS NULL THEN 'ready' ELSE 'blocked' END, created_at
+  INSERT INTO jobs (id, tenant_id, queue, lane, agent_id, priority, state, run_at)
+  SELECT id, tenant_id, $29, session_id, agent_id, priority, CASE WHEN session_id IS NULL THEN 'ready' ELSE 'blocked' END, created_at
   FROM new_runs
 )
 SELECT id FROM fresh UNION ALL SELECT id FROM new_runs"
@@ -78,7 +82,7 @@ macro_rules! column {
     };
 }
 
-pub(super) async fn accept_postgres(db: &Postgres, batch: &[&Prepared]) -> Result<Fresh, StoreError> {
+pub(super) async fn accept_postgres(db: &Postgres, batch: &[&Prepared]) -> Result<Written, StoreError> {
     let keys = session_keys(batch);
     let has_files = batch.iter().any(|prepared| !prepared.acceptance.files.is_empty());
     let has_more = batch.iter().map(|prepared| &prepared.acceptance).any(|acceptance| {
@@ -86,10 +90,13 @@ pub(super) async fn accept_postgres(db: &Postgres, batch: &[&Prepared]) -> Resul
             || acceptance.fetch.is_some()
             || acceptance.runs.iter().any(|run| !run.groups.is_empty())
             || matches!(acceptance.event.content, Content::Email(_))
+            || acceptance.runs.iter().any(|run| !run.flow.is_plain())
     });
     if keys.is_empty() && !has_files && !has_more {
         let mut connection = db.intake().acquire().await?;
-        return insert_postgres(&mut connection, batch, &SessionOf::new()).await;
+        let runs = plain_runs(batch, &HashSet::new());
+        let fresh = insert_postgres(&mut connection, batch, &runs, &SessionOf::new()).await?;
+        return Ok(Written { fresh, ..Written::default() });
     }
     let mut tx = db.intake().begin().await?;
     let mut sessions = SessionOf::new();
@@ -104,32 +111,52 @@ pub(super) async fn accept_postgres(db: &Postgres, batch: &[&Prepared]) -> Resul
             .await?;
         sessions = sessions_of(batch, &found)?;
     }
-    let fresh = insert_postgres(&mut tx, batch, &sessions).await?;
-    insert_files_postgres(&mut tx, batch, &fresh).await?;
-    threads::remember!(&mut tx, batch, &fresh);
-    mails::insert!(&mut tx, batch, fresh);
-    effects::write!(&mut tx, batch, &fresh);
-    fetches::write!(&mut tx, batch, &fresh);
-    groups::write!(&mut tx, db, batch, &fresh);
+    let known = flow_rows::without_joined!(&mut tx, db, batch);
+    let runs = plain_runs(batch, &known);
+    let fresh = insert_postgres(&mut tx, batch, &runs, &sessions).await?;
+    let mut written = Written { fresh, ..Written::default() };
+    insert_files_postgres(&mut tx, batch, &written.fresh).await?;
+    settle_postgres(&mut tx, db, batch, &sessions, &mut written).await?;
+    threads::remember!(&mut tx, batch, &written.fresh);
+    mails::insert!(&mut tx, batch, written);
+    effects::write!(&mut tx, batch, &written.fresh);
+    fetches::write!(&mut tx, batch, &written.fresh);
+    groups::write!(&mut tx, db, batch, &written.fresh);
     if !sessions.is_empty() {
-        steering::mark!(&mut tx, batch, &fresh, &sessions, db);
+        steering::mark!(&mut tx, batch, &written.fresh, &sessions, db);
         let lanes: Vec<String> = sessions.values().map(SessionId::to_string).collect();
         super::jobs::promote!(tx, db, &lanes, newest(batch));
     }
     tx.commit().await?;
-    Ok(fresh)
+    Ok(written)
+}
+
+async fn settle_postgres(
+    tx: &mut Transaction<'static, PostgresDatabase>,
+    db: &Postgres,
+    batch: &[&Prepared],
+    sessions: &SessionOf,
+    written: &mut Written,
+) -> Result<(), StoreError> {
+    flow_rows::settle!(tx, db, batch, sessions, written);
+    Ok(())
+}
+
+/// The runs that are made like any other, without those whose mail, by agent and key, has a run already.
+fn plain_runs<'a>(batch: &[&'a Prepared], known: &HashSet<(String, String)>) -> Vec<(&'a Prepared, &'a NewRun)> {
+    let is_known =
+        |run: &NewRun| run.once_key.as_ref().is_some_and(|once| known.contains(&(run.agent.to_string(), once.clone())));
+    let runs =
+        batch.iter().copied().flat_map(|prepared| prepared.acceptance.runs.iter().map(move |run| (prepared, run)));
+    runs.filter(|(_, run)| run.flow.is_plain() && (known.is_empty() || !is_known(run))).collect()
 }
 
 async fn insert_postgres(
     connection: &mut sqlx::PgConnection,
     batch: &[&Prepared],
+    runs: &[(&Prepared, &NewRun)],
     sessions: &SessionOf,
 ) -> Result<Fresh, StoreError> {
-    let runs: Vec<(&Prepared, &NewRun)> = batch
-        .iter()
-        .copied()
-        .flat_map(|prepared| prepared.acceptance.runs.iter().map(move |run| (prepared, run)))
-        .collect();
     let has_copies = runs.iter().any(|(_, run)| run.once_key.is_some());
     let found: Vec<(String,)> = sqlx::query_as(if has_copies { ACCEPT_ONCE } else { ACCEPT })
         .bind(column!(batch, |p| p.acceptance.event.id.as_str()))
@@ -164,6 +191,7 @@ async fn insert_postgres(
         .bind(column!(batch, |p| p.body_in_request))
         .bind(column!(batch, |p| p.summary.as_str()))
         .bind(column!(runs, |(_, run)| run.once_key.as_deref()))
+        .bind(column!(runs, |(_, run)| run.flow.priority))
         .fetch_all(connection)
         .await?;
     Ok(found.into_iter().map(|(id,)| id).collect())
@@ -228,7 +256,7 @@ fn pieces<T>(mut rows: &[T]) -> impl Iterator<Item = &[T]> {
     })
 }
 
-pub(super) async fn accept_sqlite(db: &Sqlite, batch: &[&Prepared]) -> Result<Fresh, StoreError> {
+pub(super) async fn accept_sqlite(db: &Sqlite, batch: &[&Prepared]) -> Result<Written, StoreError> {
     let mut tx = db.begin().await?;
     let mut found = Vec::new();
     for (agent, key, event) in session_keys(batch) {
@@ -256,8 +284,8 @@ pub(super) async fn accept_sqlite(db: &Sqlite, batch: &[&Prepared]) -> Result<Fr
     for piece in pieces(&new) {
         insert_requests_sqlite(&mut tx, piece).await?;
     }
-    let runs: Vec<(&Prepared, &NewRun)> =
-        new.iter().copied().flat_map(|p| p.acceptance.runs.iter().map(move |run| (p, run))).collect();
+    let known = flow_rows::without_joined!(&mut tx, db, &new);
+    let runs = plain_runs(&new, &known);
     for piece in pieces(&runs) {
         insert_runs_sqlite(&mut tx, piece, &sessions, &mut fresh).await?;
     }
@@ -266,19 +294,32 @@ pub(super) async fn accept_sqlite(db: &Sqlite, batch: &[&Prepared]) -> Result<Fr
     for piece in pieces(&started) {
         insert_jobs_sqlite(&mut tx, piece, &sessions).await?;
     }
-    threads::remember!(&mut tx, &new, &fresh);
-    insert_files!(&mut tx, &new, fresh);
-    mails::insert!(&mut tx, &new, fresh);
-    effects::write!(&mut tx, &new, &fresh);
-    fetches::write!(&mut tx, &new, &fresh);
-    groups::write!(&mut tx, db, &new, &fresh);
+    let mut written = Written { fresh, ..Written::default() };
+    settle_sqlite(&mut tx, db, &new, &sessions, &mut written).await?;
+    threads::remember!(&mut tx, &new, &written.fresh);
+    insert_files!(&mut tx, &new, written.fresh);
+    mails::insert!(&mut tx, &new, written);
+    effects::write!(&mut tx, &new, &written.fresh);
+    fetches::write!(&mut tx, &new, &written.fresh);
+    groups::write!(&mut tx, db, &new, &written.fresh);
     if !sessions.is_empty() {
-        steering::mark!(&mut tx, &new, &fresh, &sessions, db);
+        steering::mark!(&mut tx, &new, &written.fresh, &sessions, db);
         let lanes: Vec<String> = sessions.values().map(SessionId::to_string).collect();
         super::jobs::promote!(tx, db, &lanes, newest(batch));
     }
     tx.commit().await?;
-    Ok(fresh)
+    Ok(written)
+}
+
+async fn settle_sqlite(
+    tx: &mut Transaction<'static, SqliteDatabase>,
+    db: &Sqlite,
+    batch: &[&Prepared],
+    sessions: &SessionOf,
+    written: &mut Written,
+) -> Result<(), StoreError> {
+    flow_rows::settle!(tx, db, batch, sessions, written);
+    Ok(())
 }
 
 async fn insert_events_sqlite(
@@ -332,7 +373,7 @@ async fn insert_runs_sqlite(
 ) -> Result<(), StoreError> {
     let mut rows = QueryBuilder::<SqliteDatabase>::new(
         "INSERT INTO runs (id, tenant_id, event_id, trigger_id, trigger_position, agent_id, agent_name, agent_version, \
-         session_id, once_key, created_at) ",
+         session_id, once_key, priority, created_at) ",
     );
     rows.push_values(piece, |mut row, (p, run)| {
         let event = &p.acceptance.event;
@@ -340,7 +381,7 @@ async fn insert_runs_sqlite(
         row.push_bind(run.trigger.as_str()).push_bind(run.position).push_bind(run.agent.as_str());
         row.push_bind(&run.agent_name).push_bind(run.agent_version);
         row.push_bind(sessions.get(&run.id).map(SessionId::as_str)).push_bind(run.once_key.as_deref());
-        row.push_bind(event.received_at.0);
+        row.push_bind(run.flow.priority).push_bind(event.received_at.0);
     });
     rows.push(" ON CONFLICT (agent_id, once_key) WHERE once_key IS NOT NULL DO NOTHING RETURNING id");
     let added: Vec<(String,)> = rows.build_query_as().fetch_all(&mut **tx).await?;
@@ -353,13 +394,14 @@ async fn insert_jobs_sqlite(
     piece: &[(&Prepared, &NewRun)],
     sessions: &SessionOf,
 ) -> Result<(), StoreError> {
-    let mut jobs =
-        QueryBuilder::<SqliteDatabase>::new("INSERT INTO jobs (id, tenant_id, queue, lane, agent_id, state, run_at) ");
+    let mut jobs = QueryBuilder::<SqliteDatabase>::new(
+        "INSERT INTO jobs (id, tenant_id, queue, lane, agent_id, priority, state, run_at) ",
+    );
     jobs.push_values(piece, |mut row, (p, run)| {
         let event = &p.acceptance.event;
         let lane = sessions.get(&run.id).map(SessionId::as_str);
         row.push_bind(run.id.as_str()).push_bind(event.tenant.as_str()).push_bind(super::jobs::RUN_QUEUE);
-        row.push_bind(lane).push_bind(run.agent.as_str());
+        row.push_bind(lane).push_bind(run.agent.as_str()).push_bind(run.flow.priority);
         row.push_bind(if lane.is_some() { "blocked" } else { "ready" }).push_bind(event.received_at.0);
     });
     jobs.build().execute(&mut **tx).await?;

@@ -40,9 +40,12 @@ macro_rules! where_events {
         }
         if let Some(agent) = &$filter.agent {
             $query
-                .push(" AND EXISTS (SELECT 1 FROM runs r WHERE r.event_id = events.id AND NOT r.replay AND r.agent_name = ")
+                .push(" AND (EXISTS (SELECT 1 FROM runs r WHERE r.event_id = events.id AND NOT r.replay AND r.agent_name = ")
                 .push_bind($crate::store::clean(agent).into_owned())
-                .push(")");
+                .push(") OR EXISTS (SELECT 1 FROM run_events j JOIN runs r ON r.id = j.run_id WHERE j.event_id = events.id")
+                .push(" AND r.agent_name = ")
+                .push_bind($crate::store::clean(agent).into_owned())
+                .push("))");
         }
         if let Some(since) = $filter.since {
             $query.push(" AND received_at >= ").push_bind(since.0);

@@ -13,6 +13,7 @@ use crate::{
         concurrency::Group,
         event::{AgentEvent, Body, Content},
         fetch::Stays,
+        flow::Flow,
         id::{AgentId, EventId, RequestId, RunId, SessionId, TriggerId},
         texting::Effects,
         trigger::{Routing, WhileRunning},
@@ -81,6 +82,8 @@ pub struct NewRun {
     pub once_key: Option<String>,
     /// The groups whose limits hold for it, from the narrowest.
     pub groups: Vec<Group>,
+    /// When it begins, and what it may be part of instead of being made.
+    pub flow: Flow,
 }
 
 /// What became of an acceptance.
@@ -154,6 +157,13 @@ impl Prepared {
         self.acceptance.effects.part.is_some()
     }
 
+    /// Whether its sender may be told that it is not worked on.
+    #[must_use]
+    pub fn may_notify(&self) -> bool {
+        let rates = self.acceptance.runs.iter().filter_map(|run| run.flow.rate.as_ref());
+        rates.into_iter().any(|(rate, _)| rate.notice.is_some())
+    }
+
     /// Whether its mail or files are to be fetched.
     #[must_use]
     pub const fn is_fetch(&self) -> bool {
@@ -195,25 +205,16 @@ impl Store {
             let (a, b) = (&a.acceptance.event, &b.acceptance.event);
             a.source.cmp(&b.source).then_with(|| a.dedupe_key.cmp(&b.dedupe_key))
         });
-        let fresh = match &self.engine {
+        let written = match &self.engine {
             Engine::Postgres(db) => super::bulk::accept_postgres(db, &prepared).await?,
             Engine::Sqlite(db) => super::bulk::accept_sqlite(db, &prepared).await?,
         };
         let mut answers = Vec::with_capacity(batch.len());
-        for Prepared { acceptance, .. } in batch {
-            answers.push(if fresh.contains(acceptance.event.id.as_str()) {
-                Some(Accepted {
-                    event: acceptance.event.id.clone(),
-                    runs: acceptance
-                        .runs
-                        .iter()
-                        .filter(|run| fresh.contains(run.id.as_str()))
-                        .map(|run| run.id.clone())
-                        .collect(),
-                    duplicate: false,
-                    status: acceptance.status,
-                    reason: acceptance.reason.clone(),
-                })
+        for event in batch {
+            let acceptance = &event.acceptance;
+            answers.push(if written.fresh.contains(acceptance.event.id.as_str()) {
+                let (runs, status, reason) = written.outcome(event);
+                Some(Accepted { event: acceptance.event.id.clone(), runs, duplicate: false, status, reason })
             } else {
                 let first = self.find_first(acceptance).await;
                 first
@@ -228,7 +229,8 @@ impl Store {
     async fn find_first(&self, acceptance: &Acceptance) -> Result<Accepted, StoreError> {
         let by_key = "SELECT id, status, reason FROM events WHERE source_id = $1 AND (dedupe_key = $2 OR content_key = $3) \
                       ORDER BY CASE WHEN dedupe_key = $2 THEN 0 ELSE 1 END LIMIT 1";
-        let of_event = "SELECT id FROM runs WHERE event_id = $1 AND NOT replay ORDER BY id";
+        let of_event = "SELECT id FROM runs WHERE event_id = $1 AND NOT replay \
+                        UNION SELECT run_id FROM run_events WHERE event_id = $1 ORDER BY 1";
         let event = &acceptance.event;
         let (id, status, reason, runs): (String, String, Option<String>, Vec<(String,)>) = on_engine!(self, |db| {
             let (id, status, reason): (String, String, Option<String>) = sqlx::query_as(by_key)

@@ -73,18 +73,18 @@ pub(super) const ADD_MAIL: &str = "INSERT INTO mails (event_id, tenant_id, messa
 
 /// Writes the rows of the fresh mails of a batch, few and one by one.
 macro_rules! insert {
-    ($tx:expr, $batch:expr, $fresh:expr) => {
+    ($tx:expr, $batch:expr, $written:expr) => {
         for prepared in $batch {
             let event = &prepared.acceptance.event;
             let Some(row) = crate::store::mails::MailRow::of(event) else { continue };
-            if $fresh.contains(event.id.as_str()) {
+            if $written.fresh.contains(event.id.as_str()) {
                 sqlx::query(crate::store::mails::ADD_MAIL)
                     .bind(event.id.as_str())
                     .bind(event.tenant.as_str())
                     .bind(row.message_id)
                     .bind(row.thread_key)
                     .bind(row.sender)
-                    .bind(i64::try_from(prepared.acceptance.runs.len()).unwrap_or(i64::MAX))
+                    .bind($written.wanted(prepared))
                     .bind(i64::try_from(prepared.content.len()).unwrap_or(i64::MAX))
                     .bind(event.received_at.0)
                     .execute(&mut **$tx)

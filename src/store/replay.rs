@@ -10,7 +10,8 @@ use crate::{
 };
 
 const ADD_RUN: &str = "INSERT INTO runs (id, tenant_id, event_id, trigger_id, trigger_position, agent_id, agent_name, \
-    agent_version, session_id, replay, created_at, dry_run) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, TRUE, $10, $11)";
+    agent_version, session_id, replay, created_at, dry_run, priority) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, TRUE, \
+    $10, $11, $12)";
 
 const SESSION: &str = "INSERT INTO sessions (id, tenant_id, agent_id, key, created_at, last_event_at) \
     VALUES ($1, $2, $3, $4, $5, $5) ON CONFLICT (agent_id, key) WHERE closed_at IS NULL DO UPDATE SET last_event_at = excluded.last_event_at \
@@ -92,6 +93,7 @@ impl Store {
                     .bind(&lane)
                     .bind(now.0)
                     .bind(replay.answers == Answers::Kept)
+                    .bind(run.flow.priority)
                     .execute(&mut *tx)
                     .await?;
                 sqlx::query(runs::ADD_RUN_JOB)
@@ -102,6 +104,7 @@ impl Store {
                     .bind(if lane.is_some() { "blocked" } else { jobs::first_state(replay.at.0, now.0) })
                     .bind(replay.at.0)
                     .bind(0_i64)
+                    .bind(run.flow.priority)
                     .execute(&mut *tx)
                     .await?;
                 if !run.groups.is_empty() {

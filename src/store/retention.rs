@@ -73,6 +73,10 @@ const EVENTS: &str = "SELECT id, id FROM events WHERE id > $1 AND id < $2 AND te
 const OPEN: &str = "\
 SELECT event_id FROM runs WHERE event_id @any($1) AND NOT replay AND (finished_at IS NULL OR finished_at >= $2)
 UNION SELECT event_id FROM runs WHERE event_id @any($1) AND replay AND (finished_at IS NULL OR finished_at >= $2)
+UNION SELECT j.event_id FROM run_events j JOIN runs r ON r.id = j.run_id
+  WHERE j.event_id @any($1) AND (r.finished_at IS NULL OR r.finished_at >= $2)
+UNION SELECT j.event_id FROM run_events j JOIN deliveries d ON d.run_id = j.run_id
+  WHERE j.event_id @any($1) AND (d.finished_at IS NULL OR d.finished_at >= $2)
 UNION SELECT event_id FROM fetches WHERE event_id @any($1) AND state = 'pending'
 UNION SELECT r.event_id FROM runs r JOIN deliveries d ON d.run_id = r.id
   WHERE r.event_id @any($1) AND NOT r.replay AND (d.finished_at IS NULL OR d.finished_at >= $2)
@@ -91,11 +95,13 @@ const REMOVE_ATTEMPTS: &str = "DELETE FROM delivery_attempts WHERE delivery_id @
 const REMOVE_REPORTS: &str = "DELETE FROM delivery_reports WHERE tenant_id = $2 AND about @any($1)";
 
 /// All that is of some events; `$1` is their ids.
-const OF_EVENTS: [&str; 11] = [
+const OF_EVENTS: [&str; 13] = [
     "DELETE FROM run_messages WHERE run_id IN (SELECT id FROM runs WHERE event_id @any($1))",
     "DELETE FROM delivery_attempts WHERE delivery_id IN \
      (SELECT d.id FROM deliveries d JOIN runs r ON r.id = d.run_id WHERE r.event_id @any($1))",
     "DELETE FROM deliveries WHERE run_id IN (SELECT id FROM runs WHERE event_id @any($1))",
+    "DELETE FROM run_events WHERE run_id IN (SELECT id FROM runs WHERE event_id @any($1))",
+    "DELETE FROM run_events WHERE event_id @any($1)",
     "DELETE FROM runs WHERE event_id @any($1)",
     "DELETE FROM attachments WHERE event_id @any($1)",
     "DELETE FROM mails WHERE event_id @any($1)",

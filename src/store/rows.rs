@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// The columns of [`RunRow`].
-pub(super) const RUN: &str = "id, tenant_id, event_id, trigger_id, agent_id, agent_name, agent_version, session_id, replay, dry_run, \
+pub(super) const RUN: &str = "id, tenant_id, event_id, trigger_id, agent_id, agent_name, agent_version, session_id, replay, dry_run, priority, \
     state, attempt, tries, result_text, result_json, failure_code, failure_message, turns, input_tokens, output_tokens, \
     cache_read_tokens, cache_write_tokens, cost_micros, cancel_requested_at, cancel_reason, merged_into, failures, next_attempt_at, created_at, started_at, \
     finished_at";
@@ -32,6 +32,7 @@ pub(super) struct RunRow {
     session_id: Option<String>,
     replay: bool,
     dry_run: bool,
+    priority: i64,
     state: String,
     attempt: i64,
     tries: i64,
@@ -83,6 +84,7 @@ impl RunRow {
             session: self.session_id.as_deref().map(|text| id("runs", text)).transpose()?,
             replay: self.replay,
             dry_run: self.dry_run,
+            priority: self.priority,
             attempt: self.attempt,
             tries: self.tries,
             result_text: self.result_text,
@@ -132,7 +134,7 @@ impl DeliveryRow {
             message: json(&self.id, "message", &self.message)?,
             id: id("deliveries", &self.id)?,
             tenant: id("deliveries", &self.tenant_id)?,
-            run: id("deliveries", &self.run_id)?,
+            run: (!self.run_id.is_empty()).then(|| id("deliveries", &self.run_id)).transpose()?,
             event: id("deliveries", &self.event_id)?,
             attempt: self.attempt,
             tries: self.tries,

@@ -60,6 +60,18 @@ impl Store {
         Ok(page.cut(runs, |run| run.id.to_string()))
     }
 
+    /// How many of the tenant's runs wait for their time, their turn or a worker; no more than `most` are counted.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn waiting_runs(&self, tenant: &TenantId, most: i64) -> Result<i64, StoreError> {
+        let sql = "SELECT COUNT(*) FROM (SELECT 1 FROM jobs WHERE tenant_id = $1 AND queue = 'run' AND state <> 'running' \
+                   LIMIT $2) AS waiting";
+        let (count,): (i64,) =
+            on_engine!(self, |db| { sqlx::query_as(sql).bind(tenant.as_str()).bind(most).fetch_one(db.read()).await? });
+        Ok(count)
+    }
+
     /// Stops a run: a waiting one at once, a running one as soon as its worker hears of it. The run
     /// afterwards; `None` when there is none.
     ///
@@ -164,6 +176,7 @@ impl Store {
                     .bind(if lane.is_some() { "blocked" } else { jobs::first_state(at.0, now) })
                     .bind(at.0)
                     .bind(first_fence(now))
+                    .bind(found.priority)
                     .execute(&mut *tx)
                     .await?;
                 if let Some(groups) = concurrency {
@@ -192,8 +205,8 @@ impl Store {
 pub(super) const LOCK_LANE: &str = "UPDATE sessions SET last_event_at = last_event_at WHERE id = $1";
 
 /// Queues a run.
-pub(super) const ADD_RUN_JOB: &str = "INSERT INTO jobs (id, tenant_id, queue, lane, agent_id, state, run_at, fence) \
-    VALUES ($1, $2, 'run', $3, $4, $5, $6, $7)";
+pub(super) const ADD_RUN_JOB: &str = "INSERT INTO jobs (id, tenant_id, queue, lane, agent_id, state, run_at, fence, \
+    priority) VALUES ($1, $2, 'run', $3, $4, $5, $6, $7, $8)";
 
 /// Where the fences of a job that is made once more begin: beyond all those of the job before, so that a
 /// worker which still holds one of those cannot write. Milliseconds go by faster than claims.

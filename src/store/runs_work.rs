@@ -7,14 +7,14 @@ use crate::{
     domain::{
         agent::AgentVersion,
         delivery::Message,
-        event::Attachment,
+        event::{AgentEvent, Attachment},
         id::{DeliveryId, SessionId},
         run::{Failure, MessageKind, Run, RunResult, Usage},
         time::Timestamp,
     },
     store::{
-        Claimed, EventRecord, Lease, MergedRun, Store, StoreError, clean, groups, jobs, on_engine, rows, threads,
-        to_json,
+        Claimed, EventRecord, Lease, MergedRun, Store, StoreError, clean, groups, jobs, on_engine, rows,
+        run_events::Several, threads, to_json,
     },
 };
 
@@ -28,9 +28,11 @@ pub struct RunWork {
     /// The place of its trigger in the agent's file, from 0; a replay for an agent none of whose triggers matches has
     /// none there.
     pub position: usize,
-    /// The event.
+    /// The event that is answered: of several the newest.
     pub event: EventRecord,
-    /// The event's files with their bytes.
+    /// Those that came before it, in order, when the run takes several with it.
+    pub earlier: Vec<EventRecord>,
+    /// The files of all events with their bytes; no two have one name.
     pub files: Vec<(Attachment, Vec<u8>)>,
     /// The agent as it was when the run was made.
     pub agent: AgentVersion,
@@ -57,6 +59,11 @@ impl RunWork {
     #[must_use]
     pub fn newest(&self) -> (&EventRecord, usize) {
         self.merged.last().map_or((&self.event, self.position), |merged| (&merged.event, merged.position))
+    }
+
+    /// Every event of the run, in the order in which they came.
+    pub fn events(&self) -> impl Iterator<Item = &AgentEvent> {
+        self.earlier.iter().chain([&self.event]).map(|record| &record.event)
     }
 }
 
@@ -172,7 +179,8 @@ impl Store {
              (SELECT place FROM sessions WHERE sessions.id = runs.session_id) AS place, \
              (SELECT f.id FROM sessions s JOIN sessions f ON f.id = s.forked_from AND f.resume_id = s.resume_id \
               WHERE s.id = runs.session_id) AS forked_from, \
-             (SELECT attempt FROM run_messages WHERE run_id = runs.id ORDER BY seq DESC LIMIT 1) AS last_attempt \
+             (SELECT attempt FROM run_messages WHERE run_id = runs.id ORDER BY seq DESC LIMIT 1) AS last_attempt, \
+             (SELECT MAX(position) FROM run_events WHERE run_id = runs.id) AS further_events \
              FROM runs WHERE id = $1 AND lease = $2 AND state = 'running'",
             rows::RUN
         );
@@ -185,13 +193,12 @@ impl Store {
         });
         let Some(row) = found else { return Ok(None) };
         let run = row.run.read()?;
-        let event = self.event(&run.tenant, &run.event).await?;
-        let event = event.ok_or_else(|| rows::unreadable(run.id.as_str(), "event_id", "no such event"))?;
-        if event.without_body {
+        let several = if row.further_events.is_some() { Several::Yes } else { Several::No };
+        let (event, earlier, files) = self.all_events(&run, several).await?;
+        if earlier.iter().chain([&event]).any(|record| record.without_body) {
             let fault = "its request was removed after the time that requests are kept";
             return Err(rows::unreadable(run.id.as_str(), "event_id", fault));
         }
-        let files = if event.event.attachments.is_empty() { Vec::new() } else { self.files(&run.event).await? };
         let agent = self.agent_version(&run.tenant, &run.agent, run.agent_version).await?;
         // Nothing can have been merged into a run that was never at work.
         let begun = run.session.is_some() && (run.attempt > 1 || row.last_attempt.is_some());
@@ -201,6 +208,7 @@ impl Store {
             lease: claimed.lease.clone(),
             position: usize::try_from(row.trigger_position).unwrap_or(usize::MAX),
             event,
+            earlier,
             files,
             agent: agent.ok_or_else(|| rows::unreadable(run.id.as_str(), "agent_version", "no such version"))?,
             resume_id: row.resume_id,
@@ -358,7 +366,8 @@ const END: &str = "UPDATE runs SET state = $3, lease = NULL, result_text = $4, r
 
 const DELETE_JOB: &str = "DELETE FROM jobs WHERE id = $1 AND fence = $2 AND state = 'running' RETURNING grouped";
 
-const ADD_DELIVERY: &str = "INSERT INTO deliveries (id, tenant_id, run_id, event_id, message, next_attempt_at, created_at, echo) \
+/// `$3` is empty for what no run owes.
+pub(super) const ADD_DELIVERY: &str = "INSERT INTO deliveries (id, tenant_id, run_id, event_id, message, next_attempt_at, created_at, echo) \
     VALUES ($1, $2, $3, $4, $5, $6, $6, $7)";
 
 /// An answer that nobody gets: it has no job, and nothing is known by it.
@@ -431,4 +440,5 @@ struct WorkRow {
     place: Option<String>,
     forked_from: Option<String>,
     last_attempt: Option<i64>,
+    further_events: Option<i64>,
 }

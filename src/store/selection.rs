@@ -84,7 +84,9 @@ macro_rules! where_runs {
             $query.push(format!(" AND failure_code = '{}'", code.as_str()));
         }
         if let Some(event) = &$filter.event {
-            $query.push(" AND event_id = ").push_bind(event.to_string());
+            $query.push(" AND (event_id = ").push_bind(event.to_string());
+            $query.push(" OR id IN (SELECT run_id FROM run_events WHERE event_id = ").push_bind(event.to_string());
+            $query.push("))");
         }
         if let Some(agent) = &$filter.agent {
             $query.push(" AND agent_name = ").push_bind($crate::store::clean(agent).into_owned());

@@ -21,6 +21,10 @@ const BY_MESSAGE: &str = "SELECT m.message_id, s.id, s.agent_id, s.key FROM mess
     WHERE m.tenant_id = $1 AND m.message_id @any($2) AND m.delivery_id = '' \
     UNION ALL \
     SELECT m.message_id, s.id, s.agent_id, s.key FROM message_ids m \
+    JOIN run_events j ON j.event_id = m.event_id JOIN runs r ON r.id = j.run_id JOIN sessions s ON s.id = r.session_id \
+    WHERE m.tenant_id = $1 AND m.message_id @any($2) AND m.delivery_id = '' \
+    UNION ALL \
+    SELECT m.message_id, s.id, s.agent_id, s.key FROM message_ids m \
     JOIN deliveries d ON d.id = m.delivery_id JOIN runs r ON r.id = d.run_id JOIN sessions s ON s.id = r.session_id \
     WHERE m.tenant_id = $1 AND m.message_id @any($2) AND m.delivery_id <> '' \
     ORDER BY 2 LIMIT $3";

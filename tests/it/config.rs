@@ -235,6 +235,51 @@ const CASES: &[(&str, &str)] = &[
         "executor: claude\ntriggers:\n- source: hooks\n  while_running: sometimes",
         "agents/a.md:5:3: `triggers[0].while_running` cannot be `sometimes`",
     ),
+    (
+        "executor: claude\ntriggers:\n- source: hooks\n  throttle: { limit: 0, per: 1m }",
+        "agents/a.md:5:15: `triggers[0].throttle.limit` is 0; write 1 to 1000000",
+    ),
+    (
+        "executor: claude\ntriggers:\n- source: hooks\n  rate_limit: { limit: 5, per: 40d }",
+        "`triggers[0].rate_limit.per` is 40d; write a span between 100ms and 30d",
+    ),
+    (
+        "executor: claude\ntriggers:\n- source: hooks\n  rate_limit: { limit: 5, per: 1h, key: sendr }",
+        "is `sendr`, which is the same for every event; did you mean `sender`?",
+    ),
+    (
+        "executor: claude\ntriggers:\n- source: hooks\n  rate_limit: { limit: 5, per: 1h, notice: true }",
+        "`triggers[0].rate_limit.notice` is for mail and text messages",
+    ),
+    (
+        "executor: claude\ntriggers:\n- source: hooks\n  debounce: { quiet: 30s, longest: 10s }",
+        "`triggers[0].debounce.longest` is shorter than `quiet`",
+    ),
+    (
+        "executor: claude\ntriggers:\n- source: hooks\n  debounce: { quiet: 30s, key: '{{ bdy.a }}' }",
+        "`{{ bdy }}` is nothing that an event has; did you mean `body`?",
+    ),
+    (
+        "executor: claude\ntriggers:\n- source: hooks\n  debounce: { quiet: 30s }\n  batch: { events: 2, within: 1m }",
+        "`triggers[0].batch` and `debounce` both say when events become a run",
+    ),
+    (
+        "executor: claude\ntriggers:\n- source: hooks\n  batch: { events: 1, within: 1m }",
+        "`triggers[0].batch.events` is 1; write 2 to 1000",
+    ),
+    (
+        "executor: claude\ntriggers:\n- source: hooks\n  session: source\n  while_running: drop\n  debounce: { quiet: 1s }",
+        "agents/a.md:6:3: `triggers[0].while_running` speaks against `debounce`",
+    ),
+    (
+        "executor: claude\ntriggers:\n- source: hooks\n  while_running: collect",
+        "agents/a.md:5:3: warning: each event is a session of its own here",
+    ),
+    (
+        "executor: claude\ntriggers:\n- source: hooks\n  priority: 101",
+        "agents/a.md:5:3: `triggers[0].priority` is 101; write -100 to 100",
+    ),
+    ("executor: claude\ntriggers:\n- source: hooks\n  delay: 10", "`triggers[0].delay`"),
     ("executor: claude\ntriggers:\n- source: hooks\n  reply: same", "agents/a.md:5:3: a webhook has no way back"),
     (
         "executor: claude\ntriggers:\n- source: hooks\n  reply: nobody",

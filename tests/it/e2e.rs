@@ -4,6 +4,7 @@ mod agents;
 mod answers;
 mod api;
 mod claude;
+mod flow;
 mod identity;
 mod loops;
 mod many;

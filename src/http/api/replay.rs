@@ -10,6 +10,7 @@ use crate::{
         catalog::Catalog,
         concurrency::{Group, with_plain},
         event::{AgentEvent, Content},
+        flow::Flow,
         id::{EventId, RunId, TenantId, TriggerId},
         pace::Pace,
         thread::Threads,
@@ -285,6 +286,7 @@ fn without_trigger(agent: &AgentVersion, now: Timestamp) -> NewRun {
             .collect(),
         while_running: WhileRunning::default(),
         once_key: None,
+        flow: Flow::default(),
     }
 }
 

@@ -39,9 +39,12 @@ pub(in crate::http) async fn show(
     State(gateway): State<Gateway>,
     Caller(tenant): Caller,
     Path(id): Path<String>,
-) -> Result<Json<Run>, ApiError> {
-    let run: RunId = id.parse()?;
-    gateway.store.run(&tenant, &run).await?.map(Json).ok_or_else(|| ApiError::not_found("run"))
+) -> Result<Json<Value>, ApiError> {
+    let id: RunId = id.parse()?;
+    let run = gateway.store.run(&tenant, &id).await?.ok_or_else(|| ApiError::not_found("run"))?;
+    let mut shown = json!(run);
+    shown["events"] = json!(gateway.store.run_events(&tenant, &id).await?);
+    Ok(Json(shown))
 }
 
 /// Which lines of a record.

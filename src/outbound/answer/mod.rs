@@ -64,6 +64,19 @@ pub fn answer(event: &AgentEvent, reply: Option<&Reply>, finished: &Finished<'_>
     }
 }
 
+/// A few words of ours to whoever sent `event`, the way it came; under the same rules as an answer.
+#[must_use]
+pub fn notice(event: &AgentEvent, text: String) -> Answered {
+    if let Some(reason) = &event.automatic {
+        return Answered::nothing(format!("a machine sent this ({reason}), and machines are not answered"));
+    }
+    match &event.content {
+        Content::Email(email) => mail::same_thread(event, email, text),
+        Content::Sms(sms) => text_back(&event.kind, sms, text),
+        Content::Webhook(_) | Content::Schedule(_) => Answered::nothing("nobody is there to be told"),
+    }
+}
+
 fn for_people(event: &AgentEvent, reply: Option<&Reply>, finished: &Finished<'_>) -> Answered {
     if let Some(reason) = &event.automatic {
         return Answered::nothing(format!("a machine sent this ({reason}), and machines are not answered"));

@@ -217,7 +217,11 @@ impl Folder {
         let (first, most) = match fault {
             CollectError::Lost => return RENEW,
             CollectError::Mailbox(fault) if fault.is_about_login() => LOGIN_WAITS,
-            CollectError::Mailbox(_) | CollectError::Store(_) | CollectError::Intake(_) | CollectError::Parser => WAITS,
+            CollectError::Mailbox(_)
+            | CollectError::Store(_)
+            | CollectError::Intake(_)
+            | CollectError::Parser
+            | CollectError::Full => WAITS,
         };
         let wait = first.saturating_mul(1 << self.failures.min(16)).min(most);
         self.failures = self.failures.saturating_add(1);

@@ -25,6 +25,7 @@ use crate::{
         intake::{Intake, IntakeError},
         routes::Routes,
         senders::Senders,
+        waiting::Waiting,
     },
     queue::Owner,
     store::{Store, StoreError},
@@ -50,6 +51,8 @@ pub struct Collect {
     pub streams: Streams,
     /// Who checks the senders of mail.
     pub senders: Senders,
+    /// How many runs wait: no mail is taken while as many do as may.
+    pub waiting: Waiting,
     /// What ends a conversation of machines.
     pub loops: LoopGuard,
     /// Sources and triggers as they are now.
@@ -69,6 +72,8 @@ enum CollectError {
     Store(#[from] StoreError),
     #[error("{0}")]
     Intake(#[from] IntakeError),
+    #[error("as many runs wait as may, by `queue.max_waiting`")]
+    Full,
     #[error("another process reads it now")]
     Lost,
     #[error("its mail could not be parsed: the parser failed")]

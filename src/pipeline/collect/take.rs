@@ -51,11 +51,17 @@ enum Found {
 impl Folder {
     /// Takes one mail. When this returns without an error, its event is committed, or it is gone.
     pub(super) async fn take(&mut self, reading: &mut Reading<'_>, summary: &Summary) -> Result<(), CollectError> {
+        if reading.collect.waiting.refuses(reading.collect.store.clock().now()).is_some() {
+            return Err(CollectError::Full);
+        }
         let _place = reading.memory.acquire().await.map_err(|_| CollectError::Lost)?;
         let Some(found) = self.fetch(reading, summary).await? else { return Ok(()) };
         let acceptance = self.read_mail(reading.collect, (reading.cursor.uid_validity, summary.uid), found).await?;
         let status = acceptance.status;
         let accepted = reading.collect.intake.accept(acceptance).await?;
+        if !accepted.duplicate {
+            reading.collect.waiting.add(accepted.runs.len());
+        }
         tracing::info!(
             event = %accepted.event, tenant = %reading.collect.tenant, source = self.source.name, provider = "imap",
             folder = self.name, uid = summary.uid, status = status.as_str(), duplicate = accepted.duplicate,

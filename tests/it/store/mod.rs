@@ -9,6 +9,8 @@ mod deliveries;
 mod fair;
 mod fences;
 mod fetches;
+mod flow;
+mod flow_races;
 mod folders;
 mod groups;
 mod lanes;

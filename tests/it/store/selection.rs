@@ -98,7 +98,7 @@ async fn deliveries_are_found_and_retried_likewise() {
         assert_eq!(ids(&named).await, std::slice::from_ref(&id));
         assert!(ids(&DeliveryFilter { agent: Some("narrow".to_owned()), ..failed.clone() }).await.is_empty());
         let delivery = db.store.deliveries_where(tenant, &failed, &page(None, 5)).await.unwrap().items.remove(0);
-        assert_eq!(ids(&DeliveryFilter::of_run(&delivery.run)).await, std::slice::from_ref(&id));
+        assert_eq!(ids(&DeliveryFilter::of_run(delivery.run.as_ref().unwrap())).await, std::slice::from_ref(&id));
         let at = db.clock.now().plus_ms(5_000);
         let again = db.store.retry_delivery_at(tenant, &id, at).await.unwrap().unwrap();
         assert_eq!((again.state, again.next_attempt_at), (DeliveryState::Pending, Some(at)));

@@ -27,10 +27,19 @@ impl Deref for TestApp {
 impl TestApp {
     /// Starts what the project says.
     pub(crate) async fn start(project: TestProject) -> Self {
+        Self::open(project, None).await
+    }
+
+    /// Starts it once more, on the records of the first start, which gave `key`.
+    pub(crate) async fn start_again(project: TestProject, key: String) -> Self {
+        Self::open(project, Some(key)).await
+    }
+
+    async fn open(project: TestProject, key: Option<String>) -> Self {
         let environment = Environment::of(project.variables());
         let loaded = Project::load(project.path(), &environment).unwrap_or_else(|problems| panic!("{problems:?}"));
         let mut app = App::start(&loaded, &environment, Role::All).await.unwrap_or_else(|fault| panic!("{fault:?}"));
-        let api = Api { address: app.address.unwrap(), key: app.first_key.take().unwrap() };
+        let api = Api { address: app.address.unwrap(), key: key.or_else(|| app.first_key.take()).unwrap() };
         Self { app, api, project }
     }
 

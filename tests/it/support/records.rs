@@ -99,6 +99,7 @@ impl World {
                 .iter()
                 .map(|limit| Group::of_agent(&trigger.agent, &trigger.agent_name, i64::from(limit.limit)))
                 .collect(),
+            flow: Default::default(),
         }
     }
 
