@@ -420,6 +420,7 @@ pub fn executors(
         sandbox: settings.sandbox.clone(),
         limits: settings.limits.clone(),
         root: WorkRoot(root.clone()),
+        git_protocols: settings.egress.git_protocols.clone(),
         path: environment.get("PATH").unwrap_or("/usr/local/bin:/usr/bin:/bin").into(),
     };
     Executors::new(setup).map_err(|fault| StartError::WorkDir(shown(root), fault))

@@ -22,6 +22,7 @@ use crate::{
     domain::{
         agent::{AgentSpec, Skill},
         catalog::BundledAgent,
+        skill::SkillUse,
         source::is_valid_name,
     },
 };
@@ -220,8 +221,8 @@ fn load_skills(
     problems: &mut Vec<Problem>,
 ) -> Vec<Skill> {
     let mut found = Vec::new();
-    for name in spec.skills.iter().filter(|name| is_valid_name(name) && skills::exists(dir, name)) {
-        match loaded.entry(name.clone()).or_insert_with(|| skills::load(dir, name)) {
+    for name in spec.skills.iter().map(SkillUse::name).filter(|name| is_valid_name(name) && skills::exists(dir, name)) {
+        match loaded.entry(name.to_owned()).or_insert_with(|| skills::load(dir, name)) {
             Ok(skill) => found.push(skill.clone()),
             Err(problem) => problems.push(problem.clone()),
         }

@@ -11,9 +11,9 @@ use crate::{
         load::join,
         mounts,
         problem::{nearest, suggest},
-        schedules,
+        repositories, schedules,
         settings::Settings,
-        skills,
+        skill_uses, skills,
         validate::{Kind, kind_of},
     },
     domain::{
@@ -21,7 +21,7 @@ use crate::{
         concurrency::{self, Concurrency},
         filter::{Filter, NAMES},
         session::SessionRule,
-        source::{SecretRef, is_valid_name},
+        source::SecretRef,
         template::{Template, clip},
         time::Span,
         trigger::{Reply, ReplySecret, ReplyWord, TriggerSpec, WhileRunning},
@@ -38,14 +38,14 @@ pub(crate) enum Files<'a> {
 }
 
 impl Files<'_> {
-    fn has_skill(self, name: &str) -> bool {
+    pub(crate) fn has_skill(self, name: &str) -> bool {
         match self {
             Self::Project(dir) => skills::exists(dir, name),
             Self::Sent(skills) => skills.iter().any(|skill| skill.name == name),
         }
     }
 
-    fn skills(self) -> Vec<String> {
+    pub(crate) fn skills(self) -> Vec<String> {
         match self {
             Self::Project(dir) => skills::names(dir),
             Self::Sent(skills) => skills.iter().map(|skill| skill.name.clone()).collect(),
@@ -70,16 +70,9 @@ pub(crate) fn check(
 ) {
     check_executor(spec, given, checker);
     check_limits(spec, checker);
-    for (index, name) in spec.skills.iter().enumerate() {
-        let index = index.to_string();
-        if !is_valid_name(name) || !files.has_skill(name) {
-            let names = files.skills();
-            let help = suggest(name, names.iter().map(String::as_str))
-                .unwrap_or_else(|| format!("make skills/{name}/SKILL.md"));
-            checker.error(&["skills", &index], format!("there is no skill `{name}`"), help);
-        }
-    }
-    mounts::check(&mut spec.mounts, files, checker);
+    skill_uses::check(spec, files, checker);
+    mounts::check(&mut spec.mounts, files, settings, checker);
+    repositories::check_databases(spec, files, settings, checker);
     if spec.executor == ExecutorKind::Claude {
         claude::check(spec, files, settings, checker);
     }
@@ -238,7 +231,7 @@ fn check_env(spec: &mut AgentSpec, files: Files<'_>, settings: &Settings, checke
 }
 
 /// Why a process must not get a variable of this name: such names load code or move its files.
-fn env_name_fault(name: &str) -> Option<&'static str> {
+pub(crate) fn env_name_fault(name: &str) -> Option<&'static str> {
     const REFUSED: [&str; 14] = [
         "PATH",
         "HOME",

@@ -1,10 +1,10 @@
-//! Mounts of an agent, as `host:/container` or `host:/container:ro|rw`.
+//! Mounts of an agent.
 
 use std::path::{Component, Path};
 
 use crate::{
-    config::{agents::Checker, checks::Files},
-    domain::agent::CLOSED_PLACES,
+    config::{agents::Checker, checks::Files, repositories, settings::Settings},
+    domain::{agent::CLOSED_PLACES, mount::MountSpec},
 };
 
 struct Mount<'a> {
@@ -14,34 +14,24 @@ struct Mount<'a> {
 }
 
 /// Checks mounts and makes their host paths absolute; `ro` is written out where nothing was said.
-pub(crate) fn check(mounts: &mut [String], files: Files<'_>, checker: &mut Checker<'_>) {
+pub(crate) fn check(mounts: &mut [MountSpec], files: Files<'_>, settings: &Settings, checker: &mut Checker<'_>) {
     let mut containers: Vec<String> = Vec::new();
     for (index, mount) in mounts.iter_mut().enumerate() {
         let index = index.to_string();
         let path = ["mounts", index.as_str()];
-        let Some(read) = parse(mount) else {
-            checker.error(
-                &path,
-                format!("`{mount}` is no mount"),
-                "write host:/container, host:/container:ro or host:/container:rw",
-            );
-            continue;
+        let container = match mount {
+            MountSpec::Host(mount) => check_host(&path, mount, files, checker),
+            MountSpec::Git(mount) => {
+                repositories::check(&path, mount, files, settings, checker);
+                mount.to = mount.to.trim_end_matches('/').to_owned();
+                Some(mount.to.clone())
+            }
         };
-        let (host, container) = (files.absolute(read.host), read.container.trim_end_matches('/').to_owned());
-        if !host.is_absolute() {
-            checker.error(&path, format!("`{}` is not absolute", read.host), "write the path on the workers' machines");
-        }
-        if matches!(files, Files::Project(_)) && !host.exists() {
-            checker.error(
-                &path,
-                format!("`{}` is not there to be mounted", read.host),
-                format!("make {} or correct the path", host.display()),
-            );
-        }
+        let Some(container) = container else { continue };
         if let Some(fault) = container_fault(&container) {
             checker.error(
                 &path,
-                format!("`{}` {fault}", read.container),
+                format!("`{}` {fault}", if container.is_empty() { "/" } else { &container }),
                 "mount below /context, such as ./handbook:/context/handbook:ro",
             );
         }
@@ -52,16 +42,40 @@ pub(crate) fn check(mounts: &mut [String], files: Files<'_>, checker: &mut Check
                 "mount them side by side",
             );
         }
-        if read.mode == "rw" {
-            checker.warning(
-                &path,
-                format!("the agent can write to {}", host.display()),
-                "end it in `:ro` unless that is meant",
-            );
-        }
-        *mount = format!("{}:{container}:{}", host.display(), read.mode);
         containers.push(container);
     }
+}
+
+/// Where it is mounted, when it can be read at all.
+fn check_host(path: &[&str], mount: &mut String, files: Files<'_>, checker: &mut Checker<'_>) -> Option<String> {
+    let Some(read) = parse(mount) else {
+        checker.error(
+            path,
+            format!("`{mount}` is no mount"),
+            "write host:/container, host:/container:ro or host:/container:rw",
+        );
+        return None;
+    };
+    let (host, container) = (files.absolute(read.host), read.container.trim_end_matches('/').to_owned());
+    if !host.is_absolute() {
+        checker.error(path, format!("`{}` is not absolute", read.host), "write the path on the workers' machines");
+    }
+    if matches!(files, Files::Project(_)) && !host.exists() {
+        checker.error(
+            path,
+            format!("`{}` is not there to be mounted", read.host),
+            format!("make {} or correct the path", host.display()),
+        );
+    }
+    if read.mode == "rw" {
+        checker.warning(
+            path,
+            format!("the agent can write to {}", host.display()),
+            "end it in `:ro` unless that is meant",
+        );
+    }
+    *mount = format!("{}:{container}:{}", host.display(), read.mode);
+    Some(container)
 }
 
 fn parse(text: &str) -> Option<Mount<'_>> {

@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::domain::{
+    mount::GitProtocol,
     retention::{Keep, Retention},
     source::{SecretRef, SourceSpec},
     time::Span,
@@ -385,6 +386,8 @@ pub struct EgressSettings {
     /// The name server that is asked about mail's senders; default: the machine's.
     #[schemars(with = "Option<String>")]
     pub name_server: Option<SocketAddr>,
+    /// Protocols by which repositories are fetched.
+    pub git_protocols: Vec<GitProtocol>,
     /// Time of one request.
     pub timeout: Span,
     /// Bytes of an answer that are read.

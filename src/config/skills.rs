@@ -11,7 +11,7 @@ use data_encoding::BASE64;
 use serde_json::Value;
 
 use crate::{
-    config::{agents::read_bounded, problem::Problem, yaml},
+    config::{agents::read_bounded, locate, problem::Problem, strict::keys, yaml},
     domain::{agent::Skill, source::is_valid_name},
 };
 
@@ -20,6 +20,9 @@ const MAX_SKILL_BYTES: u64 = 1024 * 1024;
 
 /// Files of one skill, directories counted.
 const MAX_FILES: usize = 200;
+
+/// Characters of a description: all of them stand in each conversation.
+const MAX_DESCRIPTION: usize = 1024;
 
 /// Directories inside each other.
 const MAX_DEPTH: usize = 16;
@@ -85,24 +88,53 @@ pub(crate) fn check_sent(skill: &Skill) -> Option<Problem> {
     if !skill.files.values().all(|bytes| BASE64.decode(bytes.as_bytes()).is_ok()) {
         return fault("has a file that is not in base64");
     }
-    None
+    let main = skill.files.get("SKILL.md").and_then(|text| BASE64.decode(text.as_bytes()).ok());
+    let Some(main) = main.and_then(|bytes| String::from_utf8(bytes).ok()) else {
+        return fault("has a SKILL.md that is no UTF-8");
+    };
+    match read_description(&format!("skills/{}/SKILL.md", skill.name), &skill.name, &main) {
+        Ok(description) if description == skill.description => None,
+        Ok(_) => fault("has another description than its SKILL.md"),
+        Err(problem) => Some(problem),
+    }
+}
+
+/// The text below the frontmatter of a `SKILL.md`; all of it when there is none.
+#[must_use]
+pub fn body(text: &str) -> &str {
+    yaml::split(text).map_or(text.trim(), |document| document.markdown)
 }
 
 fn read_description(file: &str, name: &str, text: &str) -> Result<String, Problem> {
-    let value = yaml::split(text).and_then(|document| yaml::parse(&document)).map_err(|fault| {
-        let mut problem = Problem::error(file, fault.message).at(fault.place);
-        problem.help = fault.help;
-        problem
-    })?;
+    let (document, value) = yaml::split(text)
+        .and_then(|document| yaml::parse(&document).map(|value| (document, value)))
+        .map_err(|fault| {
+            let mut problem = Problem::error(file, fault.message).at(fault.place);
+            problem.help = fault.help;
+            problem
+        })?;
     let word = |key: &str| value.get(key).and_then(Value::as_str).map(str::trim).filter(|text| !text.is_empty());
+    let fault = |key: &str, message: String| {
+        let place = locate::in_yaml(document.yaml, &keys(&[key])).map(|(line, column)| (line + 1, column));
+        Problem::error(file, message).at(place)
+    };
     match (word("name"), word("description")) {
-        (Some(own), _) if own != name => Err(Problem::error(file, format!("is named `{own}` in the folder `{name}`"))
-            .help(format!("write `name: {name}`"))),
+        (Some(own), _) if own != name => {
+            Err(fault("name", format!("is named `{own}` in the folder `{name}`")).help(format!("write `name: {name}`")))
+        }
         (None, _) => {
-            Err(Problem::error(file, "has no `name`").help(format!("write `name: {name}` in its frontmatter")))
+            Err(fault("name", "has no `name`".to_owned()).help(format!("write `name: {name}` in its frontmatter")))
         }
         (_, None) => {
-            Err(Problem::error(file, "has no `description`").help("say in one line when an agent should use it"))
+            Err(fault("description", "has no `description`".to_owned())
+                .help("say in one line when an agent should use it"))
+        }
+        (_, Some(long)) if long.chars().count() > MAX_DESCRIPTION => {
+            Err(fault("description", format!("has a description of more than {MAX_DESCRIPTION} characters"))
+                .help("say only when an agent should use it; the rest goes below the frontmatter"))
+        }
+        _ if document.markdown.is_empty() => {
+            Err(Problem::error(file, "has nothing below its frontmatter").help("write there what an agent is to do"))
         }
         (Some(_), Some(description)) => Ok(description.to_owned()),
     }

@@ -195,6 +195,10 @@ fn forms(kind: &str) -> &'static str {
             r#"{ env = "NAME" }, { file = "path" } or { label = "…", secret = { env = "NAME" }, until = "2027-03-01T00:00:00Z" }, never the secret itself"#
         }
         "OneOrMany" => r#"a text or a list of texts, in quotes: "a" or ["a", "b"]"#,
+        "SkillUse" => "the name of a folder under skills/, or { name: …, always: true, when: \"CEL over the event\" }",
+        "MountSpec" => {
+            "host:/container, host:/container:ro or :rw, or { git: https://…, ref: main, path: docs, to: /context/docs }"
+        }
         "EnvValue" => r#"a text, a whole number, true, false, { secret: name } or { env: NAME }"#,
         "Reply" => {
             "none, same, { webhook: https://…, secret: name }, { sms: \"+15550001111\" } or { email: a@example.com }"

@@ -9,9 +9,12 @@ use serde_json::Value;
 use crate::domain::{
     claude::{Acknowledgement, Effort, McpServer, PermissionMode, ShellSandbox, SubAgent, SystemPrompt, Thinking},
     concurrency::{self, Concurrency},
+    database::DatabaseSpec,
     id::AgentId,
+    mount::MountSpec,
     permission::PermissionRule,
     retries::Retries,
+    skill::SkillUse,
     source::SecretRef,
     time::Span,
     trigger::TriggerSpec,
@@ -70,7 +73,7 @@ pub struct AgentSpec {
     pub system_prompt: SystemPrompt,
     /// Folders under `skills/` that it gets.
     #[serde(default)]
-    pub skills: Vec<String>,
+    pub skills: Vec<SkillUse>,
     /// `claude`: the tools it has; none are there that are not named.
     #[serde(default)]
     pub tools: Vec<String>,
@@ -104,9 +107,12 @@ pub struct AgentSpec {
     /// `claude`: the CLI's own sandbox around commands.
     #[serde(default)]
     pub sandbox: Option<ShellSandbox>,
-    /// Files and directories of the host, as `host:/container` or `host:/container:ro|rw`.
+    /// Files and directories of the host, as `host:/container` or `host:/container:ro|rw`, and of git repositories.
     #[serde(default)]
-    pub mounts: Vec<String>,
+    pub mounts: Vec<MountSpec>,
+    /// Databases that it may read, by a name for people.
+    #[serde(default)]
+    pub databases: BTreeMap<String, DatabaseSpec>,
     /// Environment of the agent's process; nothing else of ours is passed on.
     #[serde(default)]
     pub env: BTreeMap<String, EnvValue>,

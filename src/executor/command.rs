@@ -26,6 +26,7 @@ use crate::{
         mask::Mask,
         pipes::{Meter, READ_BYTES, Stream, Tail},
         processes::Process,
+        skills::Chosen,
         workdir::{self, Workdir},
     },
 };
@@ -68,8 +69,8 @@ impl CommandExecutor {
         let bounds = self.ground.bounds(spec);
         let network = spec.agent.spec.network.unwrap_or(false);
         let place = self.ground.place(spec, sink, network).await?;
-        let (agent, skills) = (spec.agent.clone(), place.workdir.work().join("skills"));
-        workdir::blocking(move || workdir::lay_out_skills(&agent.skills, &skills)).await?;
+        let (chosen, skills) = (Chosen::of(spec, sink).await?, place.workdir.work().join("skills"));
+        workdir::blocking(move || chosen.lay_out(&skills)).await?;
         let (program, readable) = self.program(spec, &place)?;
         let args = spec.agent.spec.command.iter().skip(1).map(|argument| placed(argument, &place.workdir)).collect();
         let mut process = self.ground.start(&place, program, args, readable).await?;

@@ -12,10 +12,14 @@ use serde_json::json;
 
 use crate::{
     config::settings::{LimitSettings, SandboxSettings},
-    domain::run::{Failure, FailureCode, MessageKind},
+    domain::{
+        mount::GitProtocol,
+        run::{Failure, FailureCode, MessageKind},
+    },
     executor::{
         RunSink, RunSpec, Stopped, WorkRoot,
         environment::{self, Environment},
+        git::Git,
         keeping,
         processes::{Keeper, Launch, Process},
         sandbox::{self, Inside, Sandbox, Walls},
@@ -40,6 +44,7 @@ pub(super) struct Ground {
     pub(super) trash: Arc<Trash>,
     /// See `Executors::place`.
     pub(super) place_name: String,
+    git: Git,
     path: OsString,
 }
 
@@ -73,6 +78,7 @@ impl Ground {
         limits: LimitSettings,
         walls: &SandboxSettings,
         path: OsString,
+        git_protocols: Vec<GitProtocol>,
     ) -> io::Result<Self> {
         std::fs::create_dir_all(&root.0)?;
         let root = std::fs::canonicalize(&root.0)?;
@@ -80,7 +86,8 @@ impl Ground {
         let sandbox = Sandbox::new(walls, &path, keeper.clone());
         let trash = Trash::start(&root)?;
         let place_name = keeping::place_name(&root)?;
-        Ok(Self { keeper, sandbox, limits, root, trash, place_name, path })
+        let git = Git::new(&root, keeper.clone(), trash.clone(), path.clone(), git_protocols);
+        Ok(Self { keeper, sandbox, limits, root, trash, place_name, git, path })
     }
 
     /// What the agent's file says, else the server's default.
@@ -111,7 +118,8 @@ impl Ground {
             Walls::Up(program) => Some(program),
             Walls::Off | Walls::Missing(_) => None,
         };
-        let workdir = Workdir::prepare(&self.root, &self.trash, spec, bwrap.is_some()).await?;
+        let fetched = self.git.fetch(spec, sink).await?;
+        let workdir = Workdir::prepare(&self.root, &self.trash, spec, fetched, bwrap.is_some()).await?;
         env.extend(workdir.environment(spec));
         Ok(Place { workdir, env, bwrap, network })
     }

@@ -3,6 +3,7 @@
 pub mod claude;
 pub mod command;
 mod environment;
+mod git;
 mod ground;
 mod input;
 mod keeping;
@@ -13,6 +14,7 @@ mod mounts;
 mod pipes;
 pub mod processes;
 mod sandbox;
+mod skills;
 pub mod tools;
 pub mod transcripts;
 pub mod trash;
@@ -33,6 +35,7 @@ use crate::{
     domain::{
         agent::{AgentVersion, ExecutorKind},
         id::{RunId, SessionId},
+        mount::GitProtocol,
         run::{Failure, MessageKind, RunResult, Usage},
         trust::Trust,
     },
@@ -70,6 +73,8 @@ pub struct RunSpec {
     pub attachments: Arc<[AttachmentFile]>,
     /// The environment that its file names, secrets resolved.
     pub env: BTreeMap<String, Secret>,
+    /// What its repositories ask for, by where they are mounted.
+    pub mount_tokens: BTreeMap<String, Secret>,
     /// What comes while the agent is at work. Only executors whose agents [take input](ExecutorKind::takes_input)
     /// look there.
     pub inputs: Inputs,
@@ -156,7 +161,7 @@ pub trait Executor: Send + Sync {
 /// Where executors keep what outlives a run.
 #[derive(Clone, Debug)]
 pub struct WorkRoot(
-    /// `<root>/sessions/<id>`, `<root>/runs/<run>-<fence>`, `<root>/trash`, and `<root>/place`, its name.
+    /// `<root>/sessions/<id>`, `<root>/runs/<run>-<fence>`, `<root>/git`, `<root>/trash`, and `<root>/place`, its name.
     pub PathBuf,
 );
 
@@ -172,6 +177,8 @@ pub struct ExecutorSetup {
     pub limits: LimitSettings,
     /// Where agents work.
     pub root: WorkRoot,
+    /// `[egress] git_protocols`
+    pub git_protocols: Vec<GitProtocol>,
     /// The gateway's `PATH`: programs are looked up in it, and agents get it as theirs.
     pub path: OsString,
 }
@@ -195,7 +202,7 @@ impl Executors {
     /// When the work root cannot be made, or a thread not started.
     pub fn new(setup: ExecutorSetup) -> io::Result<Self> {
         set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
-        let ground = Arc::new(Ground::new(&setup.root, setup.limits, &setup.sandbox, setup.path)?);
+        let ground = Arc::new(Ground::new(&setup.root, setup.limits, &setup.sandbox, setup.path, setup.git_protocols)?);
         let claude = Arc::new(ClaudeExecutor::new(ground.clone(), setup.claude, setup.api_key));
         let command = Arc::new(CommandExecutor::new(ground.clone()));
         Ok(Self { ground, claude, command })

@@ -4,6 +4,7 @@ use std::path::{Component, Path, PathBuf};
 
 use crate::domain::{
     agent::CLOSED_PLACES,
+    mount::MountSpec,
     run::{Failure, FailureCode},
 };
 
@@ -18,13 +19,18 @@ pub(super) struct Mount {
     pub(super) read_only: bool,
 }
 
-/// Reads `host:/container[:ro|rw]`; without either word it is read-only.
-pub(super) fn parse(entries: &[String]) -> Result<Vec<Mount>, Failure> {
+/// Reads `host:/container[:ro|rw]`, without either word read-only, and lays what was fetched beside them.
+pub(super) fn parse(entries: &[MountSpec], fetched: Vec<Mount>) -> Result<Vec<Mount>, Failure> {
     let mut mounts: Vec<Mount> = Vec::new();
-    for entry in entries {
-        let mount = parse_one(entry).map_err(|why| refusal(entry, why))?;
+    let of_host = entries.iter().filter_map(|entry| match entry {
+        MountSpec::Host(entry) => Some(parse_one(entry).map_err(|why| refusal(entry, why))),
+        MountSpec::Git(_) => None,
+    });
+    for mount in of_host.chain(fetched.into_iter().map(Ok)) {
+        let mount = mount?;
         if let Some(other) = mounts.iter().find(|other| overlap(&other.container, &mount.container)) {
-            return Err(refusal(entry, &format!("it clashes with `{}`", other.container.display())));
+            let entry = mount.container.display().to_string();
+            return Err(refusal(&entry, &format!("it clashes with `{}`", other.container.display())));
         }
         mounts.push(mount);
     }
@@ -37,25 +43,31 @@ fn parse_one(entry: &str) -> Result<Mount, &'static str> {
         Some((rest, "rw")) => (rest, false),
         Some(_) | None => (entry, true),
     };
-    let (host, container) = rest.rsplit_once(':').ok_or("write host:/container, host:/container:ro or :rw")?;
-    let (host, container) = (PathBuf::from(host), Path::new(container));
-    if !container.is_absolute() {
-        return Err("the path inside must be absolute");
-    }
-    if entry.contains('\0') || container.components().any(|part| matches!(part, Component::ParentDir)) {
-        return Err("the path inside may not hold `..`");
-    }
-    let container: PathBuf = container.components().collect();
-    if container == Path::new("/") || CLOSED_PLACES.iter().any(|taken| overlap(Path::new(taken), &container)) {
-        return Err("that place inside is taken; use one such as /context/name");
-    }
-    if !host.is_absolute() {
+    let (host, inside) = rest.rsplit_once(':').ok_or("write host:/container, host:/container:ro or :rw")?;
+    let (host, container) = (PathBuf::from(host), container(inside)?);
+    if entry.contains('\0') || !host.is_absolute() {
         return Err("the path on the host must be absolute");
     }
     if !host.exists() {
         return Err("there is nothing at that path on the host");
     }
     Ok(Mount { host, container, read_only })
+}
+
+/// A place inside that may be mounted on.
+pub(super) fn container(inside: &str) -> Result<PathBuf, &'static str> {
+    let path = Path::new(inside);
+    if !path.is_absolute() {
+        return Err("the path inside must be absolute");
+    }
+    if inside.contains('\0') || path.components().any(|part| matches!(part, Component::ParentDir)) {
+        return Err("the path inside may not hold `..`");
+    }
+    let path: PathBuf = path.components().collect();
+    if path == Path::new("/") || CLOSED_PLACES.iter().any(|taken| overlap(Path::new(taken), &path)) {
+        return Err("that place inside is taken; use one such as /context/name");
+    }
+    Ok(path)
 }
 
 fn overlap(one: &Path, other: &Path) -> bool {
@@ -69,16 +81,20 @@ fn refusal(entry: &str, why: &str) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::parse;
+    use crate::domain::mount::MountSpec;
+
+    fn host(entries: &[&str]) -> Vec<MountSpec> {
+        entries.iter().map(|entry| MountSpec::Host((*entry).to_owned())).collect()
+    }
 
     fn why(entries: &[&str]) -> String {
-        let entries: Vec<String> = entries.iter().map(|entry| (*entry).to_owned()).collect();
-        parse(&entries).unwrap_err().message
+        parse(&host(entries), Vec::new()).unwrap_err().message
     }
 
     #[test]
     fn a_mount_without_a_word_is_read_only() {
-        let entries = ["/usr:/context/a", "/usr:/context/b:rw", "/usr:/context/c:ro"].map(str::to_owned);
-        let read_only: Vec<bool> = parse(&entries).unwrap().iter().map(|mount| mount.read_only).collect();
+        let entries = host(&["/usr:/context/a", "/usr:/context/b:rw", "/usr:/context/c:ro"]);
+        let read_only: Vec<bool> = parse(&entries, Vec::new()).unwrap().iter().map(|mount| mount.read_only).collect();
         assert_eq!(read_only, [true, false, true]);
     }
 

@@ -17,13 +17,14 @@ use serde_json::json;
 
 use crate::{
     domain::{
-        agent::{AgentVersion, ExecutorKind, Skill},
+        agent::{AgentVersion, ExecutorKind},
         id::{RunId, SessionId},
         run::{Failure, FailureCode},
     },
     executor::{
         AttachmentFile, RunSpec,
         environment::Environment,
+        git::Fetched,
         mounts::{self, Mount},
         sandbox,
         trash::{self, Held, Trash, real_dir},
@@ -69,6 +70,7 @@ impl Workdir {
         root: &Path,
         trash: &Arc<Trash>,
         spec: &RunSpec,
+        fetched: Fetched,
         sandboxed: bool,
     ) -> Result<Self, Failure> {
         let order = Order {
@@ -83,17 +85,18 @@ impl Workdir {
             sandboxed,
         };
         let (root, trash) = (root.to_owned(), trash.clone());
-        blocking(move || Self::make(&root, trash, &order)).await
+        blocking(move || Self::make(&root, trash, &order, fetched)).await
     }
 
-    fn make(root: &Path, trash: Arc<Trash>, order: &Order) -> Result<Self, Failure> {
-        let mounts = mounts::parse(&order.agent.spec.mounts)?;
+    fn make(root: &Path, trash: Arc<Trash>, order: &Order, fetched: Fetched) -> Result<Self, Failure> {
+        let mounts = mounts::parse(&order.agent.spec.mounts, fetched.mounts)?;
         let runs = root.join("runs");
         let own = runs.join(format!("{}-{}", order.run, order.fence));
         let fail =
             |error: io::Error| Failure::new(FailureCode::Setup, format!("work directory {}: {error}", own.display()));
         clear_leftovers(&runs, &own, &trash, order).map_err(fail)?;
         let mut held = vec![trash::hold(&own, FlockOperation::NonBlockingLockExclusive).map_err(fail)?];
+        held.extend(fetched.held);
         let mut base = own.clone();
         if let Some(session) = &order.session {
             base = root.join("sessions").join(session.as_str());
@@ -256,34 +259,13 @@ fn clear_leftovers(runs: &Path, own: &Path, trash: &Trash, order: &Order) -> io:
     Ok(())
 }
 
-/// Lays out skills as `<under>/<name>/…`. Blocks.
-pub(super) fn lay_out_skills(skills: &[Skill], under: &Path) -> Result<(), Failure> {
-    let refuse = |why: String| Failure::new(FailureCode::Setup, why);
-    for skill in skills {
-        let name = plain_path(&skill.name).filter(|name| name.components().count() == 1);
-        let name = name.ok_or_else(|| refuse(format!("skill `{}`: not a folder's name", skill.name)))?;
-        for (path, content) in &skill.files {
-            let fault = |why: &str| refuse(format!("skill `{}`, file `{path}`: {why}", skill.name));
-            let relative = plain_path(path).ok_or_else(|| fault("not a path inside the skill's folder"))?;
-            let bytes = data_encoding::BASE64.decode(content.as_bytes()).map_err(|_| fault("not base64"))?;
-            let target = under.join(&name).join(relative);
-            let parent = target.parent().unwrap_or(under);
-            let script = bytes.starts_with(b"#!");
-            fs::create_dir_all(parent)
-                .and_then(|()| write_new(&target, &bytes, if script { 0o700 } else { 0o600 }))
-                .map_err(|error| fault(&error.to_string()))?;
-        }
-    }
-    Ok(())
-}
-
 /// Writes a file that is not there yet, through no link (`O_EXCL`, open(2)).
 pub(super) fn write_new(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?.write_all(bytes)
 }
 
 /// A relative path without `.` and `..`.
-fn plain_path(path: &str) -> Option<PathBuf> {
+pub(super) fn plain_path(path: &str) -> Option<PathBuf> {
     let plain = !path.is_empty()
         && !path.contains('\0')
         && Path::new(path).components().all(|part| matches!(part, Component::Normal(_)));

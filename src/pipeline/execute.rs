@@ -8,8 +8,10 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     crypto::{Secret, SecretSource},
     domain::{
-        agent::EnvValue,
+        agent::{AgentSpec, EnvValue},
+        database,
         event::AgentEvent,
+        mount::MountSpec,
         run::{Failure, FailureCode, MessageKind, Run, RunState, Usage},
         session::ClosedReason,
         template::Template,
@@ -238,7 +240,7 @@ impl Execute {
                 .filter(|(file, _)| file.refused.is_none())
                 .map(|(file, bytes)| AttachmentFile { filename: file.filename.clone(), bytes: bytes.clone() })
                 .collect(),
-            env: self.environment(&work.agent.spec.env).map_err(setup)?,
+            env: self.environment(&work.agent.spec).map_err(setup)?,
             mcp_secrets: servers::secrets(&work.agent.spec.mcp, &*self.secrets).map_err(setup)?,
             trust: trust(&work.event.event, trigger_of(work)).0,
             tools: None,
@@ -248,6 +250,7 @@ impl Execute {
                 owner: work.run.session.as_ref().map_or_else(|| work.run.id.to_string(), ToString::to_string),
                 lease: work.lease.clone(),
             })),
+            mount_tokens: self.mount_tokens(&work.agent.spec.mounts).map_err(setup)?,
             agent: Arc::new(work.agent.clone()),
             inputs,
             taken: steer::taken(work).map_err(setup)?,
@@ -256,20 +259,37 @@ impl Execute {
         })
     }
 
-    fn environment(&self, named: &BTreeMap<String, EnvValue>) -> Result<BTreeMap<String, Secret>, String> {
-        named
-            .iter()
-            .map(|(name, value)| {
-                let value = match value {
-                    EnvValue::Text(text) => Secret::new(text.as_bytes()),
-                    EnvValue::Number(number) => Secret::new(number.to_string()),
-                    EnvValue::Switch(on) => Secret::new(on.to_string()),
-                    EnvValue::Named { secret } => self.secrets.named(secret)?,
-                    EnvValue::Reference(reference) => self.secrets.secret(reference)?,
-                };
-                Ok((name.clone(), value))
-            })
-            .collect()
+    fn environment(&self, agent: &AgentSpec) -> Result<BTreeMap<String, Secret>, String> {
+        let mut env = BTreeMap::new();
+        for (name, value) in &agent.env {
+            env.insert(name.clone(), self.value(value)?);
+        }
+        for database in agent.databases.values() {
+            let url = self.value(&database.url)?;
+            let url = std::str::from_utf8(url.expose())
+                .map(database::read_only)
+                .map_err(|_| format!("the URL in {} is no UTF-8", database.env))?;
+            env.insert(database.env.clone(), Secret::new(url));
+        }
+        Ok(env)
+    }
+
+    fn mount_tokens(&self, mounts: &[MountSpec]) -> Result<BTreeMap<String, Secret>, String> {
+        let git = mounts.iter().filter_map(|mount| match mount {
+            MountSpec::Git(mount) => Some((mount, mount.token.as_ref()?)),
+            MountSpec::Host(_) => None,
+        });
+        git.map(|(mount, token)| Ok((mount.to.clone(), self.value(token)?))).collect()
+    }
+
+    fn value(&self, value: &EnvValue) -> Result<Secret, String> {
+        Ok(match value {
+            EnvValue::Text(text) => Secret::new(text.as_bytes()),
+            EnvValue::Number(number) => Secret::new(number.to_string()),
+            EnvValue::Switch(on) => Secret::new(on.to_string()),
+            EnvValue::Named { secret } => self.secrets.named(secret)?,
+            EnvValue::Reference(reference) => self.secrets.secret(reference)?,
+        })
     }
 
     /// Whether a failure is tried again, and when. A quota that is used up lets all runs wait that would ask for it.

@@ -12,7 +12,7 @@ use postern::{
         watch::Watch,
     },
     crypto::SecretSource,
-    domain::{filter::Filter, source::SecretRef},
+    domain::{filter::Filter, mount::MountSpec, source::SecretRef},
 };
 use tempfile::TempDir;
 
@@ -49,11 +49,11 @@ fn load(dir: &Path) -> Loaded {
 }
 
 /// What is said of one agent file with this frontmatter.
-fn said(yaml: &str) -> Vec<String> {
+pub(crate) fn said(yaml: &str) -> Vec<String> {
     let dir = project(&[
         ("agents/a.md", &format!("---\n{yaml}\n---\nYou answer.\n")),
         ("book/page", "x"),
-        ("skills/tone/SKILL.md", "---\nname: tone\ndescription: d\n---\n"),
+        ("skills/tone/SKILL.md", "---\nname: tone\ndescription: d\n---\nText\n"),
     ]);
     let shown = dir.path().display().to_string();
     load(dir.path()).problems.iter().map(|problem| problem.to_string().replace(&shown, "DIR")).collect()
@@ -377,7 +377,7 @@ fn paths_are_absolute_against_the_project() {
     let (loaded, root) = (load(dir.path()), dir.path().display());
     assert_eq!(loaded.settings.database.url, format!("sqlite:{root}/.postern/postern.db"));
     assert_eq!(loaded.settings.worker.work_dir.display().to_string(), format!("{root}/.postern/work"));
-    assert_eq!(loaded.agents["a"].spec.mounts, [format!("{root}/book:/context/book:ro")]);
+    assert_eq!(loaded.agents["a"].spec.mounts, [MountSpec::Host(format!("{root}/book:/context/book:ro"))]);
     let file = format!("{root}/key");
     assert_eq!(loaded.settings.sources["hooks"].secret.as_ref().unwrap().reference(), &SecretRef::File { file });
 }

@@ -359,7 +359,7 @@ fn project() -> TempDir {
     write(dir.path(), "handbook/page.md", "x");
     write(dir.path(), "bin/answer.sh", "#!/bin/sh\n");
     for skill in ["refunds", "tone"] {
-        let text = format!("---\nname: {skill}\ndescription: d\n---\n");
+        let text = format!("---\nname: {skill}\ndescription: d\n---\nText\n");
         write(dir.path(), &format!("skills/{skill}/SKILL.md"), &text);
     }
     dir

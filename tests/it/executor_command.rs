@@ -14,6 +14,7 @@ use postern::{
     domain::{
         agent::{AgentSpec, AgentVersion, ExecutorKind, Skill},
         id::{AgentId, RunId, SessionId},
+        mount::GitProtocol,
         run::{Failure, FailureCode, MessageKind, RunResult},
         time::{Span, Timestamp},
     },
@@ -91,7 +92,9 @@ impl Bench {
         let root = WorkRoot(dir.path().join("work"));
         let sandbox = SandboxSettings { mode };
         let path = path.into();
-        let executors = Executors::new(ExecutorSetup { claude, api_key, sandbox, limits, root, path }).unwrap();
+        let git_protocols = vec![GitProtocol::Https, GitProtocol::File];
+        let executors =
+            Executors::new(ExecutorSetup { claude, api_key, sandbox, limits, root, git_protocols, path }).unwrap();
         Self { dir, executors }
     }
 
@@ -126,6 +129,7 @@ pub(crate) fn spec(agent: Value) -> RunSpec {
         prompt: Prompt { plain: "Do it.".to_owned(), blocks: vec!["Do it.".to_owned()] },
         attachments: Arc::default(),
         env: BTreeMap::new(),
+        mount_tokens: BTreeMap::new(),
         inputs: Inputs::default(),
         taken: Vec::new(),
         mcp_secrets: BTreeMap::new(),

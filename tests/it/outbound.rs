@@ -45,6 +45,7 @@ fn env(name: &str) -> SecretRef {
 
 fn egress_limits(networks: &[&str]) -> EgressLimits {
     let settings = EgressSettings {
+        git_protocols: Vec::new(),
         name_server: None,
         allow_networks: networks.iter().map(|network| network.parse().unwrap()).collect(),
         timeout: Span(2_000),

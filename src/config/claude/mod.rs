@@ -12,6 +12,7 @@ use crate::{
     domain::{
         agent::{AgentSpec, EnvValue, ExecutorKind},
         claude::{Acknowledgement, PermissionMode, SubAgent, Thinking},
+        mount::MountSpec,
         trigger::{SenderRule, TriggerSpec},
         trust,
     },
@@ -58,7 +59,7 @@ pub(crate) fn check(spec: &mut AgentSpec, files: Files<'_>, settings: &Settings,
 pub(crate) fn check_exposure(spec: &AgentSpec, checker: &mut Checker<'_>) {
     let is_secret = |value: &EnvValue| matches!(value, EnvValue::Named { .. } | EnvValue::Reference(_));
     let servers = spec.mcp.values().flat_map(|server| server.env.values().chain(server.headers.values()));
-    let holds_secrets = spec.env.values().chain(servers).any(is_secret);
+    let holds_secrets = !spec.databases.is_empty() || spec.env.values().chain(servers).any(is_secret);
     let network = spec.network.unwrap_or(spec.executor == ExecutorKind::Claude);
     let open = spec.triggers.iter().position(is_open);
     if let (Some(index), true, true) = (open, holds_secrets, network)
@@ -138,7 +139,9 @@ fn check_agent(spec: &AgentSpec, name: &str, agent: &SubAgent, checker: &mut Che
         let message = format!("the agent has no tool `{tool}` to give to `{name}`");
         checker.error(&["agents", name, "tools", &index.to_string()], message, help);
     }
-    for (index, skill) in agent.skills.iter().enumerate().filter(|(_, skill)| !spec.skills.contains(skill)) {
+    for (index, skill) in
+        agent.skills.iter().enumerate().filter(|(_, skill)| !spec.skills.iter().any(|own| own.name() == *skill))
+    {
         let help = format!("add `{skill}` to the agent's `skills`");
         let message = format!("the agent has no skill `{skill}` to give to `{name}`");
         checker.error(&["agents", name, "skills", &index.to_string()], message, help);
@@ -153,9 +156,9 @@ fn check_directories(spec: &AgentSpec, files: Files<'_>, checker: &mut Checker<'
     for (key, directories) in [("directories", &spec.directories), ("claude_md", &spec.claude_md)] {
         for (index, directory) in directories.iter().enumerate() {
             let path = [key, &index.to_string()];
-            let mount = spec.mounts.iter().filter_map(|mount| parts(mount)).find_map(|(host, container)| {
+            let mount = spec.mounts.iter().filter_map(parts).find_map(|(host, container)| {
                 let rest = Path::new(directory).strip_prefix(container).ok()?;
-                Some(host.join(rest))
+                Some(host.map(|host| host.join(rest)))
             });
             let plain = Path::new(directory).is_absolute()
                 && !Path::new(directory).components().any(|part| matches!(part, Component::ParentDir));
@@ -164,7 +167,9 @@ fn check_directories(spec: &AgentSpec, files: Files<'_>, checker: &mut Checker<'
                 checker.error(&path, format!("`{directory}` lies in none of the agent's `mounts`"), help);
                 continue;
             };
-            if matches!(files, Files::Project(_)) && key == "claude_md" && !host.join("CLAUDE.md").is_file() {
+            if let (Some(host), Files::Project(_), "claude_md") = (host, files, key)
+                && !host.join("CLAUDE.md").is_file()
+            {
                 let message = format!("there is no CLAUDE.md in `{directory}`");
                 checker.warning(&path, message, format!("make {}", host.join("CLAUDE.md").display()));
             }
@@ -172,11 +177,15 @@ fn check_directories(spec: &AgentSpec, files: Files<'_>, checker: &mut Checker<'
     }
 }
 
-/// Host and place inside of a mount that was written out by the check of mounts.
-fn parts(mount: &str) -> Option<(&Path, &str)> {
+/// Host, where it is known, and place inside of a mount that was written out by the check of mounts.
+fn parts(mount: &MountSpec) -> Option<(Option<&Path>, &str)> {
+    let mount = match mount {
+        MountSpec::Host(mount) => mount,
+        MountSpec::Git(mount) => return Some((None, &mount.to)),
+    };
     let rest = mount.strip_suffix(":ro").or_else(|| mount.strip_suffix(":rw")).unwrap_or(mount);
     let (host, container) = rest.rsplit_once(':')?;
-    Some((Path::new(host), container))
+    Some((Some(Path::new(host)), container))
 }
 
 fn check_sandbox(spec: &AgentSpec, checker: &mut Checker<'_>) {

@@ -26,13 +26,14 @@ use crate::{
         },
         ground::Place,
         mask::Mask,
+        skills::Chosen,
     },
 };
 
 const REMINDER: &str = "You have not given your answer with the tool StructuredOutput. Call it now, with your answer \
                         in the form that its schema asks for. Nothing else of what you say is used.";
 /// CLIs of one attempt: one that dies is started again once.
-const ROUNDS: u32 = 2;
+pub(super) const ROUNDS: u32 = 2;
 
 /// What all CLIs of an attempt share.
 pub(super) struct Attempt<'a> {
@@ -48,6 +49,8 @@ pub(super) struct Attempt<'a> {
     pub(super) place: Place,
     /// What tools may do.
     pub(super) permissions: Arc<Permissions>,
+    /// The skills of this run.
+    pub(super) skills: Chosen,
     /// When it must have ended.
     pub(super) until: Instant,
     /// What it took so far.
@@ -87,7 +90,7 @@ impl Attempt<'_> {
         let session = begin.id().to_owned();
         let (is_new, is_fork) = (matches!(begin, Begin::New(_)), matches!(begin, Begin::Fork(..)));
         let (settings, api_key) = (&executor.settings, executor.api_key.as_ref());
-        let cli = Cli { program: self.program.clone(), settings, api_key, begin, round };
+        let cli = Cli { program: self.program.clone(), settings, api_key, begin, round, skills: &self.skills };
         let starting = tokio::select! {
             permit = executor.starting.clone().acquire_owned() => permit.ok(),
             () = self.spec.cancel.cancelled() => return Err(Stopped::Canceled),
@@ -97,7 +100,8 @@ impl Attempt<'_> {
         let started = process::start(&executor.ground, &mut self.place, self.spec, &cli, &self.permissions).await?;
         let mut process = started.process;
         let mut first = started.first;
-        first.extend(Request::Initialize(setup::content(self.spec, &started.plugins)?).line());
+        let prompt = self.skills.system_prompt(&agent.prompt, &process::skills_folder(&self.place, round));
+        first.extend(Request::Initialize(setup::content(self.spec, &prompt, &started.plugins)?).line());
         // A conversation that goes on may bring the mode of an earlier version of the agent. (The model is an argument;
         // `set_model` would ask the API for a word to see whether there is such a model.)
         let requests = if is_new { Vec::new() } else { vec![Request::SetPermissionMode(agent.permission_mode)] };

@@ -39,6 +39,7 @@ use crate::{
         ground::Ground,
         mask::Mask,
         processes::Launch,
+        skills::Chosen,
     },
 };
 
@@ -84,8 +85,10 @@ impl ClaudeExecutor {
         let until = Instant::now() + self.ground.bounds(spec).wall_clock;
         let place = self.ground.place(spec, sink, true).await?;
         let permissions = Permissions::new(&spec.agent.spec, &place.workdir, place.walled(), spec.trust);
-        let permissions = Arc::new(permissions);
-        Attempt { spec, sink, program, mask: &mask, place, permissions, until, usage: Usage::default() }.run(self).await
+        let folders = (0..attempt::ROUNDS).map(|round| process::skills_folder(&place, round)).collect();
+        let permissions = Arc::new(permissions.reading(folders));
+        let (skills, usage) = (Chosen::of(spec, sink).await?, Usage::default());
+        Attempt { spec, sink, program, mask: &mask, place, permissions, skills, until, usage }.run(self).await
     }
 
     /// The CLI's path and version, looked at once; a failure is looked at again by the next run.

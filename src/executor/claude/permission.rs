@@ -60,6 +60,8 @@ pub(super) struct Permissions {
     /// Empty in a sandbox, where mounts are where rules say.
     places: Vec<Place>,
     walled: bool,
+    /// Where its skills are.
+    skills: Vec<PathBuf>,
 }
 
 impl Permissions {
@@ -72,7 +74,12 @@ impl Permissions {
         };
         let places = if walled { Vec::new() } else { workdir.mounts.iter().map(place).collect() };
         let (tools, rules) = (tools_of(spec), rules_of(spec, trust));
-        Self { tools, rules, work: workdir.seen_work(), home: workdir.seen_home(), places, walled }
+        Self { tools, rules, work: workdir.seen_work(), home: workdir.seen_home(), places, walled, skills: Vec::new() }
+    }
+
+    /// Lets the files of the run's skills be read where no rule says otherwise.
+    pub(super) fn reading(self, skills: Vec<PathBuf>) -> Self {
+        Self { skills, ..self }
     }
 
     /// Decides one call.
@@ -96,7 +103,16 @@ impl Permissions {
         }
         // Which skills, which agents and which servers' tools there are is the agent's file's choice already.
         let chosen = matches!(tool, "Skill" | "Agent" | OUTPUT_TOOL) || tool.starts_with("mcp__");
-        if chosen { Decision::Allow } else { Decision::Unsaid }
+        if chosen || self.is_of_a_skill(tool, input) { Decision::Allow } else { Decision::Unsaid }
+    }
+
+    fn is_of_a_skill(&self, tool: &str, input: &Value) -> bool {
+        let path = input.get("file_path").or_else(|| input.get("path")).and_then(Value::as_str);
+        let (Some(path), "Read" | "Grep" | "Glob") = (path, tool) else { return false };
+        let path = plain(&self.work.join(path));
+        // Without walls the agent could have put a link there.
+        let path = if self.walled { path } else { std::fs::canonicalize(&path).unwrap_or_default() };
+        self.skills.iter().any(|folder| path.starts_with(folder))
     }
 
     /// The CLI's own tools that are there at all, as it wants them named.

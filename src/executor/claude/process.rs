@@ -11,7 +11,7 @@ use crate::{
     config::settings::ClaudeSettings,
     crypto::Secret,
     domain::{
-        agent::{AgentSpec, Skill},
+        agent::AgentSpec,
         claude::{PermissionMode, Thinking, ThinkingWord},
         run::{Failure, FailureCode},
     },
@@ -21,6 +21,7 @@ use crate::{
         environment::Environment,
         ground::{Ground, Place},
         processes::Process,
+        skills::Chosen,
         workdir,
     },
 };
@@ -72,10 +73,10 @@ pub(super) async fn start(
     let agent = &spec.agent.spec;
     check_mode(agent, place)?;
     // A CLI that died left its files.
-    let files = place.workdir.control().join(format!("claude-{}", cli.round));
+    let files = files_of(place, cli.round);
     let settings = setup::settings(agent, permissions.settings(), place)?;
-    let (under, version) = (files.clone(), spec.agent.clone());
-    workdir::blocking(move || lay_out(&under, &version.skills, &settings)).await?;
+    let (under, skills) = (files.clone(), cli.skills.clone());
+    workdir::blocking(move || lay_out(&under, &skills, &settings)).await?;
     let mut args = arguments(spec, cli, permissions, ground.turns(spec));
     args.extend([OsString::from("--settings"), files.join("settings.json").into()]);
     for directory in &agent.claude_md {
@@ -83,7 +84,7 @@ pub(super) async fn start(
     }
     let mut plugins = plugins(agent)?;
     let mut readable: Vec<PathBuf> = plugins.clone();
-    if !spec.agent.skills.is_empty() {
+    if !cli.skills.is_empty() {
         plugins.push(files.join("plugin"));
     }
     environment(&mut place.env, cli);
@@ -162,10 +163,21 @@ pub(super) struct Cli<'a> {
     pub(super) begin: Begin,
     /// How many CLIs died in this attempt before.
     pub(super) round: u32,
+    /// The skills of this run.
+    pub(super) skills: &'a Chosen,
+}
+
+fn files_of(place: &Place, round: u32) -> PathBuf {
+    place.workdir.control().join(format!("claude-{round}"))
+}
+
+/// Where the CLI of that round finds the run's skills. With walls the agent cannot write there.
+pub(super) fn skills_folder(place: &Place, round: u32) -> PathBuf {
+    files_of(place, round).join("plugin/skills")
 }
 
 /// Settings and skills, outside of the agent's reach to write.
-fn lay_out(files: &Path, skills: &[Skill], settings: &Value) -> Result<(), Failure> {
+fn lay_out(files: &Path, skills: &Chosen, settings: &Value) -> Result<(), Failure> {
     let plugin = files.join("plugin");
     let fail = |error: std::io::Error| Failure::new(FailureCode::Setup, format!("files for the CLI: {error}"));
     std::fs::create_dir_all(plugin.join(".claude-plugin")).map_err(fail)?;
@@ -173,7 +185,7 @@ fn lay_out(files: &Path, skills: &[Skill], settings: &Value) -> Result<(), Failu
     for (name, content) in [("settings.json", settings), ("plugin/.claude-plugin/plugin.json", &manifest)] {
         workdir::write_new(&files.join(name), content.to_string().as_bytes(), 0o600).map_err(fail)?;
     }
-    workdir::lay_out_skills(skills, &plugin.join("skills"))
+    skills.lay_out(&plugin.join("skills"))
 }
 
 fn arguments(spec: &RunSpec, cli: &Cli<'_>, permissions: &Permissions, turns: u32) -> Vec<OsString> {

@@ -20,13 +20,13 @@ use crate::{
 /// The name of the plugin that the agent's skills come as.
 pub(super) const SKILLS: &str = "agent";
 
-/// The first request's content. `plugins` are folders as the agent sees them.
-pub(super) fn content(spec: &RunSpec, plugins: &[PathBuf]) -> Result<Value, Failure> {
+/// The first request's content. `prompt` is the system prompt, skills and all; `plugins` are folders as the agent sees them.
+pub(super) fn content(spec: &RunSpec, prompt: &str, plugins: &[PathBuf]) -> Result<Value, Failure> {
     let agent = &spec.agent.spec;
     let mut setup = json!({"systemPromptSnapshot": false});
     match agent.system_prompt {
-        SystemPrompt::Replace => setup["systemPrompt"] = json!([agent.prompt]),
-        SystemPrompt::Append => setup["appendSystemPrompt"] = json!(agent.prompt),
+        SystemPrompt::Replace => setup["systemPrompt"] = json!([prompt]),
+        SystemPrompt::Append => setup["appendSystemPrompt"] = json!(prompt),
     }
     if !agent.mcp.is_empty() {
         setup["mcpServers"] = Value::Object(servers(spec)?);

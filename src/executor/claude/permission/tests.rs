@@ -23,6 +23,7 @@ fn permissions(rules: &[PermissionRule]) -> Permissions {
         home: PathBuf::from("/home/agent"),
         places: Vec::new(),
         walled: true,
+        skills: vec![PathBuf::from("/run/plugin/skills")],
     }
 }
 
@@ -137,4 +138,14 @@ fn the_tool_of_structured_answers_is_there_with_a_schema_alone() {
     };
     assert_eq!(file(json!({"type": "object"})), Decision::Allow);
     assert!(matches!(file(Value::Null), Decision::Deny(_)));
+}
+
+#[test]
+fn files_of_skills_are_read_unless_a_rule_forbids_it() {
+    let read = |rules: &[PermissionRule], path: &str| decide(rules, "Read", &json!({"file_path": path}));
+    assert_eq!(read(&[], "/run/plugin/skills/tone/words.md"), Decision::Allow);
+    assert_eq!(read(&[], "/run/plugin/skills/../settings.json"), Decision::Unsaid);
+    assert!(matches!(read(&[deny("Read")], "/run/plugin/skills/tone/words.md"), Decision::Deny(_)));
+    let write = json!({"file_path": "/run/plugin/skills/tone/words.md"});
+    assert_eq!(decide(&[], "Write", &write), Decision::Unsaid);
 }

@@ -1,0 +1,68 @@
+//! Databases that an agent may read.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use url::Url;
+
+use crate::domain::agent::EnvValue;
+
+/// What makes a session of Postgres refuse to write, as libpq and its kin take it.
+const READ_ONLY: &str = "-c default_transaction_read_only=on";
+
+/// One entry of `databases:`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DatabaseSpec {
+    /// The connection's URL, as a secret.
+    pub url: EnvValue,
+    /// The variable in which the agent and its MCP servers over stdio find it.
+    pub env: String,
+}
+
+/// A connection's URL that asks for a session which only reads: by `options` for Postgres, by `mode=ro` for SQLite.
+/// Anything else stays as it is.
+#[must_use]
+pub fn read_only(url: &str) -> String {
+    let Ok(mut parsed) = Url::parse(url.trim()) else { return url.to_owned() };
+    let (name, value) = match parsed.scheme() {
+        "postgres" | "postgresql" => {
+            let before =
+                parsed.query_pairs().filter(|(name, _)| name == "options").map(|(_, value)| value.into_owned());
+            ("options", before.chain([READ_ONLY.to_owned()]).collect::<Vec<_>>().join(" "))
+        }
+        "sqlite" => ("mode", "ro".to_owned()),
+        _ => return url.to_owned(),
+    };
+    let query = parsed.query().unwrap_or_default();
+    let others = query.split('&').filter(|pair| !pair.is_empty() && pair.split('=').next() != Some(name));
+    let mut pairs: Vec<String> = others.map(str::to_owned).collect();
+    // `+` stands for a space only in forms; drivers do not read it so.
+    let value: String = url::form_urlencoded::byte_serialize(value.as_bytes()).collect();
+    pairs.push(format!("{name}={}", value.replace('+', "%20")));
+    parsed.set_query(Some(&pairs.join("&")));
+    parsed.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::read_only;
+
+    #[test]
+    fn sessions_of_postgres_and_sqlite_only_read() {
+        for (url, expected) in [
+            (
+                "postgres://ada:pw%40x@db.example.com:5432/shop",
+                "postgres://ada:pw%40x@db.example.com:5432/shop?options=-c%20default_transaction_read_only%3Don",
+            ),
+            (
+                "postgresql://db/shop?sslmode=require&options=-c%20search_path%3Dx",
+                "postgresql://db/shop?sslmode=require&options=-c%20search_path%3Dx%20-c%20default_transaction_read_only%3Don",
+            ),
+            ("sqlite:///srv/shop.db?mode=rwc", "sqlite:///srv/shop.db?mode=ro"),
+            ("mysql://db/shop", "mysql://db/shop"),
+            ("host=db user=ada", "host=db user=ada"),
+        ] {
+            assert_eq!(read_only(url), expected);
+        }
+    }
+}
