@@ -2,11 +2,26 @@
 
 use crate::domain::organisation;
 
+/// Digits of the shortest telephone number with its country; what is shorter is a carrier's short code.
+const SHORTEST_NUMBER: usize = 8;
+
 /// Whether `text` fits one of `patterns`. A domain written in letters of the world is also compared as senders'
-/// domains are kept (RFC 5890).
+/// domains are kept (RFC 5890), and a telephone number without its `+`, which some carriers leave out.
 #[must_use]
 pub fn fits(patterns: &[String], text: &str) -> bool {
-    patterns.iter().any(|pattern| matches(pattern, text) || (!pattern.is_ascii() && matches(&in_ascii(pattern), text)))
+    let number = number(text);
+    patterns.iter().any(|pattern| {
+        matches(pattern, text)
+            || number.is_some_and(|number| matches(pattern.strip_prefix('+').unwrap_or(pattern), number))
+            || (!pattern.is_ascii() && matches(&in_ascii(pattern), text))
+    })
+}
+
+/// The digits of a telephone number.
+fn number(text: &str) -> Option<&str> {
+    let digits = text.strip_prefix('+').unwrap_or(text);
+    let is_number = digits.len() >= SHORTEST_NUMBER && digits.bytes().all(|byte| byte.is_ascii_digit());
+    is_number.then_some(digits)
 }
 
 fn in_ascii(pattern: &str) -> String {
@@ -47,7 +62,26 @@ pub fn matches(pattern: &str, text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::matches;
+    use super::{fits, matches};
+
+    #[test]
+    fn numbers_are_the_same_with_and_without_their_plus() {
+        let allows = |pattern: &str, text: &str| fits(&[pattern.to_owned()], text);
+        for (pattern, text) in
+            [("+15550007", "15550007"), ("15550007", "+15550007"), ("+49*", "491701234567"), ("+49*", "+491701234567")]
+        {
+            assert!(allows(pattern, text), "{pattern} {text}");
+        }
+        for (pattern, text) in [
+            ("+15550007", "15550008"),
+            ("+49*", "+1491701234567"),
+            ("+49*", "49123"),
+            ("+1*", "1@x.example"),
+            ("+49*", "whatsapp:+491701234567"),
+        ] {
+            assert!(!allows(pattern, text), "{pattern} {text}");
+        }
+    }
 
     #[test]
     fn a_star_stands_for_any_text() {
