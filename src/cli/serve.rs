@@ -1,6 +1,6 @@
 //! `up`, `serve` and `worker`: the processes that stay.
 
-use std::process::ExitCode;
+use std::{net::SocketAddr, process::ExitCode};
 
 use anyhow::Context as _;
 use clap::Args;
@@ -13,9 +13,10 @@ use crate::{
         bundle,
         load::{Loaded, Project},
         secrets::Secrets,
-        settings::{LogFormat, LogSettings},
+        settings::{LogFormat, LogSettings, Settings},
         watch::Watch,
     },
+    domain::source::SourceSpec,
     ingress::providers,
     telemetry,
 };
@@ -101,12 +102,8 @@ fn greet(context: &Context, loaded: &Loaded, app: &mut App) {
     }
     if let Some(address) = app.address {
         output::line(format!("postern listens on http://{address} ({})", app.store.engine_name()));
-        for (name, source) in &loaded.settings.sources {
-            let place = match &source.imap {
-                Some(imap) => format!("{}@{}", imap.username, imap.host),
-                None => format!("http://{address}/in/{name}"),
-            };
-            output::line(format!("  {:<12} {:<10} {place}", name, source.provider));
+        for line in places(&loaded.settings, address) {
+            output::line(line);
         }
         let agents: Vec<&str> = loaded.agents.keys().map(String::as_str).collect();
         output::line(format!("agents: {}", if agents.is_empty() { "none".to_owned() } else { agents.join(", ") }));
@@ -120,6 +117,23 @@ fn greet(context: &Context, loaded: &Loaded, app: &mut App) {
     if app.address.is_some() {
         output::line("next: `postern events list` shows what comes in, `postern runs tail ID` follows a run");
     }
+}
+
+/// Each source with what its sender is to call.
+fn places(settings: &Settings, address: SocketAddr) -> Vec<String> {
+    let base = settings.server.public_url.clone().unwrap_or_else(|| format!("http://{address}"));
+    let width = |lengths: &mut dyn Iterator<Item = usize>| lengths.max().unwrap_or_default();
+    let names = width(&mut settings.sources.keys().map(String::len));
+    let providers = width(&mut settings.sources.values().map(|source| source.provider.len()));
+    let line = |(name, source): (&String, &SourceSpec)| {
+        let place = match (&source.imap, &source.public_url) {
+            (Some(imap), _) => format!("{}@{}", imap.username, imap.host),
+            (None, Some(url)) => url.clone(),
+            (None, None) => format!("{}/in/{name}", base.trim_end_matches('/')),
+        };
+        format!("  {name:<names$}  {:<providers$}  {place}", source.provider)
+    };
+    settings.sources.iter().map(line).collect()
 }
 
 /// Applies the project after a change. What is broken is reported; the last good version stays.

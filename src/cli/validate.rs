@@ -32,7 +32,8 @@ pub(super) fn validate(context: &Context) -> ExitCode {
         output::problems(&problems);
         if let Some(loaded) = loaded.filter(|_| errors == 0) {
             let (sources, agents) = (loaded.settings.sources.len(), loaded.agents.len());
-            output::line(format!("the project is valid: {sources} sources, {agents} agents"));
+            let of = |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
+            output::line(format!("the project is valid: {}, {}", of(sources, "source"), of(agents, "agent")));
             for planned in planned(&loaded) {
                 let [name, rule, next] = ["name", "rule", "next_times"].map(|key| table::word(&planned[key]));
                 output::line(format!("  {name} ({rule}) next: {next}"));
