@@ -5,10 +5,12 @@
 
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
+
 use crate::{
     config::settings::LoopSettings,
     domain::{
-        event::{Content, SenderAuth},
+        event::{Content, Email, SenderAuth},
         id::TenantId,
     },
     ingress::{Parsed, mail},
@@ -21,6 +23,10 @@ use crate::{
 
 /// How long a look-up may take. A mail whose look-up fails is taken all the same, by its words alone.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// Up to so many bytes of text, the mail's and its thread's, are compared where the mail is read.
+const CUT_INLINE: usize = 64 * 1024;
+/// Larger ones are compared beside the threads that serve requests, so many at once.
+static CUTTERS: Semaphore = Semaphore::const_new(4);
 
 /// Looks a mail's thread up and marks what it finds in `parsed`.
 pub async fn recall(store: &Store, tenant: &TenantId, guard: &LoopGuard, routes: &Routes, parsed: &mut Parsed) {
@@ -28,10 +34,7 @@ pub async fn recall(store: &Store, tenant: &TenantId, guard: &LoopGuard, routes:
     let ids = thread_ids(email);
     if !ids.is_empty() {
         match tokio::time::timeout(PATIENCE, store.remembered(tenant, &ids)).await {
-            Ok(Ok(texts)) if !texts.is_empty() => {
-                let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
-                mail::segment(email, &texts);
-            }
+            Ok(Ok(texts)) if !texts.is_empty() => cut(email, texts).await,
             Ok(Ok(_)) => {}
             Ok(Err(fault)) => tracing::warn!(error = ?fault, "a mail's thread could not be looked up"),
             Err(_) => tracing::warn!("looking a mail's thread up took too long"),
@@ -72,6 +75,33 @@ pub async fn recall(store: &Store, tenant: &TenantId, guard: &LoopGuard, routes:
     }
 }
 
+/// Cuts a mail's text once more, now that its thread is known. Where that fails the first cut stays.
+async fn cut(email: &mut Email, remembered: Vec<String>) {
+    fn segment(email: &mut Email, remembered: &[String]) {
+        let remembered: Vec<&str> = remembered.iter().map(String::as_str).collect();
+        mail::segment(email, &remembered);
+    }
+    let own = email.text.len() + email.html.as_ref().map_or(0, String::len);
+    if own + remembered.iter().map(String::len).sum::<usize>() <= CUT_INLINE {
+        return segment(email, &remembered);
+    }
+    let Ok(place) = CUTTERS.acquire().await else { return };
+    let mut copy = email.clone();
+    #[expect(clippy::disallowed_methods, reason = "bounded by the places of `CUTTERS`")]
+    let done = tokio::task::spawn_blocking(move || {
+        let _place = place;
+        segment(&mut copy, &remembered);
+        (copy.segments, copy.new_text)
+    });
+    match done.await {
+        Ok((segments, new_text)) => {
+            email.segments = segments;
+            email.new_text = new_text;
+        }
+        Err(fault) => tracing::warn!(error = %fault, "a mail's text could not be compared with its thread"),
+    }
+}
+
 /// Why a mail starts nothing although a person may have written it.
 fn too_much(limits: &LoopSettings, traffic: MailTraffic) -> Option<String> {
     let over = |count: i64, limit: u32| limit > 0 && count >= i64::from(limit);
@@ -90,8 +120,20 @@ fn too_much(limits: &LoopSettings, traffic: MailTraffic) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::too_much;
-    use crate::{config::settings::LoopSettings, store::MailTraffic};
+    use super::{CUT_INLINE, cut, too_much};
+    use crate::{config::settings::LoopSettings, domain::event::Email, store::MailTraffic};
+
+    #[tokio::test]
+    async fn a_large_mail_is_cut_by_its_thread_as_a_small_one_is() {
+        for lines in [3, 3000] {
+            let old: String = (0..lines).map(|line| format!("Line {line} of what we wrote before.\n")).collect();
+            assert_eq!(old.len() > CUT_INLINE, lines > 3);
+            let text = format!("Yes, do that.\n\n{old}");
+            let mut email = Email { text, in_reply_to: vec!["a@x.example".to_owned()], ..Email::default() };
+            cut(&mut email, vec![old]).await;
+            assert_eq!(email.new_text.trim(), "Yes, do that.", "{lines} lines");
+        }
+    }
 
     #[test]
     fn a_cap_is_reached_with_as_many_mails_as_it_says_and_zero_is_none() {

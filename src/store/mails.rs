@@ -133,8 +133,11 @@ impl Store {
         let mut texts: Vec<String> = Vec::new();
         let mut bytes = 0;
         for (kind, body) in found {
+            if bytes >= TEXT_BYTES {
+                break;
+            }
             let text = if kind == "event" { text_of_event(&body) } else { text_of_delivery(&body) };
-            let Some(text) = text.filter(|_| bytes < TEXT_BYTES) else { continue };
+            let Some(text) = text else { continue };
             bytes += text.len();
             texts.push(text);
         }

@@ -44,6 +44,14 @@ pub(super) fn suppressed(message: &str, reported: Option<&str>) -> Option<String
     about.is_none_or(|about| about == ours).then_some(ours)
 }
 
+/// The event and the delivery behind which a page goes on: `evt_…_dlv_…`.
+fn place(below: &str) -> (String, String) {
+    match below.split_once("_dlv_") {
+        Some((event, delivery)) => (event.to_owned(), format!("dlv_{delivery}")),
+        None => (below.to_owned(), String::new()),
+    }
+}
+
 impl Store {
     /// Why mail to this address is not sent; `None` when it is.
     ///
@@ -58,18 +66,21 @@ impl Store {
         }))
     }
 
-    /// The addresses that mail is not sent to, the newest first.
+    /// The addresses that mail is not sent to, the newest first. One event can name several; a delivery never does, so
+    /// that both together are the place in the list.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn suppressions(&self, tenant: &TenantId, page: &Page) -> Result<PageOf<Suppression>, StoreError> {
         let sql = "SELECT address, delivery_id, event_id, reason, at FROM suppressions \
-                   WHERE tenant_id = $1 AND event_id < $2 ORDER BY event_id DESC, address LIMIT $3";
+                   WHERE tenant_id = $1 AND (event_id, delivery_id) < ($2, $3) \
+                   ORDER BY event_id DESC, delivery_id DESC LIMIT $4";
+        let (event, delivery) = place(&page.below());
         let found: Vec<Suppression> = on_engine!(self, |db| {
-            let query = sqlx::query_as(sql).bind(tenant.as_str()).bind(page.below()).bind(page.fetch());
+            let query = sqlx::query_as(sql).bind(tenant.as_str()).bind(&event).bind(&delivery).bind(page.fetch());
             query.fetch_all(db.read()).await?
         });
-        Ok(page.cut(found, |suppression| suppression.event.clone()))
+        Ok(page.cut(found, |suppression| format!("{}_{}", suppression.event, suppression.delivery)))
     }
 
     /// Lets mail be sent to the address again. `false` when it was not suppressed.

@@ -66,7 +66,7 @@ fn answer(world: &World, to: &str) -> NewDelivery {
 
 /// Ends a run with an answer by mail.
 async fn answered(world: &World, to: &str) -> DeliveryId {
-    world.start("work", None).await;
+    world.start(to, None).await;
     let work = world.take().await;
     let delivery = answer(world, to);
     world.store.finish_run(&work, &success("x"), &[], std::slice::from_ref(&delivery)).await.unwrap().unwrap();
@@ -166,6 +166,44 @@ async fn a_mail_that_came_back_is_told_of_its_delivery_and_suppresses_its_recipi
         assert!(!db.store.release_address(&other.tenant, "dana@x.example").await.unwrap());
         assert!(db.store.release_address(&world.tenant, "Dana@x.example").await.unwrap());
         assert_eq!(db.store.suppression(&world.tenant, "dana@x.example").await.unwrap(), None);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn addresses_that_one_event_suppressed_are_paged_without_gaps_or_repeats() {
+    each_engine(async |db| {
+        let world = World::new(&db.store).await;
+        let mut bounces: Vec<Acceptance> =
+            (0..3).map(|event| mail(&world, &format!("bounce-{event}"), "mailer-daemon@x.example", 0)).collect();
+        for number in 0..11 {
+            let address = format!("dana-{number}@x.example");
+            let about = answered(&world, &address).await.to_string();
+            let reason = "it came back".to_owned();
+            bounces[number / 4].effects.returned.push(Returned { about, address: Some(address), reason });
+        }
+        let mut events = Vec::new();
+        for bounce in bounces {
+            events.push(world.accept(bounce).await.event.to_string());
+        }
+        for limit in 1..=12 {
+            let (mut seen, mut before) = (Vec::new(), None);
+            loop {
+                let part = db.store.suppressions(&world.tenant, &page(before, limit)).await.unwrap();
+                seen.extend(part.items);
+                before = part.next;
+                if before.is_none() {
+                    break;
+                }
+            }
+            let mut addresses: Vec<&str> = seen.iter().map(|found| found.address.as_str()).collect();
+            addresses.sort_unstable();
+            addresses.dedup();
+            assert_eq!((seen.len(), addresses.len()), (11, 11), "pages of {limit}");
+            let newest: Vec<&str> = seen.iter().map(|found| found.event.as_str()).collect();
+            assert!(newest.is_sorted_by(|first, second| first >= second), "{newest:?}");
+            assert_eq!(newest.last(), Some(&events.iter().min().unwrap().as_str()));
+        }
     })
     .await;
 }
