@@ -38,6 +38,9 @@ enum Action {
     Show {
         /// Its id, evt_…
         id: String,
+        /// Show the request that it came by, as JSON that `verify explain` reads. It carries its signatures.
+        #[arg(long)]
+        raw: bool,
     },
     /// Say why one event became what it is: which secret verified it, whether its sender is believed, what it is told
     /// from others by, and what each trigger made of it.
@@ -146,7 +149,8 @@ pub(super) async fn events(context: &Context, arguments: &Events) -> anyhow::Res
             query.extend(filter.query());
             output::report(context, &client.get(&["events"], &query).await?, list);
         }
-        Action::Show { id } => output::report(context, &client.get(&["events", id], &[]).await?, show),
+        Action::Show { id, raw: true } => output::json(&client.get(&["events", id, "raw"], &[]).await?),
+        Action::Show { id, raw: false } => output::report(context, &client.get(&["events", id], &[]).await?, show),
         Action::Explain { id } => {
             output::report(context, &client.get(&["events", id, "explain"], &[]).await?, explain);
         }
@@ -217,7 +221,7 @@ fn explain(answer: &Value) {
     let found = &answer["verification"];
     if found.is_object() {
         let said = words(found, &["verdict", "reason", "detail"]);
-        field_text("verified", &format!("{said}, by {}", word(&found["algorithm"])));
+        field_text("verdict", &format!("{said}, by {}", word(&found["algorithm"])));
         field("secret", &found["secret"]);
     }
     field("note", &answer["verification_note"]);

@@ -29,6 +29,7 @@ pub fn router(gateway: Gateway) -> Router {
         .route("/events", get(events::list))
         .route("/events/{id}", get(events::show))
         .route("/events/{id}/explain", get(explain::event))
+        .route("/events/{id}/raw", get(events::raw))
         .route("/events/replay", post(replay::replay_many))
         .route("/events/{id}/replay", post(replay::replay))
         .route("/events/{id}/reparse", post(replay::reparse))

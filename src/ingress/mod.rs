@@ -2,6 +2,7 @@
 
 pub mod answer;
 pub mod body;
+pub mod captured;
 mod cloud_event;
 pub mod explain;
 pub mod gate;

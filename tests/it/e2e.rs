@@ -3,6 +3,7 @@
 mod agents;
 mod answers;
 mod api;
+mod captured;
 mod claude;
 mod flow;
 mod identity;

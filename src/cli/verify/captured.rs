@@ -1,4 +1,4 @@
-//! Captured requests in files: as an HTTP message, or as one entry of a file of vectors.
+//! Captured requests in files: as an HTTP message, as the API shows a stored one, or as one entry of a file of vectors.
 
 use std::{fs::File, io::Read, path::Path};
 
@@ -7,7 +7,10 @@ use serde_json::Value;
 
 use crate::{
     domain::time::Timestamp,
-    ingress::vectors::{Request, Vector},
+    ingress::{
+        captured,
+        vectors::{Request, Vector},
+    },
 };
 
 /// Bytes of a file at most.
@@ -19,7 +22,7 @@ const MOST_HEADERS: usize = 1000;
 pub(super) enum Captured {
     /// With its source and its clock.
     Vector(Box<Vector>),
-    /// As it went over the wire; its URL is only the target of its first line.
+    /// As it went over the wire, or was stored; its URL is only its path and query.
     Message(Request),
 }
 
@@ -28,7 +31,7 @@ impl Captured {
         let mut bytes = Vec::new();
         let read = File::open(path).and_then(|file| file.take(LARGEST_FILE).read_to_end(&mut bytes));
         read.with_context(|| format!("{} cannot be read", path.display()))?;
-        let place = || format!("{} is neither an HTTP request nor a vector", path.display());
+        let place = || format!("{} is no HTTP request, no stored request and no vector", path.display());
         if !bytes.trim_ascii_start().starts_with(b"{") && !bytes.trim_ascii_start().starts_with(b"[") {
             return message(&bytes, now).map(Self::Message).with_context(place);
         }
@@ -42,6 +45,10 @@ impl Captured {
             (one, _) => Some(one),
         };
         let one = one.with_context(|| format!("{} has no such entry", path.display()))?;
+        if one.get("scheme").is_none() {
+            let stored: captured::Captured = serde_json::from_value(one).with_context(place)?;
+            return stored.request(now).map(Self::Message).with_context(place);
+        }
         Ok(Self::Vector(Box::new(serde_json::from_value(one).with_context(place)?)))
     }
 }

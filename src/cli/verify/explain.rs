@@ -23,7 +23,8 @@ use crate::{
 /// Which request, and which source it came to.
 #[derive(Debug, Args)]
 pub(super) struct Explain {
-    /// The request: an HTTP message (first line, headers, blank line, body), or a JSON entry as for `verify vectors`.
+    /// The request: an HTTP message (first line, headers, blank line, body), what `events show ID --raw` printed, or a
+    /// JSON entry as for `verify vectors`.
     file: PathBuf,
     /// The entry of a JSON file with several.
     #[arg(long, value_name = "NAME")]
@@ -40,7 +41,7 @@ pub(super) struct Explain {
     /// The URL that the sender calls, with `--provider`.
     #[arg(long)]
     url: Option<String>,
-    /// When the request came: RFC 3339, or Unix seconds. Default: now.
+    /// When the request came: RFC 3339, or Unix seconds. Default: what the file says, else now.
     #[arg(long, value_name = "TIME")]
     at: Option<String>,
 }
@@ -143,7 +144,7 @@ fn print(found: &Explanation) {
     }
     let scheme =
         found.scheme.as_deref().map_or("no shape of its requests fits", |name| if name.is_empty() { "" } else { name });
-    line("provider", format!("{} {scheme}", found.provider));
+    line("provider", format!("{} {scheme}", found.provider).trim_end().to_owned());
     line("proved by", format!("{} in {}", found.algorithm, found.places.join(" or ")));
     for secret in &found.secrets {
         let state = match (secret.matches, secret.holds) {
@@ -171,6 +172,6 @@ fn print(found: &Explanation) {
     }
     if let Some(age) = found.age_s {
         let (past, future) = found.window_s.unwrap_or_default();
-        line("signed", format!("{age} s ago; {past} s back and {future} s ahead are allowed"));
+        line("age", format!("{age} s; {past} s back and {future} s ahead are allowed"));
     }
 }

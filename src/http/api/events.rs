@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use axum::{
     extract::State,
-    http::{HeaderValue, header},
+    http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use serde_json::{Value, json};
@@ -22,6 +22,7 @@ use crate::{
         extract::{Path, Query},
         gateway::Gateway,
     },
+    ingress::captured::Captured,
     store::{EventStatus, EventSummary, Page, PageOf},
 };
 
@@ -64,6 +65,25 @@ pub(in crate::http) async fn show(
         shown["fetch"] = json!(fetch);
     }
     Ok(axum::Json(shown))
+}
+
+/// The request that an event came by, in the form in which one is explained.
+pub(in crate::http) async fn raw(
+    State(gateway): State<Gateway>,
+    Caller(tenant): Caller,
+    Path(id): Path<String>,
+) -> Result<axum::Json<Captured>, ApiError> {
+    let id: EventId = id.parse()?;
+    let record = gateway.store.event(&tenant, &id).await?.ok_or_else(|| ApiError::not_found("event"))?;
+    let not_kept = || ApiError::new(StatusCode::NOT_FOUND, "not_kept", "the event's request is not kept any more");
+    let stored = gateway.store.raw_request(&tenant, &id).await?.ok_or_else(not_kept)?;
+    Ok(axum::Json(Captured {
+        method: stored.method,
+        url: stored.url,
+        headers: stored.headers,
+        body_base64: data_encoding::BASE64.encode(&stored.body),
+        at: Some(record.event.received_at),
+    }))
 }
 
 /// The bytes of a file, always as a download: what came from outside is never shown by us.

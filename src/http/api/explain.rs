@@ -1,16 +1,13 @@
 //! Why a captured request to a source is believed or not.
 
 use axum::{Json, extract::State, http::StatusCode};
-use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::{
-    clock::Clock,
     domain::{
         event::{AgentEvent, Content},
         id::{EventId, TenantId},
         source::SourceSpec,
-        time::Timestamp,
     },
     http::{
         auth::Caller,
@@ -20,32 +17,13 @@ use crate::{
     },
     ingress::{
         LabelledSecret,
+        captured::Captured,
         explain::{Case, Explanation, Reveal},
         vectors::Request,
     },
     pipeline::routes,
     store::Page,
 };
-
-/// A request as somebody has captured it.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(in crate::http) struct Captured {
-    #[serde(default = "post")]
-    method: String,
-    /// Its path and query, or its URL; only the query counts.
-    #[serde(default)]
-    url: String,
-    headers: Vec<(String, String)>,
-    body_base64: String,
-    /// When it came; now without it.
-    #[serde(default)]
-    at: Option<Timestamp>,
-}
-
-fn post() -> String {
-    "POST".to_owned()
-}
 
 /// Right signatures are not told: whoever has a key of the API need not be able to sign for a sender.
 pub(in crate::http) async fn explain(
@@ -60,7 +38,9 @@ pub(in crate::http) async fn explain(
     let public_url = routes.source(&name).map(|route| route.public_url.clone()).unwrap_or_default();
     let unready = |fault: String| ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "source_unready", fault);
     let secrets = routes::secrets_of(&source.spec, &*gateway.secrets).map_err(unready)?;
-    let request = captured.request(&public_url, &gateway.clock().of_the_world())?;
+    let mut request =
+        captured.request(gateway.clock().of_the_world().now()).map_err(|fault| ApiError::bad(fault.to_string()))?;
+    request.url = with_query(&request.url, &public_url);
     let spec = source.spec.clone();
     // Many variations are tried: not on a thread that serves requests.
     let explained = gateway.beside(move || explanation(&spec, &public_url, &secrets, &request)).await;
@@ -138,7 +118,11 @@ async fn again(
 
 /// What a second judgement can mean: the event was believed when it came, else it would not be there.
 fn note(found: &Explanation) -> String {
-    let by_secret = found.algorithm == "the secret itself" || found.algorithm.starts_with("JWT");
+    // `Authorization` is not stored, whatever stands in it.
+    let in_authorization = found.places.iter().any(|place| place.eq_ignore_ascii_case("header Authorization"));
+    let by_secret = found.algorithm == "the secret itself"
+        || found.algorithm.starts_with("JWT")
+        || in_authorization && found.reason == "missing_signature";
     let text = match (found.verdict, found.reason) {
         ("accept", _) => "judged again as it is stored, at the time when it came",
         (_, "key_fetch_failed") => "its provider's certificate is not fetched for an explanation; it was when it came",
@@ -176,18 +160,5 @@ fn with_query(captured: &str, public_url: &str) -> String {
     match captured.split_once('?') {
         Some((_, query)) => format!("{base}?{query}"),
         None => public_url.to_owned(),
-    }
-}
-
-impl Captured {
-    fn request(self, public_url: &str, clock: &Clock) -> Result<Request, ApiError> {
-        let body = data_encoding::BASE64.decode(self.body_base64.as_bytes());
-        Ok(Request {
-            method: self.method,
-            url: with_query(&self.url, public_url),
-            headers: self.headers.into_iter().map(|(name, value)| (name, value.into_bytes())).collect(),
-            body: body.map_err(|_| ApiError::bad("`body_base64` is no base64"))?,
-            now: self.at.unwrap_or_else(|| clock.now()),
-        })
     }
 }
