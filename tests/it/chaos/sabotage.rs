@@ -10,7 +10,7 @@ use crate::{
         journal::Journal,
         load::Load,
     },
-    support::e2e_project::Engine,
+    support::{e2e_project::Engine, eventually},
 };
 
 /// A cluster with a defect, under load.
@@ -65,13 +65,19 @@ async fn another_key_for_each_attempt_is_found() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn writes_without_a_fence_are_found() {
-    let (cluster, load) = broken(Engine::Postgres, "no-fencing").await;
-    for worker in [2, 3, 2] {
-        tokio::time::sleep(Duration::from_millis(700)).await;
-        cluster.members[worker].process.freeze();
-        tokio::time::sleep(LEASE * 2).await;
-        cluster.members[worker].process.thaw();
-    }
-    let said = verdict(&cluster, load).await;
+    let mut cluster = Cluster::start_with(Engine::Postgres, 11, &[(VARIABLE, "no-fencing")]).await;
+    cluster.members[3].process.kill();
+    let acknowledged = [cluster.begin_slow("9-1").await];
+    let starts = |cluster: &Cluster, count| (cluster.starts("9-1") == count).then_some(());
+    eventually("the agent to begin", Duration::from_secs(20), async || starts(&cluster, 1)).await;
+    // Its agent ends while the worker stands still; the other worker takes the run meanwhile.
+    cluster.members[2].process.freeze();
+    cluster.let_go();
+    cluster.revive(3).await;
+    eventually("the run to start again", LEASE * 4, async || starts(&cluster, 2)).await;
+    assert!(cluster.settle(Duration::from_secs(20)).await, "work is left that nobody does");
+    cluster.members[2].process.thaw();
+    let found = async || Journal::of(&cluster, &acknowledged).judge(8).err();
+    let said = eventually("the verdict", Duration::from_secs(20), found).await;
     assert!(said.contains("was answered under the keys"), "it was not found: {said}");
 }
