@@ -26,6 +26,9 @@ const SQLITE_BUSY: Duration = Duration::from_secs(2);
 const DAY_MS: i64 = 86_400_000;
 /// How long a caller waits for a free connection.
 const ACQUIRE: Duration = Duration::from_secs(2);
+/// How long a process that stands still, or is cut off, may hold what it locked in the middle of a transaction: others
+/// wait for it. Ours asks nobody else between two statements.
+const HELD_UP: &str = "3s";
 /// The longest any one statement may take on Postgres.
 const STATEMENT_TIMEOUT: &str = "15s";
 /// Writers that accept events at the same time on Postgres: while one waits for the disk, another gathers
@@ -334,7 +337,7 @@ async fn open_postgres(options: &ConnectOptions) -> Result<Postgres, StoreError>
     let mut connect = PgConnectOptions::from_str(&options.url)?.application_name("postern").options([
         ("statement_timeout", STATEMENT_TIMEOUT),
         ("synchronous_commit", "on"),
-        ("idle_in_transaction_session_timeout", "30s"),
+        ("idle_in_transaction_session_timeout", HELD_UP),
     ]);
     if let Some(password) = options.password.as_ref().and_then(Secret::expose_str) {
         connect = connect.password(password);
