@@ -363,7 +363,9 @@ impl Execute {
                 Ok(None) => {
                     #[cfg(feature = "sabotage")]
                     if crate::sabotage::is(crate::sabotage::Defect::NoFencing) {
-                        let _ = self.store.owe_unfenced(work, &deliveries).await;
+                        if let Err(fault) = self.store.owe_unfenced(work, &deliveries).await {
+                            tracing::error!(error = ?fault, "the defect does not work");
+                        }
                     }
                     tracing::warn!(run = %work.run.id, "the lease was lost; nothing was written");
                     return JobEnd::Abandoned;

@@ -22,7 +22,7 @@ impl Store {
                 let query = query.bind(run.event.as_str()).bind(to_json(&delivery.message)).bind(now.0);
                 query.execute(&mut *tx).await?;
                 let job = sqlx::query(jobs::ADD_DELIVERY_JOB).bind(id.as_str()).bind(run.tenant.as_str());
-                job.bind(now.0).bind(0_i64).execute(&mut *tx).await?;
+                job.bind(now.0).bind(0_i64).bind("ready").execute(&mut *tx).await?;
             }
             tx.commit().await?;
         });
