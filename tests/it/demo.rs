@@ -141,7 +141,7 @@ fn what_is_sent_by_each_channel_is_believed_and_answered() {
     let hook = up.send(&["webhook", "--wait", "--event", "issues.opened", "--body", body]);
     assert_eq!(answered(&hook)["data"]["text"], "Labelled question, priority 3.");
 
-    let refused = up.send(&["webhook", "--source", "mail"]);
+    let refused = up.send(&["sms", "--source", "github", "--from", "+15550007", "--to", "+15550100", "--text", "x"]);
     assert_eq!(refused.status.code(), Some(1));
-    assert!(text(&refused.stdout).contains("there is: github"), "{}", text(&refused.stdout));
+    assert!(text(&refused.stdout).contains("no source `github` carries that; there is: "), "{}", text(&refused.stdout));
 }
