@@ -43,9 +43,27 @@ pub fn read_only(url: &str) -> String {
     parsed.to_string()
 }
 
+/// The password of a connection's URL, as it stands there and as it is: records must not have either.
+#[must_use]
+pub fn passwords(url: &str) -> Vec<String> {
+    let Some(written) = Url::parse(url.trim()).ok().and_then(|url| url.password().map(str::to_owned)) else {
+        return Vec::new();
+    };
+    // `+` stands for a space only in forms.
+    let form = format!("p={}", written.replace('+', "%2B"));
+    let plain = url::form_urlencoded::parse(form.as_bytes()).next().map(|(_, plain)| plain.into_owned());
+    std::iter::once(written).chain(plain).collect()
+}
+
 #[cfg(test)]
 mod tests {
-    use super::read_only;
+    use super::{passwords, read_only};
+
+    #[test]
+    fn passwords_are_known_as_they_stand_and_as_they_are() {
+        assert_eq!(passwords("postgres://ada:p%40+w@db/shop"), ["p%40+w", "p@+w"]);
+        assert!(passwords("host=db").is_empty());
+    }
 
     #[test]
     fn sessions_of_postgres_and_sqlite_only_read() {

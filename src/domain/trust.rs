@@ -11,8 +11,8 @@ use crate::domain::{
     trigger::TriggerSpec,
 };
 
-/// How far the sender of an event is trusted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+/// How far the sender of an event is trusted; the less, the greater.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Trust {
     /// The trigger's `from` names the sender, and somebody whom we trust checked that it is they.

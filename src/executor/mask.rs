@@ -27,7 +27,9 @@ impl Mask {
             matches!(spec.agent.spec.env.get(name), Some(EnvValue::Text(_) | EnvValue::Number(_) | EnvValue::Switch(_)))
         };
         let env = spec.env.iter().filter(|(name, _)| !plain(name)).map(|(_, secret)| secret);
-        Self::of(env.chain(spec.mcp_secrets.values()).chain(extra))
+        Self::of(
+            env.chain(spec.mcp_secrets.values()).chain(spec.mount_tokens.values()).chain(&spec.hidden).chain(extra),
+        )
     }
 
     /// Knows no secrets.

@@ -75,6 +75,8 @@ pub struct RunSpec {
     pub env: BTreeMap<String, Secret>,
     /// What its repositories ask for, by where they are mounted.
     pub mount_tokens: BTreeMap<String, Secret>,
+    /// What else must not stand in the record: databases' URLs as they are kept, and the passwords in them.
+    pub hidden: Vec<Secret>,
     /// What comes while the agent is at work. Only executors whose agents [take input](ExecutorKind::takes_input)
     /// look there.
     pub inputs: Inputs,

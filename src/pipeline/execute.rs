@@ -17,7 +17,7 @@ use crate::{
         template::Template,
         time::Timestamp,
         trigger::TriggerSpec,
-        trust::trust,
+        trust::{Trust, trust},
     },
     executor::{AttachmentFile, Executors, Inputs, LeaseLost, RunSink, RunSpec, Stopped},
     live::Live,
@@ -183,7 +183,7 @@ impl Execute {
         for text in self.settle(work).await? {
             sink.message(MessageKind::Status, json!({ "text": text })).await?;
         }
-        let (trust, why) = trust(&work.event.event, trigger_of(work));
+        let (trust, why) = trust_of(work);
         sink.message(MessageKind::Prompt, json!({"text": spec.prompt.plain, "trust": trust, "trust_reason": why})).await
     }
 
@@ -242,7 +242,7 @@ impl Execute {
                 .collect(),
             env: self.environment(&work.agent.spec).map_err(setup)?,
             mcp_secrets: servers::secrets(&work.agent.spec.mcp, &*self.secrets).map_err(setup)?,
-            trust: trust(&work.event.event, trigger_of(work)).0,
+            trust: trust_of(work).0,
             tools: None,
             transcripts: Some(Arc::new(KeptTranscripts {
                 store: self.store.clone(),
@@ -250,6 +250,7 @@ impl Execute {
                 owner: work.run.session.as_ref().map_or_else(|| work.run.id.to_string(), ToString::to_string),
                 lease: work.lease.clone(),
             })),
+            hidden: self.hidden(&work.agent.spec).map_err(setup)?,
             mount_tokens: self.mount_tokens(&work.agent.spec.mounts).map_err(setup)?,
             agent: Arc::new(work.agent.clone()),
             inputs,
@@ -272,6 +273,17 @@ impl Execute {
             env.insert(database.env.clone(), Secret::new(url));
         }
         Ok(env)
+    }
+
+    fn hidden(&self, agent: &AgentSpec) -> Result<Vec<Secret>, String> {
+        let mut hidden = Vec::new();
+        for database in agent.databases.values() {
+            let url = self.value(&database.url)?;
+            let passwords = std::str::from_utf8(url.expose()).map(database::passwords).unwrap_or_default();
+            hidden.extend(passwords.into_iter().map(Secret::new));
+            hidden.push(url);
+        }
+        Ok(hidden)
     }
 
     fn mount_tokens(&self, mounts: &[MountSpec]) -> Result<BTreeMap<String, Secret>, String> {
@@ -362,10 +374,10 @@ impl Execute {
                 }
                 Ok(None) => {
                     #[cfg(feature = "sabotage")]
-                    if crate::sabotage::is(crate::sabotage::Defect::NoFencing) {
-                        if let Err(fault) = self.store.owe_unfenced(work, &deliveries).await {
-                            tracing::error!(error = ?fault, "the defect does not work");
-                        }
+                    if crate::sabotage::is(crate::sabotage::Defect::NoFencing)
+                        && let Err(fault) = self.store.owe_unfenced(work, &deliveries).await
+                    {
+                        tracing::error!(error = ?fault, "the defect does not work");
                     }
                     tracing::warn!(run = %work.run.id, "the lease was lost; nothing was written");
                     return JobEnd::Abandoned;
@@ -419,6 +431,13 @@ fn event_view(work: &RunWork, views: Vec<Value>) -> Value {
 
 fn trigger_of(work: &RunWork) -> Option<&TriggerSpec> {
     work.agent.spec.triggers.get(work.position)
+}
+
+/// The least trust among the senders of all that the agent has been sent in this run, and why.
+pub(super) fn trust_of(work: &RunWork) -> (Trust, String) {
+    let own = work.events().map(|event| trust(event, trigger_of(work)));
+    let taken = work.merged.iter().map(|merged| steer::trust_in(work, merged));
+    own.chain(taken).max_by_key(|(trust, _)| *trust).unwrap_or_else(|| (Trust::Unknown, "there is no event".to_owned()))
 }
 
 /// `false` when the job must stop.

@@ -8,10 +8,15 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    domain::{agent::AgentSpec, run::MessageKind, template::Template},
+    domain::{
+        agent::AgentSpec,
+        run::MessageKind,
+        template::Template,
+        trust::{Trust, trust},
+    },
     executor::{Input, Inputs, Prompt, Taken},
     live::Live,
-    pipeline::prompt,
+    pipeline::{execute::trust_of, prompt},
     queue::Job,
     store::{Merge, MergedRun, NewMessage, RunWork, Store, StoreError},
 };
@@ -52,15 +57,25 @@ pub(super) fn prompt_of(agent: &AgentSpec, merged: &MergedRun) -> Result<Prompt,
     prompt::build(event, event.view(), template.map(Template::parse).transpose()?.as_ref())
 }
 
+/// How far the sender of an event that is handed in is trusted by its own trigger, and why.
+pub(super) fn trust_in(work: &RunWork, merged: &MergedRun) -> (Trust, String) {
+    trust(&merged.event.event, work.agent.spec.triggers.get(merged.position))
+}
+
 impl Steering<'_> {
     /// Offers what waits until the attempt is `over`. What the agent took, in order.
     pub(super) async fn run(&self, sender: Option<mpsc::Sender<Input>>, over: &CancellationToken) -> Vec<MergedRun> {
         let mut merged = Vec::new();
         let Some(sender) = sender else { return merged };
+        let least = trust_of(self.work).0;
         loop {
             match self.store.waiting_inputs(self.work).await {
                 Ok(waiting) => {
                     for next in waiting {
+                        // The rules of this run are those for whom it began with: others wait for a run of their own.
+                        if trust_in(self.work, &next).0 > least {
+                            break;
+                        }
                         if !self.offer(&sender, &next, over).await {
                             return merged;
                         }

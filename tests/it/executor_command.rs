@@ -130,6 +130,7 @@ pub(crate) fn spec(agent: Value) -> RunSpec {
         attachments: Arc::default(),
         env: BTreeMap::new(),
         mount_tokens: BTreeMap::new(),
+        hidden: Vec::new(),
         inputs: Inputs::default(),
         taken: Vec::new(),
         mcp_secrets: BTreeMap::new(),

@@ -99,7 +99,15 @@ async fn send_rest(
     let rest = workdir::blocking(move || Ok(rest(&file, after.as_deref()))).await?;
     let mut piece = Piece::default();
     for line in rest {
-        piece.push(&mask.text(&line), id_of(&line).as_deref());
+        // Masked by its values: in the line itself a secret may be written with escapes.
+        let masked = match serde_json::from_str(&line) {
+            Ok(mut entry) => {
+                mask.value(&mut entry);
+                entry.to_string()
+            }
+            Err(_) => mask.text(&line),
+        };
+        piece.push(&masked, id_of(&line).as_deref());
         if piece.lines.len() >= PIECE_BYTES && send(kept, id, &mut piece).await? == Kept::TooLong {
             return Ok(());
         }

@@ -55,6 +55,8 @@ struct Rule {
 pub(super) struct Permissions {
     tools: Vec<String>,
     rules: Vec<Rule>,
+    /// The tools that an `allow` names, whomever it holds for.
+    named: Vec<String>,
     work: PathBuf,
     home: PathBuf,
     /// Empty in a sandbox, where mounts are where rules say.
@@ -74,7 +76,17 @@ impl Permissions {
         };
         let places = if walled { Vec::new() } else { workdir.mounts.iter().map(place).collect() };
         let (tools, rules) = (tools_of(spec), rules_of(spec, trust));
-        Self { tools, rules, work: workdir.seen_work(), home: workdir.seen_home(), places, walled, skills: Vec::new() }
+        let named = named_of(spec);
+        Self {
+            tools,
+            rules,
+            named,
+            work: workdir.seen_work(),
+            home: workdir.seen_home(),
+            places,
+            walled,
+            skills: Vec::new(),
+        }
     }
 
     /// Lets the files of the run's skills be read where no rule says otherwise.
@@ -88,9 +100,13 @@ impl Permissions {
         if !self.tools.iter().any(|named| Pattern::words(named).matches(tool)) {
             return Decision::Deny(format!("the tool {tool} is not among this agent's tools"));
         }
-        for rule in &self.rules {
+        if tool == "Glob" && input.get("pattern").and_then(Value::as_str).is_some_and(leads_away) {
+            return Decision::Deny("a pattern of Glob goes on from `path`: put the directory there".to_owned());
+        }
+        for (at, rule) in self.rules.iter().enumerate() {
             let doubt = if matches!(rule.effect, Effect::Allow) { Doubt::Misses } else { Doubt::Matches };
-            if !self.matches(rule, tool, input, doubt) {
+            let above = || doubt == Doubt::Matches && self.is_limited(at) && self.is_above(rule, tool, input);
+            if !self.matches(rule, tool, input, doubt) && !above() {
                 continue;
             }
             return match rule.effect {
@@ -103,6 +119,9 @@ impl Permissions {
         }
         // Which skills, which agents and which servers' tools there are is the agent's file's choice already.
         let chosen = matches!(tool, "Skill" | "Agent" | OUTPUT_TOOL) || tool.starts_with("mcp__");
+        if chosen && self.named.iter().any(|named| covers(named, tool)) {
+            return Decision::Deny(format!("no `allow` of {tool} holds for this call and whoever sent the event"));
+        }
         if chosen || self.is_of_a_skill(tool, input) { Decision::Allow } else { Decision::Unsaid }
     }
 
@@ -127,7 +146,7 @@ impl Permissions {
     pub(super) fn settings(&self) -> Value {
         let (mut allow, mut ask, mut deny) = (Vec::new(), Vec::new(), Vec::new());
         for (at, rule) in self.rules.iter().enumerate() {
-            let limited = self.rules[..at].iter().any(|earlier| matches!(earlier.effect, Effect::Allow));
+            let limited = self.is_limited(at);
             match rule.effect {
                 Effect::Allow => allow.extend(self.for_cli(rule)),
                 Effect::Ask if !limited => ask.extend(self.for_cli(rule)),
@@ -136,6 +155,26 @@ impl Permissions {
             }
         }
         json!({"allow": allow, "ask": ask, "deny": deny})
+    }
+
+    /// Whether an allowance before the rule could hold for what the rule is about.
+    fn is_limited(&self, at: usize) -> bool {
+        let Some((rule, before)) = self.rules.get(at).zip(self.rules.get(..at)) else { return false };
+        before
+            .iter()
+            .filter(|earlier| matches!(earlier.effect, Effect::Allow))
+            .any(|earlier| covers(&earlier.tool, &rule.tool) || covers(&rule.tool, &earlier.tool))
+    }
+
+    /// Whether a search begins above what the rule is about: it would find that, too.
+    fn is_above(&self, rule: &Rule, tool: &str, input: &Value) -> bool {
+        let (Some(wanted), "Grep" | "Glob") = (&rule.specifier, tool) else { return false };
+        let path = input.get("path").and_then(Value::as_str).unwrap_or(".");
+        let wanted = self.wanted(wanted);
+        let fixed: PathBuf =
+            wanted.components().take_while(|part| !part.as_os_str().to_string_lossy().contains('*')).collect();
+        covers(&rule.tool, tool)
+            && self.names_of(&plain(&self.work.join(path))).iter().any(|name| fixed.starts_with(name))
     }
 
     fn for_cli(&self, rule: &Rule) -> Vec<String> {
@@ -158,13 +197,7 @@ impl Permissions {
 
     fn matches(&self, rule: &Rule, tool: &str, input: &Value, doubt: Doubt) -> bool {
         let text = |key: &str| input.get(key).and_then(Value::as_str);
-        let covers = Pattern::words(&rule.tool).matches(tool)
-            || tool
-                .strip_prefix(&rule.tool)
-                .is_some_and(|rest| rule.tool.starts_with("mcp__") && rest.starts_with("__"))
-            || (rule.tool == "Read" && matches!(tool, "Grep" | "Glob"))
-            || (rule.tool == "Edit" && matches!(tool, "Write" | "NotebookEdit" | "MultiEdit"));
-        if !covers {
+        if !covers(&rule.tool, tool) {
             return false;
         }
         let Some(wanted) = rule.specifier.as_deref().filter(|wanted| *wanted != "*") else { return true };
@@ -192,23 +225,33 @@ impl Permissions {
     }
 
     fn path_matches(&self, wanted: &str, path: &str, doubt: Doubt) -> bool {
-        let wanted = match wanted.strip_prefix("~/") {
-            Some(rest) => self.home.join(rest),
-            None if wanted.starts_with('/') => PathBuf::from(format!("/{}", wanted.trim_start_matches('/'))),
-            None => self.work.join(wanted.trim_start_matches("./")),
-        };
+        let wanted = self.wanted(wanted);
         let asked = plain(&self.work.join(path));
         if doubt == Doubt::Misses && !self.walled && !self.is_ours(&asked) {
             return false;
         }
-        let mut names = vec![asked.clone()];
+        let names = self.names_of(&asked);
+        let pattern = Pattern::path(&wanted.to_string_lossy());
+        names.iter().any(|name| pattern.matches(&name.to_string_lossy()))
+    }
+
+    fn wanted(&self, wanted: &str) -> PathBuf {
+        match wanted.strip_prefix("~/") {
+            Some(rest) => self.home.join(rest),
+            None if wanted.starts_with('/') => PathBuf::from(format!("/{}", wanted.trim_start_matches('/'))),
+            None => self.work.join(wanted.trim_start_matches("./")),
+        }
+    }
+
+    /// The path as it is, and as rules name it.
+    fn names_of(&self, asked: &Path) -> Vec<PathBuf> {
+        let mut names = vec![asked.to_owned()];
         for place in &self.places {
             for at in [&place.seen, &place.host] {
                 names.extend(asked.strip_prefix(at).map(|rest| plain(&place.container.join(rest))));
             }
         }
-        let pattern = Pattern::path(&wanted.to_string_lossy());
-        names.iter().any(|name| pattern.matches(&name.to_string_lossy()))
+        names
     }
 
     /// Without walls a link could lead anywhere: what it leads to must be the agent's, too.
@@ -228,6 +271,12 @@ fn tools_of(spec: &AgentSpec) -> Vec<String> {
     let taken = |tool: &str| spec.disallowed.iter().any(|taken| Pattern::words(canonical(taken)).matches(tool));
     let named = spec.tools.iter().map(|tool| canonical(tool).to_owned()).filter(|tool| !taken(tool));
     named.chain(spec.output_schema.is_some().then(|| OUTPUT_TOOL.to_owned())).collect()
+}
+
+/// The tools that an `allow` of the file names, whomever it holds for.
+fn named_of(spec: &AgentSpec) -> Vec<String> {
+    let rules = spec.permissions.iter().filter_map(Rule::of);
+    rules.filter(|rule| matches!(rule.effect, Effect::Allow)).map(|rule| rule.tool).collect()
 }
 
 /// What the file disallows, its rules for such a sender, what it allows.
@@ -264,6 +313,19 @@ impl Rule {
     }
 }
 
+/// Whether a rule for `named` is one for `tool`.
+fn covers(named: &str, tool: &str) -> bool {
+    Pattern::words(named).matches(tool)
+        || tool.strip_prefix(named).is_some_and(|rest| named.starts_with("mcp__") && rest.starts_with("__"))
+        || (named == "Read" && matches!(tool, "Grep" | "Glob"))
+        || (named == "Edit" && matches!(tool, "Write" | "NotebookEdit" | "MultiEdit"))
+}
+
+/// Whether a pattern of files leaves the directory that it goes on from.
+fn leads_away(pattern: &str) -> bool {
+    pattern.starts_with(['/', '~']) || pattern.split('/').any(|part| part == "..")
+}
+
 fn is_file_rule(tool: &str) -> bool {
     matches!(tool, "Read" | "Grep" | "Glob" | "Edit" | "Write" | "NotebookEdit" | "MultiEdit")
 }
@@ -292,7 +354,12 @@ fn command_matches(wanted: &str, command: &str, doubt: Doubt) -> bool {
     let several = |c: char| matches!(c, ';' | '&' | '|' | '\n' | '\r' | '`' | '(' | ')' | '<' | '>' | '$' | '{' | '}');
     match doubt {
         Doubt::Misses => !command.contains(several) && one(command),
-        Doubt::Matches => command.split(several).any(one) || one(command),
+        Doubt::Matches => {
+            // As the shell sees it: quotes do not count, and white space is one blank.
+            let seen: String = command.chars().filter(|c| !matches!(c, '"' | '\'' | '\\')).collect();
+            let is_one = |part: &str| one(&part.split_whitespace().collect::<Vec<_>>().join(" "));
+            seen.split(several).any(is_one) || is_one(&seen) || command.split(several).any(one) || one(command)
+        }
     }
 }
 

@@ -19,7 +19,9 @@ pub(super) const PROJECT: &str = "-workspace";
 
 /// The longest line, and the most of a transcript, that is read.
 pub(super) const MAX_LINE_BYTES: u64 = 32 * 1024 * 1024;
-pub(super) const MAX_BYTES: u64 = 1024 * 1024 * 1024;
+pub(super) const MAX_BYTES: u64 = 128 * 1024 * 1024;
+/// Messages of ours in a transcript that are looked for at most.
+const MAX_MESSAGES: usize = 100_000;
 
 /// How far a prompt came in a conversation.
 #[derive(Debug, PartialEq, Eq)]
@@ -74,7 +76,12 @@ pub(super) fn copy(from: &Path, id: &str, to: &Path) -> Result<Option<HashSet<St
     let fail = |error: std::io::Error| Failure::new(FailureCode::Setup, format!("the forked conversation: {error}"));
     let Some(file) = find(from, id) else { return Ok(None) };
     if find(to, id).is_none() {
-        let bytes = fs::read(&file).map_err(fail)?;
+        let mut bytes = Vec::new();
+        let open = fs::File::open(&file).map_err(fail)?;
+        open.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(fail)?;
+        if bytes.len() as u64 > MAX_BYTES {
+            return Ok(None);
+        }
         let project = to.join("projects").join(PROJECT);
         for directory in [to, &to.join("projects"), &project] {
             real_dir(directory).map_err(fail)?;
@@ -87,7 +94,12 @@ pub(super) fn copy(from: &Path, id: &str, to: &Path) -> Result<Option<HashSet<St
 /// The ids of the messages of ours that `transcript` holds.
 pub(super) fn messages(transcript: &Path) -> HashSet<String> {
     let mut known = HashSet::new();
-    each_entry(transcript, |entry| known.extend(message_of(entry).map(str::to_owned)));
+    each_entry(transcript, |entry| {
+        // The file is the agent's own: what it may have written there by itself must not fill memory.
+        let is_ours = |id: &&str| uuid::Uuid::parse_str(id).is_ok_and(|id| id.get_version_num() == 5);
+        let room = known.len() < MAX_MESSAGES;
+        known.extend(message_of(entry).filter(|id| room && is_ours(id)).map(str::to_owned));
+    });
     known
 }
 

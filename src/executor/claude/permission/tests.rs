@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use super::{Decision, Permissions, Rule, rules_of, tools_of};
+use super::{Decision, Permissions, Rule, named_of, rules_of, tools_of};
 use crate::domain::{
     agent::AgentSpec,
     permission::{Effect, PermissionRule},
@@ -17,6 +17,7 @@ fn decide(rules: &[PermissionRule], tool: &str, input: &Value) -> Decision {
 
 fn permissions(rules: &[PermissionRule]) -> Permissions {
     Permissions {
+        named: Vec::new(),
         tools: ["Read", "Bash", "Write", "Grep", "WebFetch", "Skill", "mcp__orders__*"].map(str::to_owned).to_vec(),
         rules: rules.iter().filter_map(Rule::of).collect(),
         work: PathBuf::from("/workspace"),
@@ -56,6 +57,46 @@ fn an_allowed_command_brings_no_other_with_it() {
 }
 
 #[test]
+fn a_forbidden_command_is_seen_however_it_is_written() {
+    let rules = [deny("Bash(git push:*)"), allow("Bash(git *)")];
+    for command in ["git  push origin", "git\tpush", "git \"push\" origin", "git pu\\sh", "'git' push"] {
+        assert!(matches!(decide(&rules, "Bash", &json!({"command": command})), Decision::Deny(_)), "{command}");
+    }
+    assert_eq!(decide(&rules, "Bash", &json!({"command": "git pull"})), Decision::Allow);
+}
+
+#[test]
+fn a_search_does_not_begin_above_what_is_forbidden() {
+    let rules = [
+        allow("Edit(notes/**)"),
+        allow("Read(/context/open/**)"),
+        deny("Read(/context/secret/**)"),
+        allow("Read(/context/**)"),
+    ];
+    assert!(matches!(decide(&rules, "Grep", &json!({"path": "/context", "pattern": "."})), Decision::Deny(_)));
+    assert_eq!(decide(&rules, "Grep", &json!({"path": "/context/open", "pattern": "."})), Decision::Allow);
+    for pattern in ["/etc/**", "~/x", "a/../../x"] {
+        assert!(matches!(decide(&rules, "Glob", &json!({"pattern": pattern})), Decision::Deny(_)), "{pattern}");
+    }
+    // Nothing before it could allow what it forbids: the CLI hears of it, too.
+    let settings = permissions(&[allow("Edit(notes/**)"), deny("Read(/context/secret/**)")]).settings();
+    assert_eq!(settings["deny"], json!(["Read(//context/secret/**)"]));
+}
+
+#[test]
+fn what_one_is_allowed_nobody_else_may_by_default() {
+    let file = json!({"executor": "claude", "tools": ["mcp__orders__*", "Agent", "Skill"], "permissions": [
+        {"allow": "mcp__orders__refund", "trust": "verified"}, {"allow": "Agent(helper)"}]});
+    let decide = |trust, tool: &str, input: Value| of_file(file.clone(), trust).decide(tool, &input);
+    assert_eq!(decide(Trust::Verified, "mcp__orders__refund", json!({})), Decision::Allow);
+    assert!(matches!(decide(Trust::Unknown, "mcp__orders__refund", json!({})), Decision::Deny(_)));
+    assert_eq!(decide(Trust::Unknown, "mcp__orders__find", json!({})), Decision::Allow);
+    assert_eq!(decide(Trust::Unknown, "Agent", json!({"subagent_type": "helper"})), Decision::Allow);
+    assert!(matches!(decide(Trust::Unknown, "Agent", json!({"subagent_type": "other"})), Decision::Deny(_)));
+    assert_eq!(decide(Trust::Unknown, "Skill", json!({"skill": "tone"})), Decision::Allow);
+}
+
+#[test]
 fn paths_are_matched_as_what_they_are() {
     let rules = [allow("Read(/context/**)"), allow("Edit(notes/*.md)")];
     let read = |path: &str| decide(&rules, "Read", &json!({"file_path": path}));
@@ -90,7 +131,7 @@ fn hosts_are_matched_whole() {
 
 fn of_file(agent: Value, trust: Trust) -> Permissions {
     let spec: AgentSpec = serde_json::from_value(agent).unwrap();
-    Permissions { tools: tools_of(&spec), rules: rules_of(&spec, trust), ..permissions(&[]) }
+    Permissions { tools: tools_of(&spec), rules: rules_of(&spec, trust), named: named_of(&spec), ..permissions(&[]) }
 }
 
 #[test]
