@@ -49,7 +49,9 @@ impl Limits {
         }
         // A key makes a group narrower than any without one.
         limits.0.sort_by_key(|limit| limit.key.is_none());
-        if let (Some(places), Some(source)) = (catalog.tenant_places, source) {
+        // A schedule has no source of its own.
+        let of_tenant = source.or_else(|| catalog.sources.values().next());
+        if let (Some(places), Some(source)) = (catalog.tenant_places, of_tenant) {
             let (owner, label) = (format!("tenant:{}", source.tenant), "the tenant".to_owned());
             limits.0.push(Limit { owner, label, places, strategy: Strategy::Queue, key: None });
         }

@@ -125,7 +125,7 @@ impl Schedules {
             return Ok(known);
         }
         let catalog = self.store.catalog(&self.tenant).await?;
-        self.store.put_schedules(&self.tenant, &planned(&catalog, self.store.shared_now())).await?;
+        self.store.put_schedules(&self.tenant, catalog.revision, &planned(&catalog, self.store.shared_now())).await?;
         let routes = Arc::new(Routes::of_triggers(&catalog));
         *self.known.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&routes));
         Ok(routes)

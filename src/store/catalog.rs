@@ -102,7 +102,8 @@ macro_rules! apply_agents {
                     .fetch_one(&mut *$tx)
                     .await?;
                 version = new;
-                let places = agent.spec.limits.concurrent.map(i64::from);
+                let limits = with_plain(agent.spec.limits.concurrent, agent.spec.concurrency.clone());
+                let places = limits.iter().find(|limit| limit.key.is_none()).map(|limit| i64::from(limit.limit));
                 let group = Group::of_agent(&rows::id("agents", &id)?, name, places.unwrap_or(i64::MAX));
                 if action == "updated" {
                     $db.lock_gates(&mut $tx, $of.tenant.as_str()).await?;

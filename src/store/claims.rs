@@ -13,6 +13,9 @@ use crate::store::{
 /// Id, fence, tenant and lost leases of a claimed job, and whether it is in groups.
 type Taken = (String, i64, String, i64, bool);
 
+/// The longest that gates are waited for with claimed jobs in hand.
+const GATE_PATIENCE: std::time::Duration = std::time::Duration::from_secs(1);
+
 /// How often a claim looks again, after others took what it saw or gates were opened.
 const MOST_LOOKS: usize = 5;
 
@@ -107,7 +110,11 @@ impl Store {
             taken.extend(some);
             let opened = match is_due {
                 true if taken.is_empty() => self.open_gates(queue).await?,
-                true => self.open_gates(queue).await.inspect_err(|fault| tracing::debug!(error = ?fault)).unwrap_or(0),
+                // Nor must time: whoever waits for the claim gives up once, and then nobody renews what was taken.
+                true => match tokio::time::timeout(GATE_PATIENCE, self.open_gates(queue)).await {
+                    Ok(opened) => opened.inspect_err(|fault| tracing::debug!(error = ?fault)).unwrap_or(0),
+                    Err(_) => 0,
+                },
                 false => 0,
             };
             let is_through = opened == 0 && (!missed || !taken.is_empty());

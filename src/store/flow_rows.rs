@@ -58,7 +58,8 @@ macro_rules! look {
             add.push_values(some, |mut row, (key, tenant)| {
                 row.push_bind(key).push_bind(tenant).push_bind("null").push_bind(0_i64);
             });
-            add.push(" ON CONFLICT DO NOTHING");
+            // Locks the rows that are there: who forgets old ones passes these over.
+            add.push(" ON CONFLICT (key) DO UPDATE SET expires_at = flows.expires_at");
             add.build().persistent(some.len() == 1).execute(&mut **$tx).await?;
         }
         let keys: Vec<String> = keys.into_iter().map(|(key, _)| key).collect();

@@ -59,6 +59,8 @@ const LET_THROUGH: &str = "UPDATE jobs SET state = 'ready', gate = NULL WHERE id
 
 const SEND_ON: &str = "UPDATE jobs SET gate = $2 WHERE id = $1 AND state = 'gated'";
 
+const LEFT_AT_GATE: &str = "SELECT CAST(1 AS BIGINT) FROM jobs WHERE state = 'gated' AND gate = $1 LIMIT 1";
+
 const HAD_TURN: &str = "UPDATE concurrency_groups SET last_flow = $2 WHERE id = $1";
 
 const STRATEGY: &str = "SELECT strategy FROM job_groups WHERE group_id = $1 AND NOT held LIMIT 1";
@@ -66,7 +68,7 @@ const STRATEGY: &str = "SELECT strategy FROM job_groups WHERE group_id = $1 AND 
 /// The unfinished runs of a group, the oldest first, with the group's name and places.
 const RUNS_OF_GROUP: &str = "SELECT m.job_id, g.label, g.places FROM job_groups m JOIN concurrency_groups g ON g.id = m.group_id \
     JOIN runs r ON r.id = m.job_id WHERE m.group_id = $1 AND r.cancel_requested_at IS NULL AND r.state IN ('queued', 'running') \
-    ORDER BY m.job_id LIMIT 1000";
+    ORDER BY m.job_id LIMIT 11000";
 
 const PLACES_AFTER: &str = "SELECT m.group_id, m.job_id, m.tenant_id, j.state FROM job_groups m LEFT JOIN jobs j ON j.id = m.job_id \
     WHERE m.held AND (m.group_id, m.job_id) > ($1, $2) ORDER BY m.group_id, m.job_id LIMIT $3";
@@ -125,7 +127,12 @@ macro_rules! look {
         if turn != last {
             sqlx::query(HAD_TURN).bind($group).bind(&turn).execute(&mut *$tx).await?;
         }
-        if free > 0 && moved >= MOST_MOVES {
+        // One that another transaction holds was passed over: it is looked at again.
+        let left: Option<(i64,)> = match free > 0 {
+            true => sqlx::query_as(LEFT_AT_GATE).bind($group).fetch_optional(&mut *$tx).await?,
+            false => None,
+        };
+        if left.is_some() {
             sqlx::query(groups::LOOK).bind($group).bind("").bind($tenant).execute(&mut *$tx).await?;
         }
         opened

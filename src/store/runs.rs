@@ -180,7 +180,17 @@ impl Store {
                     .execute(&mut *tx)
                     .await?;
                 if let Some(groups) = concurrency {
-                    let groups: Vec<Group> = rows::json(run.as_str(), "concurrency", groups)?;
+                    let mut groups: Vec<Group> = rows::json(run.as_str(), "concurrency", groups)?;
+                    for group in &mut groups {
+                        // What the run was made with may have been changed since.
+                        let known: Option<(i64,)> =
+                            sqlx::query_as("SELECT places FROM concurrency_groups WHERE id = $1 AND tenant_id = $2")
+                                .bind(&group.id)
+                                .bind(tenant.as_str())
+                                .fetch_optional(&mut *tx)
+                                .await?;
+                        group.places = known.map_or(group.places, |(places,)| places);
+                    }
                     let member = groups::Member { job: run.as_str(), tenant: tenant.as_str(), groups: &groups };
                     groups::enroll!(&mut tx, db, &[member], now);
                 }

@@ -143,11 +143,21 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails; nothing is changed then.
-    pub async fn put_schedules(&self, tenant: &TenantId, wanted: &[PlannedSchedule]) -> Result<(), StoreError> {
+    pub async fn put_schedules(
+        &self,
+        tenant: &TenantId,
+        revision: i64,
+        wanted: &[PlannedSchedule],
+    ) -> Result<(), StoreError> {
         let now = self.lease_now();
         let kept: Vec<String> = wanted.iter().map(|schedule| schedule.trigger.to_string()).collect();
         on_engine!(self, |db| {
             let mut tx = db.begin().await?;
+            let held = sqlx::query_as(db.sql("SELECT catalog_revision FROM tenants WHERE id = $1 @lock"));
+            let held: Option<(i64,)> = held.bind(tenant.as_str()).fetch_optional(&mut *tx).await?;
+            if held.is_none_or(|(now,)| now != revision) {
+                return Ok(());
+            }
             sqlx::query(db.sql(REMOVE)).bind(tenant.as_str()).bind(db.list(&kept)).execute(&mut *tx).await?;
             for schedule in wanted {
                 let put = sqlx::query(PUT).bind(schedule.trigger.as_str()).bind(tenant.as_str());

@@ -84,9 +84,11 @@ macro_rules! where_runs {
             $query.push(format!(" AND failure_code = '{}'", code.as_str()));
         }
         if let Some(event) = &$filter.event {
-            $query.push(" AND (event_id = ").push_bind(event.to_string());
-            $query.push(" OR id IN (SELECT run_id FROM run_events WHERE event_id = ").push_bind(event.to_string());
-            $query.push("))");
+            let made = " AND id IN (SELECT id FROM runs WHERE NOT replay AND event_id = ";
+            $query.push(made).push_bind(event.to_string());
+            $query.push(" UNION ALL SELECT id FROM runs WHERE replay AND event_id = ").push_bind(event.to_string());
+            $query.push(" UNION ALL SELECT run_id FROM run_events WHERE event_id = ").push_bind(event.to_string());
+            $query.push(")");
         }
         if let Some(agent) = &$filter.agent {
             $query.push(" AND agent_name = ").push_bind($crate::store::clean(agent).into_owned());

@@ -155,7 +155,6 @@ impl Store {
             let close = sqlx::query(CLOSE).bind(tenant.as_str()).bind(&lane).bind(now).bind("closed");
             let closed = close.execute(&mut *tx).await?.rows_affected();
             if closed == 1 {
-                sqlx::query(db.sql(FORGET)).bind(db.list(std::slice::from_ref(&lane))).execute(&mut *tx).await?;
                 if waiting == Waiting::Cancel {
                     let hold = "SELECT id FROM jobs WHERE lane = $1 ORDER BY id @lock";
                     sqlx::query(db.sql(hold)).bind(&lane).execute(&mut *tx).await?;

@@ -38,9 +38,9 @@ pub enum Merge {
 
 pub(super) const MARK: &str = "UPDATE runs SET manner = $2 WHERE id = $1";
 
-/// What an interrupting run `$2` of the lane `$1` touches.
-pub(super) const HOLD_ACTIVE: &str = "SELECT id FROM jobs WHERE lane = $1 AND id <> $2 AND (state = 'running' OR id IN (SELECT id FROM runs \
-    WHERE session_id = $1 AND manner = 'interrupt' AND state = 'queued')) ORDER BY id @lock";
+/// What interrupting runs of the lanes `$1` touch. All at once: renewals lock by id, too.
+pub(super) const HOLD_ACTIVE: &str = "SELECT id FROM jobs WHERE lane @any($1) AND (state = 'running' OR id IN (SELECT id FROM runs \
+    WHERE session_id @any($1) AND manner = 'interrupt' AND state = 'queued')) ORDER BY id @lock";
 
 pub(super) const STOP_RUNNING: &str = "UPDATE runs SET cancel_requested_at = $2, cancel_reason = $3 \
     WHERE state = 'running' AND cancel_requested_at IS NULL \
@@ -68,13 +68,17 @@ macro_rules! mark {
             })
             .collect();
         marked.sort_unstable();
+        let interrupted = marked.iter().filter(|(_, manner, _, _)| *manner == "interrupt");
+        let lanes: Vec<String> = interrupted.map(|(_, _, lane, _)| (*lane).to_owned()).collect();
+        if !lanes.is_empty() {
+            let hold = $db.sql(crate::store::steering::HOLD_ACTIVE);
+            sqlx::query(hold).bind($db.list(&lanes)).execute(&mut **$tx).await?;
+        }
         for (run, manner, lane, now) in marked {
             sqlx::query(crate::store::steering::MARK).bind(run).bind(manner).execute(&mut **$tx).await?;
             if manner != "interrupt" {
                 continue;
             }
-            let hold = $db.sql(crate::store::steering::HOLD_ACTIVE);
-            sqlx::query(hold).bind(lane).bind(run).execute(&mut **$tx).await?;
             let why = format!("interrupted by {run}");
             let stop = sqlx::query(crate::store::steering::STOP_RUNNING).bind(lane).bind(now).bind(&why);
             stop.execute(&mut **$tx).await?;

@@ -26,7 +26,8 @@ pub struct TranscriptHead {
 const HOLD: &str = "UPDATE runs SET lease = lease WHERE id = $1 AND lease = $2 AND state = 'running' \
     RETURNING tenant_id, COALESCE(session_id, id)";
 
-const IS_CLOSED: &str = "SELECT id FROM sessions WHERE id = $1 AND closed_at IS NOT NULL";
+const IS_CLOSED: &str = "SELECT id FROM sessions WHERE id = $1 AND closed_at IS NOT NULL \
+    AND NOT EXISTS (SELECT 1 FROM jobs WHERE lane = $1)";
 
 const HEAD: &str = "SELECT seq, last_entry, total, cut FROM transcripts WHERE owner = $1 AND conversation = $2 \
     AND tenant_id = $3 ORDER BY seq DESC LIMIT 1";
@@ -132,8 +133,10 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn sweep_transcripts(&self) -> Result<u64, StoreError> {
-        let sql = "DELETE FROM transcripts WHERE owner IN (SELECT runs.id FROM runs, transcripts \
-                   WHERE runs.id = transcripts.owner AND runs.finished_at IS NOT NULL)";
+        let sql = "DELETE FROM transcripts WHERE owner IN (SELECT DISTINCT owner FROM transcripts t WHERE \
+                   (EXISTS (SELECT 1 FROM runs r WHERE r.id = t.owner AND r.finished_at IS NOT NULL) \
+                    OR EXISTS (SELECT 1 FROM sessions s WHERE s.id = t.owner AND s.closed_at IS NOT NULL \
+                      AND NOT EXISTS (SELECT 1 FROM jobs j WHERE j.lane = s.id))) LIMIT 500)";
         on_engine!(self, |db| {
             let mut tx = db.begin().await?;
             let gone = sqlx::query(sql).execute(&mut *tx).await?.rows_affected();

@@ -192,7 +192,7 @@ async fn a_plan_survives_what_does_not_change_it() {
         db.clock.advance(10 * 365 * 24 * HOUR);
         tick(&work).await;
         assert_eq!((events(db).await, records(db, &tenant).await[0].planned_at), (5, None), "once, and never again");
-        db.store.put_schedules(&tenant, &[]).await.unwrap();
+        db.store.put_schedules(&tenant, db.store.catalog_revision(&tenant).await.unwrap(), &[]).await.unwrap();
         assert!(records(db, &tenant).await.is_empty());
     })
     .await;
