@@ -179,14 +179,20 @@ impl Repository<'_> {
         let reference = format!("refs/postern/{}", sha256_hex(self.mount.reference.as_bytes()));
         let wanted = format!("+{}:{reference}", self.mount.reference);
         let args = ["fetch", "-q", "--depth=1", "--no-tags", "--no-recurse-submodules", "--no-write-fetch-head", "--"];
-        self.run(&[&args[..], &[self.mount.git.as_str(), wanted.as_str()][..]].concat(), &[]).await?;
+        // Counted before: what a fetch leaves behind that is stopped goes with the others.
+        let fetches = if fetches >= MOST_FETCHES { 1 } else { fetches + 1 };
+        fs::write(&count_file, fetches.to_string()).map_err(failed)?;
+        if let Err(failure) =
+            self.run(&[&args[..], &[self.mount.git.as_str(), wanted.as_str()][..]].concat(), &[]).await
+        {
+            self.git.trash.take(&bare).map_err(failed)?;
+            return Err(failure);
+        }
         let found = self.run(&["rev-parse", "--verify", "-q", &format!("{reference}^{{commit}}")], &[]).await?;
         let commit = String::from_utf8_lossy(&found).trim().to_owned();
         if !is_commit(&commit) {
             return Err(setup(self.mount, "its ref names no commit"));
         }
-        let fetches = if fetches >= MOST_FETCHES { 1 } else { fetches + 1 };
-        fs::write(&count_file, fetches.to_string()).map_err(failed)?;
         fs::write(self.marker(), &commit).map_err(failed)?;
         Ok(commit)
     }

@@ -4,7 +4,7 @@ use axum::{extract::State, http::StatusCode};
 use serde_json::{Value, json};
 
 use crate::{
-    domain::{schedule::Schedule, time::Timestamp},
+    domain::{id::TenantId, schedule::Schedule, time::Timestamp},
     http::{auth::Caller, error::ApiError, extract::Path, gateway::Gateway},
     pipeline::{
         retention::{self, Cleaner},
@@ -79,8 +79,9 @@ pub(in crate::http) async fn resume(
 /// What is done by one process of all at a time, and how it went.
 pub(in crate::http) async fn tasks(
     State(gateway): State<Gateway>,
-    Caller(_): Caller,
+    Caller(tenant): Caller,
 ) -> Result<axum::Json<Value>, ApiError> {
+    of_the_installation(&gateway, &tenant)?;
     Ok(axum::Json(json!({"items": gateway.store.tasks().await?, "next": null})))
 }
 
@@ -100,24 +101,26 @@ pub(in crate::http) async fn retention(
 /// Removes what is old now, and not in its time.
 pub(in crate::http) async fn retention_now(
     State(gateway): State<Gateway>,
-    Caller(_): Caller,
+    Caller(tenant): Caller,
 ) -> Result<(StatusCode, axum::Json<Value>), ApiError> {
+    of_the_installation(&gateway, &tenant)?;
     gateway.store.hurry_task(retention::TASK).await?;
     gateway.wakes.tasks();
     Ok((StatusCode::ACCEPTED, axum::Json(json!({"status": "accepted"}))))
 }
 
-async fn changed(
-    gateway: &Gateway,
-    tenant: &crate::domain::id::TenantId,
-    name: &str,
-) -> Result<axum::Json<Value>, ApiError> {
+/// What concerns all tenants is for the tenant of the installation alone.
+fn of_the_installation(gateway: &Gateway, tenant: &TenantId) -> Result<(), ApiError> {
+    if *tenant == gateway.tenant { Ok(()) } else { Err(ApiError::not_found("task")) }
+}
+
+async fn changed(gateway: &Gateway, tenant: &TenantId, name: &str) -> Result<axum::Json<Value>, ApiError> {
     gateway.store.hurry_task(schedules::TASK).await?;
     gateway.wakes.tasks();
     Ok(axum::Json(view(&find(gateway, tenant, name).await?, gateway.clock().now())))
 }
 
-async fn find(gateway: &Gateway, tenant: &crate::domain::id::TenantId, name: &str) -> Result<ScheduleRecord, ApiError> {
+async fn find(gateway: &Gateway, tenant: &TenantId, name: &str) -> Result<ScheduleRecord, ApiError> {
     let found = gateway.store.schedules(tenant).await?;
     let found = found.into_iter().find(|record| record.name == name || record.trigger.as_str() == name);
     found.ok_or_else(|| ApiError::not_found("schedule"))

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Bytes of a body whose variations are tried at most: each is a copy.
-const LARGEST_TRIED: usize = 4 << 20;
+const LARGEST_TRIED: usize = 256 << 10;
 
 /// Characters of a signature that is taken for a cut one.
 const SHORTEST_PIECE: usize = 20;

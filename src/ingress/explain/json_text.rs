@@ -64,7 +64,7 @@ fn respace(text: &str, space: Space) -> String {
         if let Space::Lines(width) = space {
             out.push('\n');
             // Deeper than anybody reads, the indentation would outgrow the text.
-            out.extend(std::iter::repeat_n(' ', depth.min(100) * width));
+            out.extend(std::iter::repeat_n(' ', depth.min(16) * width));
         }
     };
     while let Some(c) = chars.next() {
@@ -142,12 +142,11 @@ fn plain(text: &str) -> String {
     while let Some(at) = rest.find('\\') {
         let (before, escape) = rest.split_at(at);
         out.push_str(before);
-        let units: Vec<u16> = escape
-            .split("\\u")
-            .skip(1)
-            .take(2)
-            .filter_map(|part| u16::from_str_radix(part.get(..4)?, 16).ok())
-            .collect();
+        let unit = |at: usize| {
+            let digits = escape.get(at..)?.strip_prefix("\\u")?.get(..4)?;
+            u16::from_str_radix(digits, 16).ok()
+        };
+        let units: Vec<u16> = unit(0).into_iter().chain(unit(6)).collect();
         let is_pair = escape.get(6..8) == Some("\\u");
         let letter = match (escape.starts_with("\\u"), units.as_slice()) {
             (true, [first, second, ..]) if is_pair => char::decode_utf16([*first, *second])
