@@ -84,7 +84,9 @@ impl Deliver {
             at: began,
             took_ms: self.store.clock().now().0 - began.0,
         };
-        let next = self.next(&delivery, attempt, channel.captures());
+        // What a worker that vanished had begun says nothing about the other side.
+        let tries = (delivery.tries - job.claimed().lost).max(1);
+        let next = self.next(tries, attempt, channel.captures());
         self.record(&job, &delivery, &record, &next).await
     }
 
@@ -124,13 +126,13 @@ impl Deliver {
         }
     }
 
-    fn next(&self, delivery: &Delivery, attempt: Attempt, captured: bool) -> Next {
+    fn next(&self, tries: i64, attempt: Attempt, captured: bool) -> Next {
         match attempt {
             Attempt::Delivered { provider_id, .. } => Next::Delivered { provider_id, captured },
             Attempt::Refused { .. } => Next::Failed,
-            Attempt::Later { .. } if delivery.tries >= self.attempts => Next::Failed,
+            Attempt::Later { .. } if tries >= self.attempts => Next::Failed,
             Attempt::Later { after_ms, .. } => {
-                let index = usize::try_from(delivery.tries - 1).unwrap_or(0).min(WAITS_S.len() - 1);
+                let index = usize::try_from(tries - 1).unwrap_or(0).min(WAITS_S.len() - 1);
                 let wait = spread(WAITS_S[index] * 1_000).max(after_ms.unwrap_or(0)).min(MAX_WAIT_MS);
                 Next::Again(self.store.clock().now().plus_ms(wait))
             }
