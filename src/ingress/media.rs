@@ -138,7 +138,7 @@ fn ending(content_type: &str) -> Option<&'static str> {
 pub struct Placed {
     /// The place.
     pub place: usize,
-    /// As [`file`] called it.
+    /// As `file` called it.
     pub filename: String,
     /// The declared media type.
     pub content_type: String,
