@@ -1,6 +1,10 @@
 //! A disk that does not keep what it is told to keep.
 
-use std::time::Duration;
+use std::{
+    fs,
+    process::{Child, Command},
+    time::Duration,
+};
 
 use serde_json::json;
 
@@ -8,52 +12,74 @@ use crate::{
     chaos::{cluster::Cluster, journal::Journal, load::Acknowledged},
     support::{
         e2e_client::{Call, send},
-        e2e_process::{Gateway, healthy},
         e2e_project::Engine,
         e2e_senders::{now_s, standard},
+        eventually,
     },
 };
 
-/// Each thread may flush that often before its disk fails it.
-const FLUSHES: usize = 60;
+/// Events before the disk fails, and while it does.
+const EVENTS: usize = 40;
+
+/// Makes every flush of a running process fail, in whichever thread, until it is dropped.
+struct FailingFlushes(Child);
+
+impl FailingFlushes {
+    async fn of(process: u32) -> Self {
+        let fault = "inject=fsync,fdatasync:error=EIO";
+        #[expect(clippy::disallowed_methods, reason = "a tool that tests need")]
+        let mut strace = Command::new("strace");
+        strace.args(["-f", "-qqq", "-o", "/dev/null", "-e", "trace=fsync,fdatasync", "-e", fault, "-p"]);
+        let tracer = Self(strace.arg(process.to_string()).spawn().unwrap());
+        eventually("every thread to be traced", Duration::from_secs(20), async || {
+            let threads = fs::read_dir(format!("/proc/{process}/task")).unwrap();
+            let traced = |status: String| !status.contains("TracerPid:\t0\n");
+            let mut statuses = threads.map(|thread| fs::read_to_string(thread.unwrap().path().join("status")));
+            statuses.all(|status| status.is_ok_and(traced)).then_some(())
+        })
+        .await;
+        tracer
+    }
+}
+
+impl Drop for FailingFlushes {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_is_acknowledged_once_flushing_to_disk_fails() {
+async fn nothing_is_acknowledged_while_flushing_to_disk_fails() {
     let mut cluster = Cluster::start(Engine::Sqlite, 7).await;
-    cluster.members[0].process.terminate();
-    cluster.members[0].process.exit(Duration::from_secs(30)).await;
     let address = cluster.addresses[0];
-    let own = [("POSTERN_SERVER__LISTEN".to_owned(), address.to_string())];
-    let fault = format!("inject=fsync,fdatasync:error=EIO:when={FLUSHES}+");
-    let strace = ["strace", "-D", "-f", "-qqq", "-o", "/dev/null", "-e", "trace=fsync,fdatasync", "-e", &fault];
-    cluster.members[0].process = Gateway::start_under(&strace, &cluster.project, ("up", "strace"), &own);
-    healthy(address, Duration::from_secs(20)).await;
-    let (mut acknowledged, mut refused) = (Vec::new(), Vec::new());
-    for number in 0..FLUSHES * 2 {
+    let post = async |number: usize| {
         let key = format!("9-{number}");
         let call = standard(&format!("msg-{key}"), &json!({"key": key}), now_s());
-        let reply = send(address, &call).await.unwrap();
-        match reply.status {
-            202 => {
-                assert!(refused.is_empty(), "{key} was acknowledged after a flush had failed");
-                acknowledged.push(Acknowledged { key, took: Duration::ZERO });
-            }
-            503 => refused.push(key),
-            other => panic!("{key}: {other}"),
-        }
+        (key, send(address, &call).await.unwrap().status)
+    };
+    let mut acknowledged = Vec::new();
+    for number in 0..EVENTS {
+        let (key, status) = post(number).await;
+        assert_eq!(status, 202, "{key}");
+        acknowledged.push(Acknowledged { key, took: Duration::ZERO });
     }
-    println!("{} acknowledged, then {} refused", acknowledged.len(), refused.len());
-    assert!(!acknowledged.is_empty() && refused.len() > 10, "{} refused", refused.len());
+    let failing = FailingFlushes::of(cluster.members[0].process.id()).await;
+    for number in EVENTS..EVENTS * 2 {
+        let (key, status) = post(number).await;
+        assert_eq!(status, 503, "{key} while flushing fails");
+    }
     assert_eq!(send(address, &Call::get("/healthz")).await.unwrap().status, 200);
     cluster.members[0].process.kill();
+    drop(failing);
     cluster.revive(0).await;
     // Its sender tries again.
-    for key in refused {
-        let call = standard(&format!("msg-{key}"), &json!({"key": key}), now_s());
-        assert!(send(address, &call).await.unwrap().status < 300);
+    for number in EVENTS..EVENTS * 2 {
+        let (key, status) = post(number).await;
+        assert!(status < 300, "{key}: {status}");
         acknowledged.push(Acknowledged { key, took: Duration::ZERO });
     }
     assert!(cluster.settle(Duration::from_secs(30)).await, "work is left that nobody does");
-    Journal::of(&cluster, &acknowledged).judge(FLUSHES as u64).unwrap();
+    Journal::of(&cluster, &acknowledged).judge(EVENTS as u64).unwrap();
     cluster.ends_clean().await;
 }
