@@ -10,6 +10,7 @@ pub mod init;
 pub mod load;
 mod locate;
 mod mounts;
+mod own_tools;
 pub mod problem;
 mod repositories;
 mod schedules;

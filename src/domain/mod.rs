@@ -18,6 +18,7 @@ pub mod json;
 pub mod mail;
 pub mod mount;
 pub mod organisation;
+pub mod own_tool;
 pub mod pace;
 pub mod pattern;
 pub mod permission;

@@ -1,5 +1,7 @@
 //! Keeps the values of secrets out of everything that is recorded or returned.
 
+use std::sync::Arc;
+
 use serde_json::Value;
 use zeroize::Zeroizing;
 
@@ -13,9 +15,10 @@ const MIN_SECRET_BYTES: usize = 6;
 const MIN_SECRET_LINE_BYTES: usize = 16;
 
 /// The secrets of one run, ready to be looked for.
+#[derive(Clone)]
 pub(super) struct Mask {
     pattern: Option<regex::bytes::Regex>,
-    secrets: Vec<Zeroizing<Vec<u8>>>,
+    secrets: Arc<Vec<Zeroizing<Vec<u8>>>>,
     longest: usize,
 }
 
@@ -61,7 +64,7 @@ impl Mask {
             .then(|| regex::bytes::RegexBuilder::new(&format!("(?-u:{})", any.join("|"))))
             .and_then(|mut builder| builder.size_limit(usize::MAX).build().ok());
         let longest = secrets.first().map_or(0, |secret| secret.len());
-        Self { pattern, secrets, longest }
+        Self { pattern, secrets: Arc::new(secrets), longest }
     }
 
     /// `text` without secrets.

@@ -1,8 +1,10 @@
 //! Tools that Postern itself offers to an agent at work, whatever way it runs.
 
+use std::sync::Arc;
+
 use serde_json::Value;
 
-use crate::executor::BoxFuture;
+use crate::executor::{BoxFuture, mask::Mask};
 
 /// One tool as a model is told of it.
 #[derive(Clone, Debug, PartialEq)]
@@ -42,4 +44,25 @@ pub trait ToolHost: Send + Sync {
 
     /// Does one call. What takes too long is dropped and fails.
     fn call(&self, call: ToolCall) -> BoxFuture<'_, ToolReply>;
+}
+
+/// The same tools, which are told no secrets of the run: where an answer or a note has the value of one, it is masked.
+pub(super) fn masked(host: Arc<dyn ToolHost>, mask: &Mask) -> Arc<dyn ToolHost> {
+    Arc::new(Masked { host, mask: mask.clone() })
+}
+
+struct Masked {
+    host: Arc<dyn ToolHost>,
+    mask: Mask,
+}
+
+impl ToolHost for Masked {
+    fn list(&self) -> Vec<ToolSpec> {
+        self.host.list()
+    }
+
+    fn call(&self, mut call: ToolCall) -> BoxFuture<'_, ToolReply> {
+        self.mask.value(&mut call.input);
+        self.host.call(call)
+    }
 }

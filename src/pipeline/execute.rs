@@ -19,7 +19,7 @@ use crate::{
         trigger::TriggerSpec,
         trust::{Trust, trust},
     },
-    executor::{AttachmentFile, Executors, Inputs, LeaseLost, RunSink, RunSpec, Stopped},
+    executor::{AttachmentFile, Executors, Inputs, LeaseLost, RunSink, RunSpec, Stopped, tools::ToolHost},
     live::Live,
     pipeline::{
         hops::LoopGuard,
@@ -27,6 +27,7 @@ use crate::{
         record::Recorder,
         retry, servers,
         steer::{self, Steering},
+        tools,
         transcripts::KeptTranscripts,
     },
     queue::{Job, JobEnd, StopReason, Wakes},
@@ -243,7 +244,7 @@ impl Execute {
             env: self.environment(&work.agent.spec).map_err(setup)?,
             mcp_secrets: servers::secrets(&work.agent.spec.mcp, &*self.secrets).map_err(setup)?,
             trust: trust_of(work).0,
-            tools: None,
+            tools: tools::Host::open(self, work).map(|host| host as Arc<dyn ToolHost>),
             transcripts: Some(Arc::new(KeptTranscripts {
                 store: self.store.clone(),
                 tenant: work.run.tenant.clone(),

@@ -24,6 +24,7 @@ pub mod sweep;
 pub mod tasks;
 pub mod thread;
 pub mod tidy;
+mod tools;
 mod transcripts;
 pub mod upkeep;
 pub mod waiting;

@@ -36,6 +36,7 @@ mod runs;
 mod runs_work;
 mod schedules;
 mod selection;
+mod session_record;
 mod sessions;
 mod steering;
 mod suppressions;

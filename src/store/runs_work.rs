@@ -65,6 +65,29 @@ impl RunWork {
     pub fn events(&self) -> impl Iterator<Item = &AgentEvent> {
         self.earlier.iter().chain([&self.event]).map(|record| &record.event)
     }
+
+    /// The same without the bytes of its files.
+    #[must_use]
+    pub fn without_bytes(&self) -> Self {
+        let files = self.files.iter().map(|(file, _)| (file.clone(), Vec::new())).collect();
+        Self {
+            lease: self.lease.clone(),
+            run: self.run.clone(),
+            position: self.position,
+            event: self.event.clone(),
+            earlier: self.earlier.clone(),
+            files,
+            agent: self.agent.clone(),
+            resume_id: self.resume_id.clone(),
+            forked_from: self.forked_from.clone(),
+            place: self.place.clone(),
+            conversation: self.conversation.clone(),
+            lost: self.lost,
+            grouped: self.grouped,
+            given_back: self.given_back,
+            merged: self.merged.clone(),
+        }
+    }
 }
 
 /// A line of a run's record before it has its number.

@@ -10,6 +10,7 @@ mod identity;
 mod loops;
 mod many;
 mod operators;
+mod own_tools;
 mod replays;
 mod schedules;
 mod senders;

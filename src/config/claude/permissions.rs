@@ -4,6 +4,7 @@ use crate::{
     config::{
         agents::Checker,
         claude::check_mode,
+        own_tools,
         problem::{nearest, suggest},
         settings::Settings,
     },
@@ -118,11 +119,13 @@ fn check_tool(path: &[&str], tool: &str, spec: &AgentSpec, checker: &mut Checker
         let message = format!("`{tool}` waits for a person at a terminal or for another time, and a run has neither");
         return checker.error(path, message, "remove it; what the agent has to ask it asks in its answer");
     }
+    if own_tools::check(path, tool, checker) {
+        return;
+    }
     if let Some(rest) = tool.strip_prefix("mcp__") {
         let server = rest.split("__").next().unwrap_or_default();
-        // Plugins bring servers of their own, and those of Postern are its own.
+        // Plugins bring servers of their own.
         let known = server.contains('*')
-            || server == "postern"
             || server.starts_with("plugin_")
             || spec.mcp.keys().any(|name| name.replace(|c: char| !is_name_char(c), "_") == server);
         if !known {

@@ -27,6 +27,7 @@ use crate::{
         ground::Place,
         mask::Mask,
         skills::Chosen,
+        tools,
     },
 };
 
@@ -109,11 +110,12 @@ impl Attempt<'_> {
         // Of a fork the CLI passes on what is new alone: all of it is kept when it has ended.
         let kept = self.spec.transcripts.clone().filter(|_| !is_fork);
         let mirror = Mirror::new(kept, self.mask, &session);
+        let tools = self.spec.tools.clone().map(|host| tools::masked(host, self.mask));
         let mut pipes = Pipes::of(&mut process)?;
         let mut talk = Conversation {
             sink: &mut *self.sink,
             mask: self.mask,
-            questions: Questions::new(self.permissions.clone(), self.spec.tools.clone()),
+            questions: Questions::new(self.permissions.clone(), tools),
             requests,
             session: session.clone(),
             further,

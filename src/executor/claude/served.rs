@@ -5,12 +5,10 @@ use std::{sync::Arc, time::Duration};
 use serde_json::{Value, json};
 
 use crate::{
-    domain::template::clip,
+    domain::{own_tool::SERVER, template::clip},
     executor::tools::{ToolCall, ToolHost},
 };
 
-/// The server's name; tools are `mcp__postern__<name>`.
-pub(super) const SERVER: &str = "postern";
 /// How long one call may take.
 const CALL_LIMIT: Duration = Duration::from_secs(10 * 60);
 /// Bytes of what a call is told, and of what it gives back.

@@ -11,10 +11,11 @@ use crate::{
     domain::{
         agent::{AgentSpec, EnvValue},
         claude::{McpServer, McpTransport, SubAgent, SystemPrompt},
+        own_tool::SERVER,
         run::{Failure, FailureCode},
         variables,
     },
-    executor::{RunSpec, claude::served, ground::Place},
+    executor::{RunSpec, ground::Place},
 };
 
 /// The name of the plugin that the agent's skills come as.
@@ -32,7 +33,7 @@ pub(super) fn content(spec: &RunSpec, prompt: &str, plugins: &[PathBuf]) -> Resu
         setup["mcpServers"] = Value::Object(servers(spec)?);
     }
     if spec.tools.as_ref().is_some_and(|tools| !tools.list().is_empty()) {
-        setup["sdkMcpServers"] = json!([served::SERVER]);
+        setup["sdkMcpServers"] = json!([SERVER]);
     }
     if !plugins.is_empty() {
         let plugins = plugins.iter().map(|path| json!({"type": "local", "path": path}));

@@ -72,6 +72,8 @@ pub(super) const CASES: &[(&str, &str)] = &[
     ),
     ("executor: claude\npermissions: [{ allow: Raed }]", "warning: the CLI has no tool `Raed`; did you mean `Read`?"),
     ("executor: claude\ntools: [Read, AskUserQuestion]", "agents/a.md:3:15: `AskUserQuestion` waits for a person"),
+    ("executor: claude\ntools: [mcp__postern__remeber]", "did you mean `mcp__postern__remember`?"),
+    ("executor: claude\ntools: [mcp__postern]", "there is `mcp__postern__*`: reply, get_event"),
     ("executor: claude\ntools: [mcp__ordres__find]\nmcp: { orders: { command: x } }", "did you mean `orders`?"),
     ("executor: claude\ntools: ['Re*']", "agents/a.md:3:9: `Re*` stands for several tools"),
     ("executor: claude\neffort: most", "agents/a.md:3:1: `effort` cannot be `most`"),

@@ -2,7 +2,7 @@
 
 use postern::{
     domain::{
-        id::SessionId,
+        id::{RunId, SessionId},
         run::{RunResult, RunState},
         session::ClosedReason,
         time::Timestamp,
@@ -149,6 +149,23 @@ async fn a_conversation_is_continued_also_after_a_run_without_a_result() {
         world.finish(&work, &RunEnd::Canceled).await;
         world.start("2", Some("s")).await;
         assert_eq!(world.take().await.resume_id.as_deref(), Some("c1"));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_agent_sees_the_events_of_its_own_session_alone() {
+    each_engine(async |db| {
+        let world = World::new(&db.store).await;
+        let (first, other) = (world.start("1", Some("s")).await, world.start("2", Some("t")).await);
+        let session = world.session_of(&first).await;
+        let event = async |run: &RunId| world.store.run(&world.tenant, run).await.unwrap().unwrap().event;
+        let (own, foreign) = (event(&first).await, event(&other).await);
+        let found = db.store.session_event(&world.tenant, &session, &own).await.unwrap();
+        assert_eq!(found.map(|found| found.event.id), Some(own.clone()));
+        assert!(db.store.session_event(&world.tenant, &session, &foreign).await.unwrap().is_none());
+        let stranger = World::of_tenant(&db.store, "stranger").await;
+        assert!(db.store.session_event(&stranger.tenant, &session, &own).await.unwrap().is_none());
     })
     .await;
 }
