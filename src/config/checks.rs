@@ -7,7 +7,7 @@ use url::Url;
 use crate::{
     config::{
         agents::Checker,
-        claude, flow,
+        claude, commands, flow,
         load::join,
         mounts,
         problem::{nearest, suggest},
@@ -119,7 +119,7 @@ fn check_executor(spec: &AgentSpec, given: &[String], checker: &mut Checker<'_>)
         "sandbox",
         "mcp",
     ];
-    const COMMAND_ONLY: [&str; 2] = ["command", "result"];
+    const COMMAND_ONLY: [&str; 4] = ["command", "result", "stdin", "resume"];
     let (others, other): (&[&str], _) = match spec.executor {
         ExecutorKind::Claude => (&COMMAND_ONLY, "command"),
         ExecutorKind::Command => (&CLAUDE_ONLY, "claude"),
@@ -129,24 +129,11 @@ fn check_executor(spec: &AgentSpec, given: &[String], checker: &mut Checker<'_>)
         checker.error(&[key], message, format!("remove it, or write `executor: {other}`"));
     }
     match spec.executor {
-        ExecutorKind::Command if spec.command.first().is_none_or(|program| program.trim().is_empty()) => {
-            checker.error(
-                &["command"],
-                "`command` is missing",
-                "add for example `command: [/bin/sh, /context/bin/answer.sh]`",
-            );
-        }
-        ExecutorKind::Command if spec.command.iter().any(|word| word.contains('\0') || word.contains("{{")) => {
-            checker.error(
-                &["command"],
-                "`command` has a template or a NUL in it",
-                "nothing of an event goes into a command; the prompt comes on standard input",
-            );
-        }
         ExecutorKind::Claude if spec.prompt.is_empty() => {
             checker.warning(&[], "this agent has no system prompt", "write it below the second `---`");
         }
-        ExecutorKind::Claude | ExecutorKind::Command => {}
+        ExecutorKind::Command => commands::check(spec, checker),
+        ExecutorKind::Claude => {}
     }
 }
 
@@ -213,7 +200,8 @@ fn check_limits(spec: &AgentSpec, checker: &mut Checker<'_>) {
 fn check_env(spec: &mut AgentSpec, files: Files<'_>, settings: &Settings, checker: &mut Checker<'_>) {
     for (name, value) in &mut spec.env {
         let path = ["env", name.as_str()];
-        if let Some(fault) = env_name_fault(name) {
+        let of_cli = spec.executor == ExecutorKind::Command && is_of_claude(name);
+        if let Some(fault) = env_name_fault(name).filter(|_| !of_cli) {
             checker.error(&path, format!("`{name}` {fault}"), "choose another name, of A-Z, 0-9 and _");
         }
         match value {
@@ -228,6 +216,12 @@ fn check_env(spec: &mut AgentSpec, files: Files<'_>, settings: &Settings, checke
             | EnvValue::Reference(SecretRef::Env { .. }) => {}
         }
     }
+}
+
+/// What the `claude` executor sets itself; a command that is that CLI needs them.
+fn is_of_claude(name: &str) -> bool {
+    let well_formed = name.bytes().all(|b| matches!(b, b'A'..=b'Z' | b'0'..=b'9' | b'_')) && !name.ends_with("_PROXY");
+    well_formed && (name.starts_with("ANTHROPIC_") || name.starts_with("CLAUDE"))
 }
 
 /// Why a process must not get a variable of this name: such names load code or move its files.

@@ -4,6 +4,7 @@ pub mod agents;
 pub mod bundle;
 mod checks;
 mod claude;
+mod commands;
 pub mod environment;
 mod flow;
 pub mod init;

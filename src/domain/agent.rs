@@ -41,6 +41,9 @@ pub const CLOSED_PLACES: [&str; 17] = [
     "/prompt.txt",
 ];
 
+/// What stands in an agent's `resume` for the id of the conversation.
+pub const RESUME_ID: &str = "{resume_id}";
+
 /// An agent as its file says: the YAML frontmatter, then the system prompt.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -56,6 +59,12 @@ pub struct AgentSpec {
     /// `command`: what of standard output is the answer.
     #[serde(default)]
     pub result: ResultFrom,
+    /// `command`: what comes on standard input.
+    #[serde(default, skip_serializing_if = "Stdin::is_event")]
+    pub stdin: Stdin,
+    /// `command`: program and arguments where the session's conversation goes on, `{resume_id}` being its id.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub resume: Vec<String>,
     /// `claude`: the model's id or alias; always named, so that an update changes nothing unasked.
     #[serde(default)]
     pub model: Option<String>,
@@ -191,6 +200,45 @@ pub enum ResultFrom {
     LastLine,
     /// All of it is one JSON value; its `text` (or itself, when a string) is the answer.
     Json,
+    /// The messages of `claude -p --output-format stream-json --verbose`.
+    Claude,
+    /// The events of `codex exec --json`.
+    Codex,
+    /// The events of `gemini --output-format stream-json`, or the object of `--output-format json`.
+    Gemini,
+    /// The events of `opencode run --format json`.
+    Opencode,
+}
+
+impl ResultFrom {
+    /// Whether it is the output of a CLI that asks a model and says what it does, one JSON object a line.
+    #[must_use]
+    pub const fn is_of_cli(self) -> bool {
+        match self {
+            Self::Stdout | Self::LastLine | Self::Json => false,
+            Self::Claude | Self::Codex | Self::Gemini | Self::Opencode => true,
+        }
+    }
+}
+
+/// What a command finds on standard input.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Stdin {
+    /// The event as JSON, one line.
+    #[default]
+    Event,
+    /// What the agent is asked: the file's text, unless the conversation goes on, then the blocks of a prompt for a
+    /// model, outside text between marks.
+    Prompt,
+}
+
+impl Stdin {
+    /// Whether it is what a file gets that says nothing.
+    #[must_use]
+    pub const fn is_event(&self) -> bool {
+        matches!(self, Self::Event)
+    }
 }
 
 /// The value of an environment variable.

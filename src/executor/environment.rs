@@ -7,13 +7,17 @@ use std::{
 };
 
 use crate::{
-    domain::run::{Failure, FailureCode},
+    domain::{
+        agent::ExecutorKind,
+        run::{Failure, FailureCode},
+    },
     executor::RunSpec,
 };
 
 /// Beginnings of names that change what programs load or run, or where they connect.
-const REFUSED_PREFIXES: &[&str] =
-    &["LD_", "DYLD_", "POSTERN_", "PYTHON", "GIT_", "PERL", "RUBY", "ANTHROPIC_", "CLAUDE"];
+const REFUSED_PREFIXES: &[&str] = &["LD_", "DYLD_", "POSTERN_", "PYTHON", "GIT_", "PERL", "RUBY"];
+/// Beginnings of names that the `claude` executor sets.
+const REFUSED_CLAUDE: &[&str] = &["ANTHROPIC_", "CLAUDE"];
 /// Names of the same kind.
 const REFUSED: &[&str] =
     &["BASH_ENV", "ENV", "SHELLOPTS", "BASHOPTS", "PS4", "IFS", "NODE_OPTIONS", "HOME", "TMPDIR", "LANG"];
@@ -25,7 +29,7 @@ pub(super) type Environment = BTreeMap<OsString, OsString>;
 pub(super) fn of_agent(spec: &RunSpec) -> Result<Environment, Failure> {
     let mut env = Environment::new();
     for (name, value) in &spec.env {
-        check(name)?;
+        check(name, spec.agent.spec.executor)?;
         if value.expose().contains(&0) {
             return Err(refusal(name, "its value holds a NUL byte"));
         }
@@ -34,14 +38,15 @@ pub(super) fn of_agent(spec: &RunSpec) -> Result<Environment, Failure> {
     Ok(env)
 }
 
-fn check(name: &str) -> Result<(), Failure> {
+fn check(name: &str, executor: ExecutorKind) -> Result<(), Failure> {
     let well_formed = name.bytes().all(|b| matches!(b, b'A'..=b'Z' | b'0'..=b'9' | b'_'));
     if !well_formed || name.is_empty() || name.starts_with(|c: char| c.is_ascii_digit()) {
         return Err(refusal(name, "names are made of A-Z, 0-9 and _"));
     }
     let refused = REFUSED.contains(&name)
         || name.ends_with("_PROXY")
-        || REFUSED_PREFIXES.iter().any(|prefix| name.starts_with(prefix));
+        || REFUSED_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+        || (executor != ExecutorKind::Command && REFUSED_CLAUDE.iter().any(|prefix| name.starts_with(prefix)));
     if refused { Err(refusal(name, "it would change how programs start; use another name")) } else { Ok(()) }
 }
 
@@ -53,15 +58,18 @@ fn refusal(name: &str, why: &str) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::check;
+    use crate::domain::agent::ExecutorKind;
 
     #[test]
     fn names_that_change_how_programs_start_are_refused() {
         for name in ["LD_PRELOAD", "BASH_ENV", "HTTPS_PROXY", "POSTERN_MARK", "NODE_OPTIONS", "lower", "A=B", "", "1A"]
         {
-            assert!(check(name).is_err(), "{name}");
+            assert!(check(name, ExecutorKind::Command).is_err(), "{name}");
         }
         for name in ["ORDERS_URL", "PATH", "_X1", "API_KEY"] {
-            assert!(check(name).is_ok(), "{name}");
+            assert!(check(name, ExecutorKind::Claude).is_ok(), "{name}");
         }
+        assert!(check("ANTHROPIC_API_KEY", ExecutorKind::Command).is_ok());
+        assert!(check("ANTHROPIC_API_KEY", ExecutorKind::Claude).is_err());
     }
 }

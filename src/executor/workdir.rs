@@ -122,6 +122,12 @@ impl Workdir {
         self.base.with_file_name(session.as_str()).join("home")
     }
 
+    /// Where it is written which conversation the session's home holds; `None` for a run without a session. Out of
+    /// the agent's sight in a sandbox.
+    pub(super) fn conversation_file(&self) -> Option<PathBuf> {
+        (self.base != self.own).then(|| self.base.join("conversation.json"))
+    }
+
     /// A directory that only we write to, new in each run.
     pub(super) fn control(&self) -> PathBuf {
         self.own.join("control")

@@ -17,6 +17,7 @@ mod demo;
 mod docs;
 mod e2e;
 mod executor_claude;
+mod executor_clis;
 mod executor_command;
 mod executor_elsewhere;
 mod executor_killed;

@@ -9,7 +9,7 @@ use crate::domain::run::Usage;
 
 /// One line of the CLI's standard output.
 #[derive(Debug)]
-pub(super) enum Message {
+pub(in crate::executor) enum Message {
     /// One content block of the model; several share a message id.
     Assistant(Speech),
     /// Tool results, in the user's name; or an echo of what we sent.
@@ -41,7 +41,7 @@ pub(super) enum Message {
 /// A message of the model, or one in the user's name.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct Speech {
+pub(in crate::executor) struct Speech {
     /// Its content.
     pub(super) message: Content,
     /// The call by which a subagent was started, which this belongs to.
@@ -56,16 +56,16 @@ pub(super) struct Speech {
 /// The content of a message.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct Content {
+pub(in crate::executor) struct Content {
     /// A text, or blocks.
     pub(super) content: Value,
 }
 
 /// A message with `type: system`.
 #[derive(Debug, Deserialize)]
-pub(super) struct SystemMessage {
+pub(in crate::executor) struct SystemMessage {
     /// Which.
-    pub(super) subtype: String,
+    pub(in crate::executor) subtype: String,
     /// The rest of it.
     #[serde(flatten)]
     pub(super) fields: Map<String, Value>,
@@ -74,7 +74,7 @@ pub(super) struct SystemMessage {
 /// A tool that is still at work.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct ToolProgress {
+pub(in crate::executor) struct ToolProgress {
     /// Which.
     pub(super) tool_name: String,
     /// For how long.
@@ -83,7 +83,7 @@ pub(super) struct ToolProgress {
 
 /// How far a message of ours is.
 #[derive(Debug, Deserialize)]
-pub(super) struct Lifecycle {
+pub(in crate::executor) struct Lifecycle {
     /// The message's `uuid`.
     pub(super) command_uuid: String,
     /// `queued`, `started`, `completed` or `cancelled`.
@@ -92,7 +92,7 @@ pub(super) struct Lifecycle {
 
 /// Entries of a transcript.
 #[derive(Debug, Deserialize)]
-pub(super) struct Mirror {
+pub(in crate::executor) struct Mirror {
     /// The file that the CLI wrote them to, as it sees it.
     #[serde(rename = "filePath")]
     pub(super) file_path: String,
@@ -102,7 +102,7 @@ pub(super) struct Mirror {
 
 /// How much of a subscription is left.
 #[derive(Debug, Deserialize)]
-pub(super) struct RateLimit {
+pub(in crate::executor) struct RateLimit {
     /// What it says.
     pub(super) rate_limit_info: RateLimitInfo,
 }
@@ -110,7 +110,7 @@ pub(super) struct RateLimit {
 /// See [`RateLimit`].
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct RateLimitInfo {
+pub(in crate::executor) struct RateLimitInfo {
     /// `allowed`, `allowed_warning` or `rejected`.
     pub(super) status: String,
     /// Seconds since 1970.
@@ -121,13 +121,13 @@ pub(super) struct RateLimitInfo {
 /// How a turn ended. `subtype` and exit status say less: API failures are `success` there.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct TurnResult {
+pub(in crate::executor) struct TurnResult {
     /// `success`, `error_max_turns`, …
     pub(super) subtype: String,
     /// Whether it failed.
-    pub(super) is_error: bool,
+    pub(in crate::executor) is_error: bool,
     /// The last text.
-    pub(super) result: Option<String>,
+    pub(in crate::executor) result: Option<String>,
     /// Why it ended: `completed`, `max_turns`, `budget_exhausted`, `api_error`, …
     pub(super) terminal_reason: Option<String>,
     /// HTTP status of the API's refusal.
@@ -137,9 +137,9 @@ pub(super) struct TurnResult {
     /// Why the CLI did not even start.
     pub(super) startup_failure_reason: Option<String>,
     /// Turns of the conversation.
-    pub(super) num_turns: i64,
+    pub(in crate::executor) num_turns: i64,
     /// Answer by schema.
-    pub(super) structured_output: Option<Value>,
+    pub(in crate::executor) structured_output: Option<Value>,
     /// A tool call that a hook put off.
     pub(super) deferred_tool_use: Option<Value>,
     /// What it took since the last result, by model; `modelUsage` counts earlier processes too.
@@ -148,7 +148,7 @@ pub(super) struct TurnResult {
 
 /// A question to us.
 #[derive(Debug, Deserialize)]
-pub(super) struct ControlRequest {
+pub(in crate::executor) struct ControlRequest {
     /// Answered under this id.
     pub(super) request_id: String,
     /// What is asked.
@@ -158,7 +158,7 @@ pub(super) struct ControlRequest {
 /// What we are asked.
 #[derive(Debug, Deserialize)]
 #[serde(tag = "subtype", rename_all = "snake_case")]
-pub(super) enum Question {
+pub(in crate::executor) enum Question {
     /// May this tool run?
     CanUseTool {
         /// The tool.
@@ -188,21 +188,21 @@ pub(super) enum Question {
 
 /// A question to us that needs no answer any more.
 #[derive(Debug, Deserialize)]
-pub(super) struct ControlCancel {
+pub(in crate::executor) struct ControlCancel {
     /// The question.
     pub(super) request_id: String,
 }
 
 /// The answer to a question of ours.
 #[derive(Debug, Deserialize)]
-pub(super) struct ControlResponse {
+pub(in crate::executor) struct ControlResponse {
     /// The answer.
     pub(super) response: Answer,
 }
 
 /// See [`ControlResponse`].
 #[derive(Debug, Deserialize)]
-pub(super) struct Answer {
+pub(in crate::executor) struct Answer {
     /// `success` or `error`.
     pub(super) subtype: String,
     /// The question.
@@ -223,7 +223,7 @@ struct Head<'a> {
 }
 
 /// Reads one line; `None` for one that is no JSON object. What does not look as its type says is kept raw.
-pub(super) fn parse(line: &[u8]) -> Option<Message> {
+pub(in crate::executor) fn parse(line: &[u8]) -> Option<Message> {
     let line = line.trim_ascii();
     if !line.starts_with(b"{") {
         return None;
@@ -257,7 +257,7 @@ fn raw(line: &[u8]) -> Option<Message> {
 
 impl SystemMessage {
     /// A field that is a text.
-    pub(super) fn text(&self, name: &str) -> &str {
+    pub(in crate::executor) fn text(&self, name: &str) -> &str {
         self.fields.get(name).and_then(Value::as_str).unwrap_or_default()
     }
 
@@ -274,7 +274,7 @@ impl SystemMessage {
 
 impl TurnResult {
     /// What it took, without its turns.
-    pub(super) fn usage(&self) -> Usage {
+    pub(in crate::executor) fn usage(&self) -> Usage {
         self.model_usage_since_last_result.values().fold(Usage::default(), |sum, model| {
             let count = |name: &str| model.get(name).and_then(Value::as_i64).unwrap_or(0);
             let cost = model.get("costUSD").and_then(Value::as_f64).unwrap_or(0.0);
@@ -290,7 +290,7 @@ impl TurnResult {
     }
 
     /// Why it failed, in words.
-    pub(super) fn reason(&self) -> String {
+    pub(in crate::executor) fn reason(&self) -> String {
         let errors: Vec<&str> = self.errors.iter().filter_map(Value::as_str).collect();
         match &self.result {
             Some(text) if !text.is_empty() => text.clone(),
@@ -300,8 +300,9 @@ impl TurnResult {
     }
 }
 
+/// Millionths of a dollar.
 #[expect(clippy::cast_possible_truncation, reason = "`as` saturates, and dollars of one run are few")]
-fn micros(dollars: f64) -> i64 {
+pub(in crate::executor) fn micros(dollars: f64) -> i64 {
     (dollars * 1_000_000.0).round() as i64
 }
 

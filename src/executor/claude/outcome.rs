@@ -50,7 +50,8 @@ pub(super) fn outcome(last: TurnResult, wanted: &Wanted, session: &str, mask: &M
     })
 }
 
-fn code(last: &TurnResult) -> FailureCode {
+/// What a turn that failed did so by.
+pub(in crate::executor) fn code(last: &TurnResult) -> FailureCode {
     if last.startup_failure_reason.is_some() {
         return FailureCode::Setup;
     }

@@ -11,10 +11,10 @@ use crate::{
 const MAX_TEXT_BYTES: usize = 256 * 1024;
 
 /// A line of the record.
-pub(super) type Line = (MessageKind, Value);
+pub(in crate::executor) type Line = (MessageKind, Value);
 
 /// What of a message is recorded.
-pub(super) fn lines(message: &Message) -> Vec<Line> {
+pub(in crate::executor) fn lines(message: &Message) -> Vec<Line> {
     match message {
         Message::Assistant(speech) => of_blocks(speech, assistant_block),
         Message::User(speech) if !speech.is_replay => of_blocks(speech, tool_result),
@@ -37,7 +37,7 @@ pub(super) fn lines(message: &Message) -> Vec<Line> {
 }
 
 /// A line about the run itself.
-pub(super) fn status(text: String) -> Line {
+pub(in crate::executor) fn status(text: String) -> Line {
     (MessageKind::Status, Value::Object([("text".to_owned(), Value::String(text))].into_iter().collect()))
 }
 
@@ -85,7 +85,7 @@ fn tool_result(block: &Value) -> Option<Line> {
 }
 
 /// A copy whose texts are cut where they are too long for a record.
-fn bounded(value: &Value) -> Value {
+pub(in crate::executor) fn bounded(value: &Value) -> Value {
     match value {
         Value::String(text) => Value::String(clip(text, MAX_TEXT_BYTES).to_owned()),
         Value::Array(items) => Value::Array(items.iter().map(bounded).collect()),

@@ -53,6 +53,20 @@ pub(super) const CASES: &[(&str, &str)] = &[
     ("executor: claude\ncommand: [a]", "agents/a.md:3:1: `command` means nothing with executor claude"),
     ("executor: command", "agents/a.md: `command` is missing"),
     ("executor: command\ncommand: [a, '{{ text }}']", "agents/a.md:3:1: `command` has a template"),
+    ("executor: claude\nresume: [a]", "agents/a.md:3:1: `resume` means nothing with executor claude"),
+    ("executor: command\ncommand: [a, '{resume_id}']", "agents/a.md:3:1: `{resume_id}` means nothing in `command`"),
+    (
+        "executor: command\ncommand: [a]\nresult: codex\nresume: [a, '--resume={resume_id}']",
+        "agents/a.md:5:1: `resume` has 0 arguments that are `{resume_id}`; write \"{resume_id}\" once, as an argument of its own",
+    ),
+    (
+        "executor: command\ncommand: [a]\nresume: [a, '{resume_id}']",
+        "agents/a.md:4:1: with `result: stdout` no conversation is known",
+    ),
+    (
+        "executor: command\ncommand: [codex, exec, --json, '-']\nresult: codex\nstdin: text",
+        "agents/a.md:5:1: `stdin` cannot be `text`",
+    ),
     ("executor: command\ncommand: [a]\nmodel: x", "agents/a.md:4:1: `model` means nothing with executor command"),
     ("executor: claude\nskills: [tine]", "agents/a.md:3:10: there is no skill `tine`; did you mean `tone`?"),
     ("executor: claude\nskills: ['../x']", "there is no skill `../x`"),

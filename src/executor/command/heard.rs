@@ -1,0 +1,189 @@
+//! What was heard of a CLI so far: lines for the record, and what its result is made of.
+
+use serde_json::{Map, Value, json};
+
+use crate::{
+    domain::{
+        run::{Failure, MessageKind, Usage},
+        template::clip,
+    },
+    executor::{
+        claude::record::{Line, bounded, status},
+        command::{answer::MAX_ANSWER_BYTES, conversation::Total},
+    },
+};
+
+/// Longer texts are cut before they are recorded: the record keeps no more of a line than this.
+const MAX_TEXT_BYTES: usize = 256 * 1024;
+/// Calls that have begun and not ended, whose ids are known.
+const MAX_OPEN_CALLS: usize = 1_000;
+
+/// See the module.
+#[derive(Default)]
+pub(super) struct Heard {
+    /// For the record, in order.
+    pub(super) lines: Vec<Line>,
+    /// The agent's last words.
+    pub(super) answer: Option<String>,
+    /// The answer as JSON.
+    pub(super) structured: Option<Value>,
+    /// What it took.
+    pub(super) usage: Usage,
+    /// Tokens of the whole conversation, where the CLI counts so.
+    pub(super) total: Total,
+    /// The CLI's id of the conversation.
+    pub(super) conversation: Option<String>,
+    /// Why it failed.
+    pub(super) failure: Option<Failure>,
+    /// The CLI said that it is done.
+    pub(super) is_over: bool,
+    /// The agent said or did something, so that the conversation holds its prompt.
+    pub(super) has_begun: bool,
+    /// It went well after the CLI had met with an error, which its exit code may still tell of.
+    pub(super) has_recovered: bool,
+    model: Option<String>,
+    open_text: String,
+    open_calls: Vec<String>,
+}
+
+impl Heard {
+    /// Words of the agent, whole.
+    pub(super) fn text(&mut self, text: &str) {
+        self.close_text();
+        if text.is_empty() {
+            return;
+        }
+        self.has_begun = true;
+        self.lines.push((MessageKind::Text, json!({"text": clip(text, MAX_TEXT_BYTES)})));
+        self.answer = Some(shortened(text));
+    }
+
+    /// The answer is this, and not the last text alone.
+    pub(super) fn say_instead(&mut self, text: &str) {
+        self.answer = Some(shortened(text));
+    }
+
+    /// A piece of the agent's words; they end with whatever else comes.
+    pub(super) fn piece(&mut self, piece: &str) {
+        let room = (MAX_ANSWER_BYTES + 1).saturating_sub(self.open_text.len());
+        self.open_text.push_str(clip(piece, room));
+    }
+
+    /// Ends words that came in pieces.
+    pub(super) fn close_text(&mut self) {
+        if !self.open_text.is_empty() {
+            let text = std::mem::take(&mut self.open_text);
+            self.text(&text);
+        }
+    }
+
+    /// What the model thought.
+    pub(super) fn thinking(&mut self, text: &str) {
+        self.close_text();
+        if !text.trim().is_empty() {
+            self.lines.push((MessageKind::Thinking, json!({"text": clip(text, MAX_TEXT_BYTES)})));
+        }
+    }
+
+    /// The agent called a tool; told once for each id.
+    pub(super) fn call(&mut self, id: &str, name: &str, input: &Value) {
+        self.close_text();
+        self.has_begun = true;
+        if self.open_calls.iter().any(|open| open == id) {
+            return;
+        }
+        if self.open_calls.len() < MAX_OPEN_CALLS {
+            self.open_calls.push(id.to_owned());
+        }
+        self.lines.push((MessageKind::ToolCall, json!({"id": id, "name": name, "input": bounded(input)})));
+    }
+
+    /// What a tool gave back.
+    pub(super) fn outcome(&mut self, id: &str, failed: Failed, content: &Value) {
+        self.close_text();
+        self.open_calls.retain(|open| open != id);
+        let body = json!({"id": id, "is_error": failed == Failed::Yes, "content": bounded(content)});
+        self.lines.push((MessageKind::ToolResult, body));
+    }
+
+    /// Something about the run itself.
+    pub(super) fn status(&mut self, text: &str) {
+        self.close_text();
+        self.lines.push(status(clip(text, MAX_TEXT_BYTES).to_owned()));
+    }
+
+    /// An event that is not known, kept as it came.
+    pub(super) fn unknown(&mut self, event: &Value) {
+        self.close_text();
+        let kind = event.get("type").and_then(Value::as_str).unwrap_or("without a type");
+        let text = format!("an event that is not known: {}", clip(kind, 100));
+        self.lines.push((MessageKind::Status, json!({"text": text, "event": bounded(event)})));
+    }
+
+    /// A line that is no event.
+    pub(super) fn noise(&mut self, text: &str) {
+        self.close_text();
+        self.lines.push((MessageKind::Stderr, json!({"text": clip(text, MAX_TEXT_BYTES)})));
+    }
+
+    /// The model that works; told when it changes.
+    pub(super) fn model(&mut self, model: &str) {
+        if !model.is_empty() && self.model.as_deref() != Some(model) {
+            let model = clip(model, 200).to_owned();
+            self.lines.push((MessageKind::Status, json!({"text": format!("the model is {model}"), "model": model})));
+            self.model = Some(model);
+        }
+    }
+
+    /// All went well in the end.
+    pub(super) fn over(&mut self) {
+        self.close_text();
+        self.has_recovered |= self.failure.take().is_some();
+        self.is_over = true;
+    }
+
+    /// It failed, unless the CLI says later that all went well.
+    pub(super) fn fails(&mut self, failure: Failure) {
+        self.close_text();
+        self.failure = Some(failure);
+    }
+}
+
+/// Whether a tool failed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Failed {
+    /// It did.
+    Yes,
+    /// It did not.
+    No,
+}
+
+impl From<bool> for Failed {
+    fn from(failed: bool) -> Self {
+        if failed { Self::Yes } else { Self::No }
+    }
+}
+
+fn shortened(text: &str) -> String {
+    let kept = clip(text, MAX_ANSWER_BYTES);
+    match text.len() - kept.len() {
+        0 => kept.to_owned(),
+        more => format!("{kept}\n[{more} more bytes are in the run's record]"),
+    }
+}
+
+/// A field that is a text; empty where there is none.
+pub(super) fn text<'a>(value: &'a Value, name: &str) -> &'a str {
+    value.get(name).and_then(Value::as_str).unwrap_or_default()
+}
+
+/// A field that is a whole number, none below 0.
+pub(super) fn count(value: &Value, name: &str) -> i64 {
+    value.get(name).and_then(Value::as_i64).unwrap_or(0).max(0)
+}
+
+/// Some fields of an event, as what a tool was given.
+pub(super) fn fields(value: &Value, names: &[&str]) -> Value {
+    let some = names.iter().filter_map(|name| Some(((*name).to_owned(), value.get(*name)?.clone())));
+    Value::Object(some.collect::<Map<_, _>>())
+}
