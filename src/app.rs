@@ -29,6 +29,7 @@ use crate::{
         intake::Intake,
         join::Joiner,
         senders::Senders,
+        supply,
         sweep::{self, Refusals},
         tidy,
         upkeep::Upkeep,
@@ -173,7 +174,13 @@ impl App {
     /// # Errors
     /// When the database fails; nothing is changed then.
     pub async fn apply(&self, bundle: &Bundle) -> Result<ApplyReport, crate::store::StoreError> {
-        let report = self.store.apply(&self.tenant, bundle, ApplyMode::Write).await?;
+        let mut bundle = bundle.clone();
+        for (agent, problem) in supply::complete(&self.store, &self.tenant, &mut bundle).await? {
+            tracing::error!(agent, %problem, "the agent keeps its last good version");
+            bundle.agents.remove(&agent);
+            bundle.keep.push(agent);
+        }
+        let report = self.store.apply(&self.tenant, &bundle, ApplyMode::Write).await?;
         self.wakes.changed();
         if let Some(gateway) = &self.gateway {
             gateway.refresh().await?;
@@ -298,6 +305,8 @@ impl App {
             wakes: Arc::clone(wakes),
             idle_ms: settings.sessions.idle.0,
             max_disk_bytes: settings.sessions.max_disk_bytes,
+            layers_kept: settings.layers.keep,
+            max_layer_bytes: settings.layers.max_disk_bytes,
         };
         self.tasks.spawn(upkeep.keep(self.stop.clone()));
     }
@@ -419,6 +428,7 @@ pub fn executors(
         api_key: api_key.map_err(|fault| StartError::Secret(format!("claude.api_key: {fault}")))?,
         sandbox: settings.sandbox.clone(),
         limits: settings.limits.clone(),
+        layers: settings.layers.clone(),
         root: WorkRoot(root.clone()),
         git_protocols: settings.egress.git_protocols.clone(),
         path: environment.get("PATH").unwrap_or("/usr/local/bin:/usr/bin:/bin").into(),

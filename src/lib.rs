@@ -5,6 +5,7 @@
 
 pub mod domain;
 
+pub mod archive;
 pub mod clock;
 pub mod crypto;
 pub mod egress;

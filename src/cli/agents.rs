@@ -65,10 +65,27 @@ fn show(agent: &Value) {
     for skill in agent["skills"].as_array().into_iter().flatten() {
         field("skill", &format!("{}: {}", word(&skill["name"]), word(&skill["description"])).into());
     }
+    for layer in agent["layers"].as_array().into_iter().flatten() {
+        field("layer", &one_layer(layer).into());
+    }
     for trigger in spec["triggers"].as_array().into_iter().flatten() {
         field("trigger", &one_trigger(trigger).into());
     }
+    if let Some(layer) = agent["layers"].as_array().and_then(|layers| layers.first()) {
+        block("setup's last output", layer["output"].as_str().unwrap_or_default());
+    }
     block("prompt", spec["prompt"].as_str().unwrap_or_default());
+}
+
+/// `3f2c… ready on host:abc in 12.0 s, 34.2 MB`
+fn one_layer(layer: &Value) -> String {
+    let digest: String = word(&layer["digest"]).chars().take(12).collect();
+    let seconds = layer["took_ms"].as_f64().unwrap_or_default() / 1e3;
+    let how = match layer["failure"].as_str() {
+        Some(why) => format!("failed after {seconds:.1} s: {}", output::one_line(why, 200)),
+        None => format!("ready in {seconds:.1} s, {:.1} MB", layer["bytes"].as_f64().unwrap_or_default() / 1e6),
+    };
+    format!("{digest} {how}, on {}, {}", word(&layer["place"]), word(&layer["at"]))
 }
 
 /// `source mail, from *@example.com, to support@example.com`.

@@ -81,6 +81,18 @@ impl Client {
         self.exchange(request.header("content-type", "application/json")?).await
     }
 
+    /// Another request, with bytes as its body.
+    pub(super) async fn send(
+        &self,
+        method: &'static str,
+        path: &[&str],
+        query: &[(&str, String)],
+        body: Vec<u8>,
+    ) -> anyhow::Result<Value> {
+        let request = Request::of(method, self.url(path, query)?, body);
+        self.exchange(request.header("content-type", "application/octet-stream")?).await
+    }
+
     fn url(&self, path: &[&str], query: &[(&str, String)]) -> anyhow::Result<Url> {
         let mut url = self.base.clone();
         let Ok(mut segments) = url.path_segments_mut() else {

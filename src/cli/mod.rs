@@ -25,8 +25,10 @@ mod schema;
 mod send;
 mod serve;
 mod sessions;
+mod skills;
 mod sources;
 mod table;
+mod uploads;
 mod validate;
 mod verify;
 
@@ -88,6 +90,10 @@ enum Command {
     Retention(retention::Retention),
     /// See sessions.
     Sessions(sessions::Sessions),
+    /// See, send and delete skills of a server.
+    Skills(skills::Skills),
+    /// Send, see and delete folders that agents mount.
+    Uploads(uploads::Uploads),
     /// See, cancel and retry deliveries, one or many.
     Deliveries(deliveries::Deliveries),
     /// See what was given up: runs that failed, deliveries that nobody took.
@@ -154,6 +160,8 @@ async fn run(context: &Context, command: Command) -> anyhow::Result<ExitCode> {
         Command::Schedules(arguments) => schedules::schedules(context, &arguments).await,
         Command::Retention(arguments) => retention::retention(context, &arguments).await,
         Command::Sessions(arguments) => sessions::sessions(context, &arguments).await,
+        Command::Skills(arguments) => skills::skills(context, &arguments).await,
+        Command::Uploads(arguments) => uploads::uploads(context, &arguments).await,
         Command::Deliveries(arguments) => deliveries::deliveries(context, &arguments).await,
         Command::DeadLetters(arguments) => dead_letters::dead_letters(context, &arguments).await,
         Command::Keys(arguments) => keys::keys(context, &arguments).await,

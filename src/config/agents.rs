@@ -15,7 +15,7 @@ use crate::{
         locate,
         problem::Problem,
         settings::Settings,
-        skills,
+        setups, skills,
         strict::{self, Step},
         yaml::{self, MAX_FILE_BYTES},
     },
@@ -37,6 +37,8 @@ pub struct LoadedAgent {
     pub spec: AgentSpec,
     /// The skills that it names, complete, in its order.
     pub skills: Vec<Skill>,
+    /// The files of its setup, as `BundledAgent::files`.
+    pub files: BTreeMap<String, String>,
 }
 
 /// What `agents/` holds.
@@ -69,7 +71,8 @@ pub(crate) fn load(dir: &Path, settings: &Settings) -> Result<Agents, Problem> {
         let mut problems = Vec::new();
         let agent = load_agent(dir, settings, &file, &mut problems).map(|spec| {
             let skills = load_skills(dir, &spec, &mut loaded, &mut problems);
-            LoadedAgent { spec, skills }
+            let files = spec.setup.as_ref().map(|setup| setups::load(dir, setup)).unwrap_or_default();
+            LoadedAgent { spec, skills, files }
         });
         match agent {
             Some(agent) if !problems.iter().any(Problem::is_error) => {
@@ -125,6 +128,7 @@ pub(crate) fn check_sent(name: &str, agent: &BundledAgent, settings: &Settings) 
     let mut checker = Checker { file: &file, yaml: "", problems: &mut problems };
     checks::check(&mut spec, &given, Files::Sent(&agent.skills), settings, &mut checker);
     problems.extend(agent.skills.iter().filter_map(skills::check_sent));
+    problems.extend(setups::check_sent(&file, agent));
     problems
 }
 

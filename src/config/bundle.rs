@@ -14,7 +14,10 @@ pub fn bundle(loaded: &Loaded) -> Bundle {
             .agents
             .iter()
             .map(|(name, agent)| {
-                (name.clone(), BundledAgent { spec: agent.spec.clone(), skills: agent.skills.clone() })
+                (
+                    name.clone(),
+                    BundledAgent { spec: agent.spec.clone(), skills: agent.skills.clone(), files: agent.files.clone() },
+                )
             })
             .collect(),
         keep: loaded.broken.clone(),

@@ -1,6 +1,9 @@
 //! What an agent's frontmatter of the right shape can still get wrong.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use url::Url;
 
@@ -13,7 +16,7 @@ use crate::{
         problem::{nearest, suggest},
         repositories, schedules,
         settings::Settings,
-        skill_uses, skills,
+        setups, skill_uses, skills,
         validate::{Kind, kind_of},
     },
     domain::{
@@ -76,7 +79,8 @@ pub(crate) fn check(
     if spec.executor == ExecutorKind::Claude {
         claude::check(spec, files, settings, checker);
     }
-    check_env(spec, files, settings, checker);
+    check_env(&["env"], spec.executor, &mut spec.env, files, settings, checker);
+    setups::check(spec, files, settings, checker);
     for (index, trigger) in spec.triggers.iter_mut().enumerate() {
         check_trigger(trigger, &index.to_string(), settings, checker);
         if trigger.while_running == WhileRunning::Steer && !spec.executor.takes_input() {
@@ -197,10 +201,17 @@ fn check_limits(spec: &AgentSpec, checker: &mut Checker<'_>) {
     }
 }
 
-fn check_env(spec: &mut AgentSpec, files: Files<'_>, settings: &Settings, checker: &mut Checker<'_>) {
-    for (name, value) in &mut spec.env {
-        let path = ["env", name.as_str()];
-        let of_cli = spec.executor == ExecutorKind::Command && is_of_claude(name);
+pub(crate) fn check_env(
+    at: &[&str],
+    executor: ExecutorKind,
+    env: &mut BTreeMap<String, EnvValue>,
+    files: Files<'_>,
+    settings: &Settings,
+    checker: &mut Checker<'_>,
+) {
+    for (name, value) in env {
+        let path: Vec<&str> = at.iter().copied().chain([name.as_str()]).collect();
+        let of_cli = executor == ExecutorKind::Command && is_of_claude(name);
         if let Some(fault) = env_name_fault(name).filter(|_| !of_cli) {
             checker.error(&path, format!("`{name}` {fault}"), "choose another name, of A-Z, 0-9 and _");
         }

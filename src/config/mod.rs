@@ -19,6 +19,7 @@ pub mod schema;
 mod schemas;
 pub mod secrets;
 pub mod settings;
+mod setups;
 mod skill_uses;
 pub mod skills;
 mod strict;

@@ -4,7 +4,12 @@ use std::path::{Component, Path};
 
 use crate::{
     config::{agents::Checker, checks::Files, repositories, settings::Settings},
-    domain::{agent::CLOSED_PLACES, mount::MountSpec},
+    domain::{
+        agent::CLOSED_PLACES,
+        id::UploadId,
+        mount::{MountSpec, UploadMount},
+        source::is_valid_name,
+    },
 };
 
 struct Mount<'a> {
@@ -26,6 +31,10 @@ pub(crate) fn check(mounts: &mut [MountSpec], files: Files<'_>, settings: &Setti
                 mount.to = mount.to.trim_end_matches('/').to_owned();
                 Some(mount.to.clone())
             }
+            MountSpec::Upload(mount) => {
+                check_upload(&path, mount, files, checker);
+                Some(mount.to.clone())
+            }
         };
         let Some(container) = container else { continue };
         if let Some(fault) = container_fault(&container) {
@@ -44,6 +53,30 @@ pub(crate) fn check(mounts: &mut [MountSpec], files: Files<'_>, settings: &Setti
         }
         containers.push(container);
     }
+}
+
+/// Whether it is there is known where it is applied.
+fn check_upload(path: &[&str; 2], mount: &mut UploadMount, files: Files<'_>, checker: &mut Checker<'_>) {
+    let [list, index] = *path;
+    mount.to = mount.to.trim_end_matches('/').to_owned();
+    if !is_valid_name(&mount.upload) && mount.upload.parse::<UploadId>().is_err() {
+        let fault = format!("`{}` is neither the name nor the id of an upload", mount.upload.escape_debug());
+        checker.error(&[list, index, "upload"], fault, "see `postern uploads list`");
+    }
+    if !mount.path.is_empty() && !is_plain(&mount.path) {
+        let help = "write it without `/` at either end, `.` and `..`, such as docs/api";
+        checker.error(&[list, index, "path"], "`path` is not a plain path in the upload", help);
+    }
+    if mount.digest.is_some() && matches!(files, Files::Project(_)) {
+        let fault = "`digest` is written by the server when the agent is applied";
+        checker.error(&[list, index, "digest"], fault, "remove it; name an id instead of a name to pin the upload");
+    }
+}
+
+/// A path below something: no `.`, no `..`, no `/` at either end.
+pub(crate) fn is_plain(path: &str) -> bool {
+    let plain = Path::new(path).components().all(|part| matches!(part, Component::Normal(_)));
+    plain && !path.is_empty() && !path.contains(['\0', '\n']) && !path.ends_with('/')
 }
 
 /// Where it is mounted, when it can be read at all.

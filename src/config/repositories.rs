@@ -1,6 +1,6 @@
 //! Repositories among the mounts of an agent, and its databases.
 
-use std::path::{Component, Path};
+use std::collections::BTreeMap;
 
 use url::Url;
 
@@ -8,10 +8,14 @@ use crate::{
     config::{
         agents::Checker,
         checks::{Files, check_secret_name, env_name_fault},
+        mounts::is_plain,
+        problem::suggest,
         settings::Settings,
     },
     domain::{
-        agent::{AgentSpec, EnvValue},
+        agent::{AgentSpec, EnvValue, ExecutorKind},
+        claude::{McpServer, McpTransport},
+        database::DatabaseSpec,
         mount::{GitMount, GitProtocol},
         source::SecretRef,
         time::Span,
@@ -32,10 +36,7 @@ pub(crate) fn check(
         let fault = format!("`{}` is no branch, tag or commit", mount.reference.escape_debug());
         checker.error(&[list, index, "ref"], fault, "write for example main, v1.2 or a whole commit id");
     }
-    let inside = Path::new(&mount.path);
-    let plain =
-        inside.components().all(|part| matches!(part, Component::Normal(_))) && !mount.path.contains(['\0', '\n']);
-    if !mount.path.is_empty() && (!plain || mount.path.ends_with('/')) {
+    if !mount.path.is_empty() && !is_plain(&mount.path) {
         let fault = "`path` is not a plain path in the repository";
         checker.error(
             &[list, index, "path"],
@@ -85,18 +86,51 @@ fn is_reference(text: &str) -> bool {
 
 /// Checks `databases:`.
 pub(crate) fn check_databases(spec: &mut AgentSpec, files: Files<'_>, settings: &Settings, checker: &mut Checker<'_>) {
-    let mut taken: Vec<String> = spec.env.keys().cloned().collect();
+    // By whom it is found: the agent, or one of its MCP servers.
+    let mut taken: Vec<(Option<String>, String)> = spec.env.keys().map(|name| (None, name.clone())).collect();
+    for (name, server) in &spec.mcp {
+        taken.extend(server.env.keys().map(|key| (Some(name.clone()), key.clone())));
+    }
     for (name, database) in &mut spec.databases {
+        if database.to.is_some() {
+            check_receiver(name, database, (spec.executor, &spec.mcp), checker);
+        }
         if let Some(fault) = env_name_fault(&database.env) {
             let fault = format!("`{}` {fault}", database.env);
             checker.error(&["databases", name, "env"], fault, "choose another name, of A-Z, 0-9 and _");
         }
-        if taken.contains(&database.env) {
+        let found = (database.server().map(str::to_owned), database.env.clone());
+        if taken.contains(&found) {
             let fault = format!("`{}` is set twice", database.env);
             checker.error(&["databases", name, "env"], fault, "choose another name than those in `env`");
         }
-        taken.push(database.env.clone());
+        taken.push(found);
         check_secret(&["databases", name, "url"], &mut database.url, files, settings, checker);
+    }
+}
+
+/// Checks `to`: a program of the agent's, because nothing else has an environment of its own.
+fn check_receiver(
+    name: &str,
+    database: &DatabaseSpec,
+    (executor, servers): (ExecutorKind, &BTreeMap<String, McpServer>),
+    checker: &mut Checker<'_>,
+) {
+    let path = ["databases", name, "to"];
+    let to = database.to.as_deref().unwrap_or_default();
+    if executor != ExecutorKind::Claude {
+        let message = format!("`to` means nothing with executor {}, which has no MCP servers", executor.as_str());
+        return checker.error(&path, message, "remove it: the agent finds the URL in `env`");
+    }
+    let known = servers.keys().map(|name| format!("mcp.{name}")).collect::<Vec<_>>();
+    let Some(server) = to.strip_prefix("mcp.").and_then(|server| servers.get(server)) else {
+        let help = suggest(to, known.iter().map(String::as_str));
+        let help = help.unwrap_or_else(|| "write `to: mcp.orders` for the server `orders` below `mcp`".to_owned());
+        return checker.error(&path, format!("`{to}` is no MCP server of the agent"), help);
+    };
+    if server.spoken() != Some(McpTransport::Stdio) {
+        let help = "give it the URL where it runs, or in its `headers` as a secret";
+        checker.error(&path, format!("`{to}` is no program that the agent starts, so it has no environment"), help);
     }
 }
 

@@ -28,6 +28,10 @@ pub struct Settings {
     pub limits: LimitSettings,
     /// How long conversations are kept.
     pub sessions: SessionSettings,
+    /// What agents' setups prepare.
+    pub layers: LayerSettings,
+    /// What may be uploaded for agents.
+    pub uploads: UploadSettings,
     /// What ends a conversation of machines.
     pub loops: LoopSettings,
     /// How long records are kept.
@@ -153,6 +157,30 @@ pub struct SessionSettings {
     pub idle: Span,
     /// Bytes of the files of all sessions on one worker; beyond them those of the longest unused go.
     pub max_disk_bytes: u64,
+}
+
+/// `[layers]`: what agents' setups prepare on one worker.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LayerSettings {
+    /// Layers of one agent that stay, the current version's among them; at least 1.
+    pub keep: usize,
+    /// Bytes of one layer; a setup that makes more fails.
+    pub max_bytes: u64,
+    /// Bytes of all layers; beyond them those of the longest unused go.
+    pub max_disk_bytes: u64,
+}
+
+/// `[uploads]`
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct UploadSettings {
+    /// Bytes of one upload, unpacked.
+    pub max_bytes: u64,
+    /// Files of one upload.
+    pub max_files: usize,
+    /// Bytes of all uploads of a tenant; what several hold alike counts once.
+    pub max_bytes_per_tenant: u64,
 }
 
 /// `[loops]`: caps on mail that starts runs; 0 is none.

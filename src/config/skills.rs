@@ -11,8 +11,15 @@ use data_encoding::BASE64;
 use serde_json::Value;
 
 use crate::{
-    config::{agents::read_bounded, locate, problem::Problem, strict::keys, yaml},
-    domain::{agent::Skill, source::is_valid_name},
+    archive::{Tree, TreeLimits},
+    config::{
+        agents::read_bounded,
+        locate,
+        problem::Problem,
+        strict::keys,
+        yaml::{self, MAX_FILE_BYTES},
+    },
+    domain::{agent::Skill, source::is_valid_name, template::clip},
 };
 
 /// Bytes of one skill, all files together.
@@ -26,6 +33,36 @@ const MAX_DESCRIPTION: usize = 1024;
 
 /// Directories inside each other.
 const MAX_DEPTH: usize = 16;
+
+/// How large a skill may be that is sent as a tar file.
+pub const LIMITS: TreeLimits = TreeLimits { bytes: MAX_SKILL_BYTES, files: MAX_FILES, depth: MAX_DEPTH };
+
+/// A skill from its folder, which was sent.
+///
+/// # Errors
+/// The first thing that is wrong with it.
+pub fn from_tree(name: &str, tree: Tree) -> Result<Skill, Problem> {
+    let main = format!("skills/{name}/SKILL.md");
+    if !is_valid_name(name) {
+        let problem = Problem::error(format!("skills/{}", clip(name, 100).escape_debug()), "is no name for a skill");
+        return Err(problem.help("use 1 to 64 of a-z, 0-9, - and _"));
+    }
+    let tree = tree.without_folder(name);
+    let text = tree.files.get("SKILL.md").map(|file| String::from_utf8(file.bytes.clone()));
+    let text = match text {
+        Some(Ok(text)) if text.len() <= MAX_FILE_BYTES => text,
+        Some(Ok(_)) => return Err(Problem::error(&main, "is larger than 256 KiB")),
+        Some(Err(_)) => return Err(Problem::error(&main, "is no UTF-8")),
+        None => {
+            let problem = Problem::error(&main, "is not there");
+            return Err(problem.help("send the skill's folder, or what is in it: tar czf - -C skills/name ."));
+        }
+    };
+    let description = read_description(&main, name, &text)?;
+    let files = tree.files.into_iter().map(|(path, file)| (path, BASE64.encode(&file.bytes)));
+    let skill = Skill { name: name.to_owned(), description, files: files.collect() };
+    check_sent(&skill).map_or(Ok(skill), Err)
+}
 
 /// Whether the project has a folder for the skill.
 pub(crate) fn exists(dir: &Path, name: &str) -> bool {

@@ -197,12 +197,14 @@ fn forms(kind: &str) -> &'static str {
         "OneOrMany" => r#"a text or a list of texts, in quotes: "a" or ["a", "b"]"#,
         "SkillUse" => "the name of a folder under skills/, or { name: …, always: true, when: \"CEL over the event\" }",
         "MountSpec" => {
-            "host:/container, host:/container:ro or :rw, or { git: https://…, ref: main, path: docs, to: /context/docs }"
+            "host:/container, host:/container:ro or :rw, { git: https://…, ref: main, path: docs, to: /context/docs } or \
+             { upload: NAME, path: docs, to: /context/docs }"
         }
         "EnvValue" => r#"a text, a whole number, true, false, { secret: name } or { env: NAME }"#,
         "Reply" => {
             "none, same, { webhook: https://…, secret: name }, { sms: \"+15550001111\" } or { email: a@example.com }"
         }
+        "SetupRun" => "lines for /bin/sh as one text, or a list of a program and its arguments",
         "Thinking" => "adaptive, off, or a number of tokens",
         "ReplySecret" => "the name of an entry under [secrets], or { env: NAME }",
         _ => "it as the documentation shows",

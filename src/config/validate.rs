@@ -128,11 +128,25 @@ impl Checker<'_> {
             (["limits", "output_bytes"], settings.limits.output_bytes, 1),
             (["limits", "turns"], u64::from(settings.limits.turns), 1),
             (["sessions", "max_disk_bytes"], settings.sessions.max_disk_bytes, 1 << 20),
+            (["layers", "keep"], settings.layers.keep as u64, 1),
+            (["layers", "max_bytes"], settings.layers.max_bytes, 1 << 20),
+            (["layers", "max_disk_bytes"], settings.layers.max_disk_bytes, 1 << 20),
+            (["uploads", "max_bytes"], settings.uploads.max_bytes, 1024),
+            (["uploads", "max_files"], settings.uploads.max_files as u64, 1),
+            (["uploads", "max_bytes_per_tenant"], settings.uploads.max_bytes_per_tenant, 1024),
             (["loops", "hops"], u64::from(settings.loops.hops), 1),
             (["egress", "max_answer_bytes"], settings.egress.max_answer_bytes as u64, 1),
         ] {
             if value < least {
                 self.error(&keys, &format!("is {value}; write {least} or more"));
+            }
+        }
+        for (keys, value, most) in [
+            (["uploads", "max_bytes"], settings.uploads.max_bytes, 256 << 20),
+            (["uploads", "max_files"], settings.uploads.max_files as u64, 50_000),
+        ] {
+            if value > most {
+                self.error(&keys, &format!("is {value}; write {most} or less"));
             }
         }
         let places = settings.queue.concurrent_per_tenant;

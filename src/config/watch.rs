@@ -22,7 +22,7 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Begins to watch `postern.toml`, `agents/`, `skills/` in `dir`, also such as come later.
+    /// Begins to watch `postern.toml`, `agents/`, `skills/`, `setup/` in `dir`, also such as come later.
     ///
     /// # Errors
     /// When the system cannot watch the directory.
@@ -62,7 +62,7 @@ impl Watch {
 
     /// Folders that came after the start are watched as well; watching one again changes nothing.
     fn watch_folders(&mut self) -> notify::Result<()> {
-        for part in ["agents", "skills"].map(|part| self.root.join(part)).iter().filter(|part| part.is_dir()) {
+        for part in ["agents", "skills", "setup"].map(|part| self.root.join(part)).iter().filter(|part| part.is_dir()) {
             self.watcher.watch(part, RecursiveMode::Recursive)?;
         }
         Ok(())
@@ -76,5 +76,5 @@ fn is_change(kind: EventKind) -> bool {
 /// Whether the path is one that a project is read from.
 fn is_ours(base: &Path, path: &Path) -> bool {
     let first = path.strip_prefix(base).ok().and_then(|rest| rest.components().next());
-    first.is_some_and(|part| matches!(part.as_os_str().to_str(), Some("postern.toml" | "agents" | "skills")))
+    first.is_some_and(|part| matches!(part.as_os_str().to_str(), Some("postern.toml" | "agents" | "skills" | "setup")))
 }

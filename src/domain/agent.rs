@@ -14,6 +14,7 @@ use crate::domain::{
     mount::MountSpec,
     permission::PermissionRule,
     retries::Retries,
+    setup::{LAYER, SetupSpec},
     skill::SkillUse,
     source::SecretRef,
     time::Span,
@@ -21,7 +22,7 @@ use crate::domain::{
 };
 
 /// Where nothing may be mounted: the system's own places, and those that a run's files have.
-pub const CLOSED_PLACES: [&str; 17] = [
+pub const CLOSED_PLACES: [&str; 18] = [
     "/usr",
     "/bin",
     "/sbin",
@@ -39,6 +40,7 @@ pub const CLOSED_PLACES: [&str; 17] = [
     "/skills",
     "/event.json",
     "/prompt.txt",
+    LAYER,
 ];
 
 /// What stands in an agent's `resume` for the id of the conversation.
@@ -122,6 +124,9 @@ pub struct AgentSpec {
     /// Databases that it may read, by a name for people.
     #[serde(default)]
     pub databases: BTreeMap<String, DatabaseSpec>,
+    /// What is prepared once for its runs: they find it read-only as `$POSTERN_LAYER`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub setup: Option<SetupSpec>,
     /// Environment of the agent's process; nothing else of ours is passed on.
     #[serde(default)]
     pub env: BTreeMap<String, EnvValue>,
@@ -306,4 +311,6 @@ pub struct AgentVersion {
     pub spec: AgentSpec,
     /// The skills that it names, complete.
     pub skills: Vec<Skill>,
+    /// The files of its setup: path below `setup/` to bytes in standard base64.
+    pub files: BTreeMap<String, String>,
 }

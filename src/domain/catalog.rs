@@ -34,6 +34,9 @@ pub struct BundledAgent {
     /// Its skills, complete.
     #[serde(default)]
     pub skills: Vec<Skill>,
+    /// The files of its setup: path below `setup/` to bytes in standard base64.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub files: BTreeMap<String, String>,
 }
 
 /// What an apply did or would do, one entry a thing.

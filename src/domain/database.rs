@@ -15,8 +15,19 @@ const READ_ONLY: &str = "-c default_transaction_read_only=on";
 pub struct DatabaseSpec {
     /// The connection's URL, as a secret.
     pub url: EnvValue,
-    /// The variable in which the agent and its MCP servers over stdio find it.
+    /// The variable in which the agent and its MCP servers over stdio find it, or the server that `to` names.
     pub env: String,
+    /// `claude`: `mcp.<name>`, the one MCP server over stdio that is given it; the agent is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<String>,
+}
+
+impl DatabaseSpec {
+    /// The name of the MCP server that alone is given it.
+    #[must_use]
+    pub fn server(&self) -> Option<&str> {
+        self.to.as_deref().map(|to| to.strip_prefix("mcp.").unwrap_or(to))
+    }
 }
 
 /// A connection's URL that asks for a session which only reads: by `options` for Postgres, by `mode=ro` for SQLite.

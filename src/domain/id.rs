@@ -122,6 +122,8 @@ ids! {
     RequestId = "req";
     /// An API key.
     KeyId = "key";
+    /// A folder that was uploaded.
+    UploadId = "upl";
 }
 
 #[cfg(test)]

@@ -13,6 +13,24 @@ pub enum MountSpec {
     Host(String),
     /// Files of a git repository, read-only.
     Git(GitMount),
+    /// A folder that was uploaded, read-only.
+    Upload(UploadMount),
+}
+
+/// See [`MountSpec::Upload`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct UploadMount {
+    /// Its name, of which the newest counts when the agent is applied, or its id.
+    pub upload: String,
+    /// The file or folder in it; by default all of it.
+    #[serde(default)]
+    pub path: String,
+    /// Where the agent finds it.
+    pub to: String,
+    /// What it holds, SHA-256 in hexadecimal: written by the server when the agent is applied.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
 }
 
 /// See [`MountSpec::Git`].

@@ -24,6 +24,9 @@ pub struct Retries {
     /// The agent itself ended in an error. Default: as `attempts` says, 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub agent: Option<RetryRule>,
+    /// Preparing the layer of its `setup` failed. Default: 4 attempts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub layer: Option<RetryRule>,
     /// The executor broke: no result, unreadable output. Default: 1 attempt.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub executor: Option<RetryRule>,
@@ -57,6 +60,7 @@ impl Retries {
             ("model_busy", self.model_busy),
             ("model", self.model),
             ("agent", self.agent),
+            ("layer", self.layer),
             ("executor", self.executor),
             ("lost", self.lost),
         ]
@@ -72,6 +76,7 @@ impl Retries {
             FailureClass::ModelBusy => (self.model_busy, 8),
             FailureClass::Model => (self.model, 1),
             FailureClass::Agent => (self.agent, otherwise),
+            FailureClass::Layer => (self.layer, 4),
             FailureClass::Executor => (self.executor, 1),
             FailureClass::Lost => (self.lost, otherwise),
             FailureClass::Limit | FailureClass::Setup => (None, 1),

@@ -120,6 +120,8 @@ pub enum FailureCode {
     Agent,
     /// The agent could not be started: no binary, wrong version, missing mount or secret.
     Setup,
+    /// Preparing the layer of its `setup` failed.
+    Layer,
     /// The executor broke: unreadable output, no result.
     Executor,
     /// The worker vanished too often.
@@ -142,6 +144,7 @@ impl FailureCode {
             Self::Model => "model",
             Self::Agent => "agent",
             Self::Setup => "setup",
+            Self::Layer => "layer",
             Self::Executor => "executor",
             Self::Lost => "lost",
         }
@@ -158,6 +161,8 @@ pub enum FailureClass {
     Model,
     /// The agent itself ended in an error.
     Agent,
+    /// Preparing its layer failed.
+    Layer,
     /// The executor broke.
     Executor,
     /// The worker vanished.
@@ -176,6 +181,7 @@ impl FailureCode {
             Self::ModelBusy => FailureClass::ModelBusy,
             Self::Model => FailureClass::Model,
             Self::Agent | Self::Output => FailureClass::Agent,
+            Self::Layer => FailureClass::Layer,
             Self::Executor => FailureClass::Executor,
             Self::Lost => FailureClass::Lost,
             Self::MaxTurns | Self::Budget | Self::Timeout | Self::Idle | Self::OutputLimit => FailureClass::Limit,

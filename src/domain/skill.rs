@@ -1,7 +1,10 @@
 //! Which of an agent's skills a run gets, and how.
 
+use data_encoding::BASE64;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use crate::domain::{agent::Skill, time::Timestamp};
 
 /// One entry of `skills:`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -53,5 +56,38 @@ impl SkillUse {
             Self::Name(_) => None,
             Self::Rule(rule) => rule.when.as_deref(),
         }
+    }
+}
+
+/// A skill that was uploaded, without its files.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SkillVersion {
+    /// Its name.
+    pub name: String,
+    /// Counts from 1; agents that are applied get the last one.
+    pub version: i64,
+    /// SHA-256 of what it holds, in hexadecimal.
+    pub digest: String,
+    /// What it is for.
+    pub description: String,
+    /// When it came.
+    pub created_at: Timestamp,
+}
+
+/// A skill that was uploaded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredSkill {
+    /// Which.
+    pub version: SkillVersion,
+    /// All of it.
+    pub skill: Skill,
+}
+
+impl StoredSkill {
+    /// Its `SKILL.md`.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let main = self.skill.files.get("SKILL.md").and_then(|file| BASE64.decode(file.as_bytes()).ok());
+        String::from_utf8(main.unwrap_or_default()).unwrap_or_default()
     }
 }

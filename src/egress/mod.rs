@@ -117,6 +117,13 @@ impl Request {
         Self { method: Method::GET, url: url.into(), headers: HeaderMap::new(), body: Vec::new(), bounds: None }
     }
 
+    /// Another request, by its method's name; one that is no method is a GET.
+    #[must_use]
+    pub fn of(method: &str, url: impl Into<String>, body: impl Into<Vec<u8>>) -> Self {
+        let method = Method::from_bytes(method.as_bytes()).unwrap_or(Method::GET);
+        Self { method, url: url.into(), headers: HeaderMap::new(), body: body.into(), bounds: None }
+    }
+
     /// Holds this request to a time and a size of its answer of its own, instead of those of [`EgressLimits`].
     #[must_use]
     pub const fn within(mut self, timeout: Duration, max_answer_bytes: usize) -> Self {

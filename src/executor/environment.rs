@@ -7,6 +7,7 @@ use std::{
 };
 
 use crate::{
+    crypto::Secret,
     domain::{
         agent::ExecutorKind,
         run::{Failure, FailureCode},
@@ -27,9 +28,14 @@ pub(super) type Environment = BTreeMap<OsString, OsString>;
 
 /// The environment that the agent's file names.
 pub(super) fn of_agent(spec: &RunSpec) -> Result<Environment, Failure> {
+    of_names(&spec.env, spec.agent.spec.executor)
+}
+
+/// Variables whose names do no harm.
+pub(super) fn of_names(given: &BTreeMap<String, Secret>, executor: ExecutorKind) -> Result<Environment, Failure> {
     let mut env = Environment::new();
-    for (name, value) in &spec.env {
-        check(name, spec.agent.spec.executor)?;
+    for (name, value) in given {
+        check(name, executor)?;
         if value.expose().contains(&0) {
             return Err(refusal(name, "its value holds a NUL byte"));
         }

@@ -11,7 +11,7 @@ use std::{
 use serde_json::json;
 
 use crate::{
-    config::settings::{LimitSettings, SandboxSettings},
+    config::settings::{LayerSettings, LimitSettings, SandboxSettings},
     domain::{
         mount::GitProtocol,
         run::{Failure, FailureCode, MessageKind},
@@ -21,9 +21,11 @@ use crate::{
         environment::{self, Environment},
         git::Git,
         keeping,
+        layers::{self, Layers},
         processes::{Keeper, Launch, Process},
         sandbox::{self, Inside, Sandbox, Walls},
         trash::Trash,
+        uploads,
         workdir::Workdir,
     },
 };
@@ -45,7 +47,24 @@ pub(super) struct Ground {
     /// See `Executors::place`.
     pub(super) place_name: String,
     git: Git,
+    layers: Layers,
     path: OsString,
+}
+
+/// See `ExecutorSetup`.
+pub(super) struct GroundSetup<'a> {
+    /// Where agents work.
+    pub(super) root: &'a WorkRoot,
+    /// `[limits]`
+    pub(super) limits: LimitSettings,
+    /// `[layers]`
+    pub(super) layers: LayerSettings,
+    /// `[sandbox]`
+    pub(super) sandbox: &'a SandboxSettings,
+    /// Programs are looked up in it.
+    pub(super) path: OsString,
+    /// `[egress] git_protocols`
+    pub(super) git_protocols: Vec<GitProtocol>,
 }
 
 /// Where one run must stop.
@@ -73,21 +92,17 @@ pub(super) struct Place {
 }
 
 impl Ground {
-    pub(super) fn new(
-        root: &WorkRoot,
-        limits: LimitSettings,
-        walls: &SandboxSettings,
-        path: OsString,
-        git_protocols: Vec<GitProtocol>,
-    ) -> io::Result<Self> {
+    pub(super) fn new(setup: GroundSetup<'_>) -> io::Result<Self> {
+        let GroundSetup { root, limits, layers, sandbox, path, git_protocols } = setup;
         std::fs::create_dir_all(&root.0)?;
         let root = std::fs::canonicalize(&root.0)?;
         let keeper = Keeper::start(&root)?;
-        let sandbox = Sandbox::new(walls, &path, keeper.clone());
+        let sandbox = Sandbox::new(sandbox, &path, keeper.clone());
         let trash = Trash::start(&root)?;
         let place_name = keeping::place_name(&root)?;
         let git = Git::new(&root, keeper.clone(), trash.clone(), path.clone(), git_protocols);
-        Ok(Self { keeper, sandbox, limits, root, trash, place_name, git, path })
+        let layers = Layers::new(&root, keeper.clone(), trash.clone(), path.clone(), layers)?;
+        Ok(Self { keeper, sandbox, limits, root, trash, place_name, git, layers, path })
     }
 
     /// What the agent's file says, else the server's default.
@@ -118,9 +133,15 @@ impl Ground {
             Walls::Up(program) => Some(program),
             Walls::Off | Walls::Missing(_) => None,
         };
-        let fetched = self.git.fetch(spec, sink).await?;
+        let mut fetched = self.git.fetch(spec, sink).await?;
+        uploads::lay_out(&self.root, &self.trash, spec, &mut fetched).await?;
+        if let Some(layer) = self.layers.bring(spec, sink, bwrap.as_deref()).await? {
+            fetched.mounts.push(layer.mount);
+            fetched.held.push(layer.held);
+        }
         let workdir = Workdir::prepare(&self.root, &self.trash, spec, fetched, bwrap.is_some()).await?;
         env.extend(workdir.environment(spec));
+        layers::environment(&mut env, &workdir, bwrap.is_some());
         Ok(Place { workdir, env, bwrap, network })
     }
 

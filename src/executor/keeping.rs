@@ -110,7 +110,7 @@ fn bound(root: &Path, trash: &Trash, most: u64) -> usize {
 }
 
 /// What a tree takes on the disk; `None` when it has too many files to count.
-fn size(tree: &Path) -> Option<u64> {
+pub(super) fn size(tree: &Path) -> Option<u64> {
     let mut open = vec![tree.to_owned()];
     let (mut bytes, mut count) = (0_u64, 0);
     while let Some(directory) = open.pop() {

@@ -26,10 +26,15 @@ impl Mask {
     /// Knows `extra` and the values of the run's environment that its agent's file took from secrets.
     pub(super) fn new<'a>(spec: &'a RunSpec, extra: impl IntoIterator<Item = &'a Secret>) -> Self {
         use crate::domain::agent::EnvValue;
-        let plain = |name: &String| {
-            matches!(spec.agent.spec.env.get(name), Some(EnvValue::Text(_) | EnvValue::Number(_) | EnvValue::Switch(_)))
+        let is_plain = |value: Option<&EnvValue>| {
+            matches!(value, Some(EnvValue::Text(_) | EnvValue::Number(_) | EnvValue::Switch(_)))
         };
-        let env = spec.env.iter().filter(|(name, _)| !plain(name)).map(|(_, secret)| secret);
+        let agent = &spec.agent.spec;
+        let env = spec.env.iter().filter(|(name, _)| !is_plain(agent.env.get(*name)));
+        // What a setup knew may stand in its layer.
+        let of_setup = |name: &String| agent.setup.as_ref().and_then(|setup| setup.env.get(name));
+        let env = env.chain(spec.setup_env.iter().filter(|(name, _)| !is_plain(of_setup(name))));
+        let env = env.map(|(_, secret)| secret);
         Self::of(
             env.chain(spec.mcp_secrets.values()).chain(spec.mount_tokens.values()).chain(&spec.hidden).chain(extra),
         )

@@ -7,6 +7,7 @@ mod git;
 mod ground;
 mod input;
 mod keeping;
+mod layers;
 mod leftovers;
 mod lines;
 mod mask;
@@ -18,6 +19,7 @@ mod skills;
 pub mod tools;
 pub mod transcripts;
 pub mod trash;
+pub mod uploads;
 mod workdir;
 
 use std::{
@@ -30,17 +32,23 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    config::settings::{ClaudeSettings, LimitSettings, SandboxSettings},
+    config::settings::{ClaudeSettings, LayerSettings, LimitSettings, SandboxSettings},
     crypto::Secret,
     domain::{
         agent::{AgentVersion, ExecutorKind},
         id::{RunId, SessionId},
         mount::GitProtocol,
         run::{Failure, MessageKind, RunResult, Usage},
+        setup::LayerReport,
         trust::Trust,
     },
     executor::{
-        claude::ClaudeExecutor, command::CommandExecutor, ground::Ground, tools::ToolHost, transcripts::Transcripts,
+        claude::ClaudeExecutor,
+        command::CommandExecutor,
+        ground::{Ground, GroundSetup},
+        tools::ToolHost,
+        transcripts::Transcripts,
+        uploads::Uploads,
     },
 };
 
@@ -73,6 +81,8 @@ pub struct RunSpec {
     pub attachments: Arc<[AttachmentFile]>,
     /// The environment that its file names, secrets resolved.
     pub env: BTreeMap<String, Secret>,
+    /// The environment of its setup, secrets resolved.
+    pub setup_env: BTreeMap<String, Secret>,
     /// What its repositories ask for, by where they are mounted.
     pub mount_tokens: BTreeMap<String, Secret>,
     /// What else must not stand in the record: databases' URLs as they are kept, and the passwords in them.
@@ -88,6 +98,8 @@ pub struct RunSpec {
     pub trust: Trust,
     /// Tools of ours that the agent has; `None` for none.
     pub tools: Option<Arc<dyn ToolHost>>,
+    /// Where the uploads are that its file mounts; `None`: nowhere.
+    pub uploads: Option<Arc<dyn Uploads>>,
     /// Where its conversation is kept for other machines; `None`: nowhere.
     pub transcripts: Option<Arc<dyn Transcripts>>,
     /// Cancelled when somebody stops the run, the lease is lost, or the process shuts down.
@@ -128,6 +140,11 @@ pub trait RunSink: Send {
     /// The executor's id of the conversation, once the agent has something of it: the session's next run continues
     /// by it however this one ends.
     fn conversation(&mut self, _id: &str) {}
+
+    /// What preparing the agent's layer came to, for whoever asks about the agent.
+    fn prepared<'a>(&'a mut self, _report: &'a LayerReport) -> BoxFuture<'a, ()> {
+        Box::pin(std::future::ready(()))
+    }
 }
 
 /// How an attempt ended without a result.
@@ -163,7 +180,7 @@ pub trait Executor: Send + Sync {
 /// Where executors keep what outlives a run.
 #[derive(Clone, Debug)]
 pub struct WorkRoot(
-    /// `<root>/sessions/<id>`, `<root>/runs/<run>-<fence>`, `<root>/git`, `<root>/trash`, and `<root>/place`, its name.
+    /// `<root>/sessions/<id>`, `<root>/runs/<run>-<fence>`, `<root>/git`, `<root>/layers`, `<root>/uploads`, `<root>/trash`, and `<root>/place`, its name.
     pub PathBuf,
 );
 
@@ -177,6 +194,8 @@ pub struct ExecutorSetup {
     pub sandbox: SandboxSettings,
     /// `[limits]`
     pub limits: LimitSettings,
+    /// `[layers]`
+    pub layers: LayerSettings,
     /// Where agents work.
     pub root: WorkRoot,
     /// `[egress] git_protocols`
@@ -204,7 +223,14 @@ impl Executors {
     /// When the work root cannot be made, or a thread not started.
     pub fn new(setup: ExecutorSetup) -> io::Result<Self> {
         set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
-        let ground = Arc::new(Ground::new(&setup.root, setup.limits, &setup.sandbox, setup.path, setup.git_protocols)?);
+        let ground = Arc::new(Ground::new(GroundSetup {
+            root: &setup.root,
+            limits: setup.limits,
+            layers: setup.layers,
+            sandbox: &setup.sandbox,
+            path: setup.path,
+            git_protocols: setup.git_protocols,
+        })?);
         let claude = Arc::new(ClaudeExecutor::new(ground.clone(), setup.claude, setup.api_key));
         let command = Arc::new(CommandExecutor::new(ground.clone()));
         Ok(Self { ground, claude, command })

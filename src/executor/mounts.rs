@@ -24,7 +24,7 @@ pub(super) fn parse(entries: &[MountSpec], fetched: Vec<Mount>) -> Result<Vec<Mo
     let mut mounts: Vec<Mount> = Vec::new();
     let of_host = entries.iter().filter_map(|entry| match entry {
         MountSpec::Host(entry) => Some(parse_one(entry).map_err(|why| refusal(entry, why))),
-        MountSpec::Git(_) => None,
+        MountSpec::Git(_) | MountSpec::Upload(_) => None,
     });
     for mount in of_host.chain(fetched.into_iter().map(Ok)) {
         let mount = mount?;

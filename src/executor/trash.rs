@@ -53,12 +53,12 @@ impl Trash {
 }
 
 /// Removes what no run uses and nobody touched for `older_than`: directories of attempts that a dead
-/// gateway left, sessions (with their conversations), repositories, and all trash. Returns how many directories.
+/// gateway left, sessions (with their conversations), repositories, uploads, and all trash. Returns how many directories.
 /// Blocks; spares what a living gateway of this machine uses, by its lock (flock(2)).
 pub fn sweep(root: &Path, older_than: Duration) -> usize {
     let oldest = Clock::system().now().0.saturating_sub(i64::try_from(older_than.as_millis()).unwrap_or(i64::MAX));
     let mut swept = 0;
-    for kind in ["runs", "sessions", "git"] {
+    for kind in ["runs", "sessions", "git", "uploads"] {
         for entry in fs::read_dir(root.join(kind)).into_iter().flatten().flatten() {
             let path = entry.path();
             if touched_ms(&path).is_some_and(|at| at <= oldest)

@@ -189,8 +189,7 @@ impl Workdir {
         for fresh in [&control, &self.tmp(), &work.join("attachments")] {
             real_dir(fresh)?;
         }
-        write_new(&control.join("passwd"), b"agent:x:1000:1000:agent:/home/agent:/bin/sh\n", 0o644)?;
-        write_new(&control.join("group"), b"agent:x:1000:\n", 0o644)?;
+        write_identity(&control)?;
         for (name, text) in [("event.json", &order.event), ("prompt.txt", &order.prompt)] {
             self.trash.take(&work.join(name))?;
             write_new(&work.join(name), text.as_bytes(), 0o600)?;
@@ -263,6 +262,12 @@ fn clear_leftovers(runs: &Path, own: &Path, trash: &Trash, order: &Order) -> io:
         wanted = false;
     }
     Ok(())
+}
+
+/// Who the agent is in walls.
+pub(super) fn write_identity(control: &Path) -> io::Result<()> {
+    write_new(&control.join("passwd"), b"agent:x:1000:1000:agent:/home/agent:/bin/sh\n", 0o644)?;
+    write_new(&control.join("group"), b"agent:x:1000:\n", 0o644)
 }
 
 /// Writes a file that is not there yet, through no link (`O_EXCL`, open(2)).

@@ -1,6 +1,7 @@
 //! Parts of a request as axum reads them, with our own answer when they cannot be read.
 
 use axum::{
+    body::Bytes,
     extract::{self, FromRequest, FromRequestParts, OptionalFromRequest, Request},
     http::{StatusCode, request::Parts},
 };
@@ -29,6 +30,18 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T>
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         let read = extract::Path::from_request_parts(parts, state).await;
         read.map(|extract::Path(path)| Self(path)).map_err(|fault| unreadable(fault.status(), fault.body_text()))
+    }
+}
+
+/// A body as it is.
+pub(super) struct Raw(pub(super) Bytes);
+
+impl<S: Send + Sync> FromRequest<S> for Raw {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        let read = Bytes::from_request(request, state).await;
+        read.map(Self).map_err(|fault| unreadable(fault.status(), fault.body_text()))
     }
 }
 

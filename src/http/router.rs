@@ -9,7 +9,7 @@ use axum::{
 };
 
 use crate::http::{
-    api::{agents, apply, deliveries, events, explain, replay, runs, schedules, sessions, sources},
+    api::{agents, apply, deliveries, events, explain, replay, runs, schedules, sessions, skills, sources, uploads},
     error::ApiError,
     gateway::Gateway,
     health, hooks, stream,
@@ -63,6 +63,10 @@ pub fn router(gateway: Gateway) -> Router {
         .route("/tasks", get(schedules::tasks))
         .route("/retention", get(schedules::retention))
         .route("/retention/run", post(schedules::retention_now))
+        .route("/skills", get(skills::list))
+        .route("/skills/{name}", get(skills::show).put(skills::put).post(skills::put).delete(skills::delete))
+        .route("/uploads", get(uploads::list).post(uploads::create))
+        .route("/uploads/{name}", get(uploads::show).delete(uploads::delete))
         .route("/apply", post(apply::apply))
         .layer(DefaultBodyLimit::max(MAX_API_BODY));
     Router::new()

@@ -1,17 +1,14 @@
 //! One attempt of a run: read all that it needs, run the agent, write the end with what is owed.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    crypto::{Secret, SecretSource},
+    crypto::SecretSource,
     domain::{
-        agent::{AgentSpec, EnvValue},
-        database,
         event::AgentEvent,
-        mount::MountSpec,
         run::{Failure, FailureCode, MessageKind, Run, RunState, Usage},
         session::ClosedReason,
         template::Template,
@@ -25,8 +22,9 @@ use crate::{
         hops::LoopGuard,
         prompt,
         record::Recorder,
-        retry, servers,
+        retry,
         steer::{self, Steering},
+        supply::KeptUploads,
         tools,
         transcripts::KeptTranscripts,
     },
@@ -242,9 +240,11 @@ impl Execute {
                 .map(|(file, bytes)| AttachmentFile { filename: file.filename.clone(), bytes: bytes.clone() })
                 .collect(),
             env: self.environment(&work.agent.spec).map_err(setup)?,
-            mcp_secrets: servers::secrets(&work.agent.spec.mcp, &*self.secrets).map_err(setup)?,
+            setup_env: self.setup_environment(&work.agent.spec).map_err(setup)?,
+            mcp_secrets: self.server_secrets(&work.agent.spec).map_err(setup)?,
             trust: trust_of(work).0,
             tools: tools::Host::open(self, work).map(|host| host as Arc<dyn ToolHost>),
+            uploads: KeptUploads::of(&self.store, &work.run.tenant, &work.agent.spec.mounts),
             transcripts: Some(Arc::new(KeptTranscripts {
                 store: self.store.clone(),
                 tenant: work.run.tenant.clone(),
@@ -258,50 +258,6 @@ impl Execute {
             taken: steer::taken(work).map_err(setup)?,
             cancel: job.stop().clone(),
             over: job.canceled().clone(),
-        })
-    }
-
-    fn environment(&self, agent: &AgentSpec) -> Result<BTreeMap<String, Secret>, String> {
-        let mut env = BTreeMap::new();
-        for (name, value) in &agent.env {
-            env.insert(name.clone(), self.value(value)?);
-        }
-        for database in agent.databases.values() {
-            let url = self.value(&database.url)?;
-            let url = std::str::from_utf8(url.expose())
-                .map(database::read_only)
-                .map_err(|_| format!("the URL in {} is no UTF-8", database.env))?;
-            env.insert(database.env.clone(), Secret::new(url));
-        }
-        Ok(env)
-    }
-
-    fn hidden(&self, agent: &AgentSpec) -> Result<Vec<Secret>, String> {
-        let mut hidden = Vec::new();
-        for database in agent.databases.values() {
-            let url = self.value(&database.url)?;
-            let passwords = std::str::from_utf8(url.expose()).map(database::passwords).unwrap_or_default();
-            hidden.extend(passwords.into_iter().map(Secret::new));
-            hidden.push(url);
-        }
-        Ok(hidden)
-    }
-
-    fn mount_tokens(&self, mounts: &[MountSpec]) -> Result<BTreeMap<String, Secret>, String> {
-        let git = mounts.iter().filter_map(|mount| match mount {
-            MountSpec::Git(mount) => Some((mount, mount.token.as_ref()?)),
-            MountSpec::Host(_) => None,
-        });
-        git.map(|(mount, token)| Ok((mount.to.clone(), self.value(token)?))).collect()
-    }
-
-    fn value(&self, value: &EnvValue) -> Result<Secret, String> {
-        Ok(match value {
-            EnvValue::Text(text) => Secret::new(text.as_bytes()),
-            EnvValue::Number(number) => Secret::new(number.to_string()),
-            EnvValue::Switch(on) => Secret::new(on.to_string()),
-            EnvValue::Named { secret } => self.secrets.named(secret)?,
-            EnvValue::Reference(reference) => self.secrets.secret(reference)?,
         })
     }
 

@@ -14,7 +14,7 @@ use tokio::sync::{Mutex as AsyncMutex, Notify};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
-    domain::{id::RunId, run::MessageKind},
+    domain::{id::RunId, run::MessageKind, setup::LayerReport},
     executor::{BoxFuture, LeaseLost, RunSink},
     live::Live,
     store::{Lease, NewMessage, Store},
@@ -180,6 +180,15 @@ impl RunSink for Recorder {
             Ok(())
         })
     }
+
+    fn prepared<'a>(&'a mut self, report: &'a LayerReport) -> BoxFuture<'a, ()> {
+        Box::pin(async move {
+            if let Err(fault) = self.shared.store.record_layer(&self.shared.lease, report).await {
+                tracing::warn!(run = %self.shared.run, error = ?fault, "what preparing a layer came to was not written");
+            }
+        })
+    }
+
     fn conversation(&mut self, id: &str) {
         *self.shared.conversation.lock().unwrap_or_else(PoisonError::into_inner) = Some(id.to_owned());
     }

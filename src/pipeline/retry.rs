@@ -42,12 +42,13 @@ pub(super) fn judge(
     let (attempts, longest_ms) = spec.retries.rule(failure.class, spec.attempts);
     let failed = before.get(&failure.class).copied().unwrap_or(0).saturating_add(1);
     let busy = failure.class == FailureClass::ModelBusy;
-    let named = failure.retry_after_ms.filter(|ms| busy && *ms > 0).map(|ms| ms.min(LONGEST_PAUSE_MS));
+    let believed = busy || failure.class == FailureClass::Layer;
+    let named = failure.retry_after_ms.filter(|ms| believed && *ms > 0).map(|ms| ms.min(LONGEST_PAUSE_MS));
     let again_at = (failed < attempts).then(|| match named {
         Some(ms) => spread_after(now.plus_ms(ms)),
         None => now.plus_ms(wait_ms(failed, longest_ms, random())),
     });
-    let paused_until = named.filter(|ms| *ms >= WORTH_A_PAUSE_MS).map(|ms| now.plus_ms(ms));
+    let paused_until = named.filter(|ms| busy && *ms >= WORTH_A_PAUSE_MS).map(|ms| now.plus_ms(ms));
     Verdict { again_at, paused_until }
 }
 

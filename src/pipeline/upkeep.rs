@@ -28,6 +28,10 @@ pub struct Upkeep {
     pub idle_ms: i64,
     /// Bytes of the files of all sessions here.
     pub max_disk_bytes: u64,
+    /// Layers of one agent that stay here.
+    pub layers_kept: usize,
+    /// Bytes of all layers here.
+    pub max_layer_bytes: u64,
 }
 
 impl Upkeep {
@@ -66,10 +70,35 @@ impl Upkeep {
             removed += self.executors.forget_sessions(ended).await;
         }
         let pieces = self.store.sweep_transcripts().await?;
+        let layers = self.sweep_layers().await?;
         let for_room = self.executors.make_room(self.max_disk_bytes).await;
-        if expired + removed + for_room > 0 || pieces > 0 {
-            tracing::info!(expired, removed, for_room, pieces, "sessions expired; files and conversations removed");
+        if expired + removed + for_room + layers > 0 || pieces > 0 {
+            tracing::info!(
+                expired,
+                removed,
+                for_room,
+                layers,
+                pieces,
+                "sessions expired; files and conversations removed"
+            );
         }
         Ok(())
+    }
+
+    /// Removes layers that no agent needs. Returns how many.
+    async fn sweep_layers(&self) -> Result<usize, StoreError> {
+        let agents = self.executors.layered_agents().await;
+        if agents.is_empty() {
+            return Ok(0);
+        }
+        let mut live = Vec::new();
+        for some in agents.chunks(PIECE) {
+            live.extend(self.store.live_agents(some).await?);
+        }
+        let (removed, left) = self.executors.sweep_layers(live, self.layers_kept, self.max_layer_bytes).await;
+        if removed > 0 {
+            self.store.keep_layers(self.executors.place(), &left).await?;
+        }
+        Ok(removed)
     }
 }

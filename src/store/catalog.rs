@@ -13,7 +13,7 @@ use crate::{
         time::Timestamp,
         trigger::Trigger,
     },
-    store::{Store, StoreError, groups, on_engine, rows, to_json},
+    store::{Store, StoreError, groups, on_engine, rows, to_json, uploads},
 };
 
 /// Whether an apply writes or only tells.
@@ -194,6 +194,15 @@ impl Store {
                 .bind(tenant.as_str())
                 .execute(&mut *tx)
                 .await?;
+            let pinned = uploads::pinned(bundle);
+            if !pinned.is_empty() {
+                let there = sqlx::query_as(db.sql(uploads::THERE)).bind(tenant.as_str()).bind(db.list(&pinned));
+                let there: (i64,) = there.fetch_one(&mut *tx).await?;
+                if usize::try_from(there.0).ok() != Some(pinned.len()) {
+                    let why = "an upload that an agent mounts was deleted meanwhile; apply again";
+                    return Err(StoreError::Conflict(why.to_owned()));
+                }
+            }
             apply_sources!(tx, change_of, report);
             apply_agents!(tx, db, change_of, report);
             if mode == ApplyMode::Write && report.changes.iter().any(|change| change.action != "unchanged") {
@@ -270,7 +279,14 @@ impl Store {
         });
         let Some((name, definition)) = found else { return Ok(None) };
         let bundled: BundledAgent = rows::json(agent.as_str(), "definition", &definition)?;
-        Ok(Some(AgentVersion { agent: agent.clone(), name, version, spec: bundled.spec, skills: bundled.skills }))
+        Ok(Some(AgentVersion {
+            agent: agent.clone(),
+            name,
+            version,
+            spec: bundled.spec,
+            skills: bundled.skills,
+            files: bundled.files,
+        }))
     }
 
     /// The tenant's live agents in their current version, by name.

@@ -20,6 +20,7 @@ mod groups;
 mod intake;
 mod jobs;
 mod keys;
+mod layers;
 mod mails;
 mod messages;
 mod migrate;
@@ -38,6 +39,7 @@ mod schedules;
 mod selection;
 mod session_record;
 mod sessions;
+mod skills;
 mod steering;
 mod suppressions;
 mod tasks;
@@ -47,6 +49,7 @@ mod trust;
 mod turns;
 #[cfg(feature = "sabotage")]
 mod unfenced;
+mod uploads;
 mod webhooks;
 
 pub use catalog::ApplyMode;
@@ -61,6 +64,7 @@ pub use folders::{Cursor, FolderClaim, FolderLease, FolderRecord, FolderWish};
 pub use intake::{Acceptance, Accepted, NewRun, Prepared, RawRequest};
 pub use jobs::{Claimed, DELIVERY_QUEUE, FETCH_QUEUE, Finish, Glance, Lease, NewJob, Outcome, RUN_QUEUE};
 pub use keys::KeyRecord;
+pub use layers::LayerRecord;
 pub use mails::{MailTraffic, thread_ids};
 pub use migrate::SCHEMA_VERSION;
 pub use page::{Page, PageOf};
@@ -77,6 +81,7 @@ pub use steering::{Merge, MergedRun};
 pub use suppressions::Suppression;
 pub use tasks::{TaskLease, TaskRecord, TaskWish};
 pub use transcripts::{MAX_TRANSCRIPT_BYTES, TranscriptHead};
+pub use uploads::NewUpload;
 
 use std::sync::{Arc, atomic::AtomicU64};
 

@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, fs, path::Path};
 /// Lowest first. Modules in one layer do not see each other.
 const LAYERS: &[&[&str]] = &[
     &["domain"],
-    &["clock", "crypto", "sabotage"],
+    &["archive", "clock", "crypto", "sabotage"],
     &["config", "egress", "telemetry"],
     &["store", "ingress", "outbound", "executor", "live", "mailbox"],
     &["queue"],

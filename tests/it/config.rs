@@ -98,6 +98,21 @@ fn a_broken_agent_does_not_take_the_others_down() {
 }
 
 #[test]
+fn files_of_a_setup_come_with_the_agent_and_lie_in_their_folder() {
+    let agent = "---\nexecutor: command\ncommand: [a]\nsetup: { run: npm ci, files: [shop/package.json] }\n\
+                 triggers: [{ source: hooks }]\n---\n";
+    let dir = project(&[("agents/a.md", agent), ("setup/shop/package.json", "{}")]);
+    let loaded = load(dir.path());
+    assert_eq!(loaded.agents["a"].files["shop/package.json"], "e30=");
+    assert_eq!(bundle(&loaded).agents["a"].files.len(), 1);
+    write(dir.path(), "setup/shop/package.json", &"x".repeat(2 * 1024 * 1024 + 1));
+    assert!(problems(dir.path()).contains("makes the files of the setup larger than 2 MiB"));
+    fs::remove_dir_all(dir.path().join("setup/shop")).unwrap();
+    std::os::unix::fs::symlink("/etc", dir.path().join("setup/shop")).unwrap();
+    assert!(problems(dir.path()).contains("`setup/shop/package.json` lies behind a link"), "{}", problems(dir.path()));
+}
+
+#[test]
 fn skills_are_complete_and_bounded() {
     let agent = "---\nexecutor: claude\nskills: [tone]\ntriggers: [{ source: hooks }]\n---\nHi\n";
     let skill = "---\nname: tone\ndescription: How to sound\n---\nText\n";

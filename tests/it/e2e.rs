@@ -18,6 +18,7 @@ mod sessions;
 mod steering;
 mod threads;
 mod up;
+mod uploads;
 
 use serde_json::Value;
 

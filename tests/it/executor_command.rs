@@ -9,7 +9,7 @@ use std::{
 };
 
 use postern::{
-    config::settings::{ClaudeSettings, LimitSettings, SandboxMode, SandboxSettings},
+    config::settings::{ClaudeSettings, LayerSettings, LimitSettings, SandboxMode, SandboxSettings},
     crypto::Secret,
     domain::{
         agent::{AgentSpec, AgentVersion, ExecutorKind, Skill},
@@ -71,8 +71,23 @@ pub(crate) async fn wait_until(what: &str, done: impl Fn() -> bool) {
 
 /// Executors over a directory of their own.
 pub(crate) struct Bench {
-    pub(crate) dir: tempfile::TempDir,
+    pub(crate) dir: Arc<tempfile::TempDir>,
     pub(crate) executors: Executors,
+    mode: SandboxMode,
+}
+
+fn executors(dir: &Path, mode: SandboxMode, claude: (ClaudeSettings, Option<Secret>), path: &str) -> Executors {
+    let setup = ExecutorSetup {
+        claude: claude.0,
+        api_key: claude.1,
+        sandbox: SandboxSettings { mode },
+        limits: LimitSettings { wall_clock: Span(60_000), idle: Span(60_000), output_bytes: 10_000_000, turns: 20 },
+        layers: LayerSettings { keep: 2, max_bytes: 100_000_000, max_disk_bytes: 1_000_000_000 },
+        root: WorkRoot(dir.join("work")),
+        git_protocols: vec![GitProtocol::Https, GitProtocol::File],
+        path: path.into(),
+    };
+    Executors::new(setup).unwrap()
 }
 
 impl Bench {
@@ -86,16 +101,21 @@ impl Bench {
 
     /// One whose programs are looked up in `path`.
     pub(crate) fn on_path(mode: SandboxMode, claude: ClaudeSettings, api_key: Option<Secret>, path: &str) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let limits =
-            LimitSettings { wall_clock: Span(60_000), idle: Span(60_000), output_bytes: 10_000_000, turns: 20 };
-        let root = WorkRoot(dir.path().join("work"));
-        let sandbox = SandboxSettings { mode };
-        let path = path.into();
-        let git_protocols = vec![GitProtocol::Https, GitProtocol::File];
-        let executors =
-            Executors::new(ExecutorSetup { claude, api_key, sandbox, limits, root, git_protocols, path }).unwrap();
-        Self { dir, executors }
+        let dir = Arc::new(tempfile::tempdir().unwrap());
+        let executors = executors(dir.path(), mode, (claude, api_key), path);
+        Self { dir, executors, mode }
+    }
+
+    /// Another worker of the same machine: it works in the same directory.
+    pub(crate) fn beside(&self) -> Self {
+        let executors = executors(self.dir.path(), self.mode, (no_claude(), None), "/usr/local/bin:/usr/bin:/bin");
+        Self { dir: self.dir.clone(), executors, mode: self.mode }
+    }
+
+    /// One in a directory of another process, which stays.
+    pub(crate) fn at(dir: &Path, mode: SandboxMode) -> Self {
+        let executors = executors(dir, mode, (no_claude(), None), "/usr/local/bin:/usr/bin:/bin");
+        Self { dir: Arc::new(tempfile::tempdir().unwrap()), executors, mode }
     }
 
     pub(crate) fn root(&self) -> PathBuf {
@@ -114,8 +134,14 @@ impl Bench {
 pub(crate) fn spec(agent: Value) -> RunSpec {
     let at = Timestamp(1_795_000_000_000);
     let spec: AgentSpec = serde_json::from_value(agent).unwrap();
-    let version =
-        AgentVersion { agent: AgentId::new(at), name: "test".to_owned(), version: 1, spec, skills: Vec::new() };
+    let version = AgentVersion {
+        agent: AgentId::new(at),
+        name: "test".to_owned(),
+        version: 1,
+        spec,
+        skills: Vec::new(),
+        files: BTreeMap::new(),
+    };
     RunSpec {
         run: RunId::new(at),
         attempt: 1,
@@ -129,6 +155,7 @@ pub(crate) fn spec(agent: Value) -> RunSpec {
         prompt: Prompt { plain: "Do it.".to_owned(), blocks: vec!["Do it.".to_owned()] },
         attachments: Arc::default(),
         env: BTreeMap::new(),
+        setup_env: BTreeMap::new(),
         mount_tokens: BTreeMap::new(),
         hidden: Vec::new(),
         inputs: Inputs::default(),
@@ -136,6 +163,7 @@ pub(crate) fn spec(agent: Value) -> RunSpec {
         mcp_secrets: BTreeMap::new(),
         trust: postern::domain::trust::Trust::Unknown,
         tools: None,
+        uploads: None,
         transcripts: None,
         cancel: CancellationToken::new(),
         over: CancellationToken::new(),

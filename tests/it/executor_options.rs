@@ -223,6 +223,25 @@ async fn an_mcp_program_gets_its_environment_and_no_argument_shows_it() {
 }
 
 #[tokio::test]
+async fn a_database_of_one_mcp_program_is_in_no_other_environment() {
+    let out = tempfile::tempdir().unwrap();
+    let seen = |name: &str| out.path().join(name).display().to_string();
+    let server = |name: &str| json!({"command": "sh", "args": ["-c", format!("env > {}; exit 1", seen(name))]});
+    let url = "postgres://reader:pw-0123456789@db/shop?options=-c%20default_transaction_read_only%3Don";
+    let mut run = agent(json!({"tools": ["Bash"], "permissions": [{"allow": "Bash(*)"}],
+        "databases": {"orders": {"url": {"secret": "db"}, "env": "DATABASE_URL", "to": "mcp.orders"}},
+        "mcp": {"orders": server("orders"), "other": server("other")}}));
+    run.mcp_secrets = BTreeMap::from([("mcp.orders.env.DATABASE_URL".to_owned(), Secret::new(url))]);
+    let (asked, record) = asked_by(&run, vec![shell(&format!("env > {}", seen("shell")))]).await;
+    let read = |name: &str| fs::read_to_string(seen(name)).unwrap();
+    assert!(read("orders").contains(&format!("DATABASE_URL={url}\n")), "{}", read("orders"));
+    for other in ["other", "shell"] {
+        assert!(read(other).contains("PATH=") && !read(other).contains("pw-0123456789"), "{other}: {}", read(other));
+    }
+    assert!(!asked[0].to_string().contains("pw-0123456789") && !record.all().contains("pw-0123456789"));
+}
+
+#[tokio::test]
 async fn mounted_directories_are_opened_and_their_instructions_heard_when_named() {
     let project = tempfile::tempdir().unwrap();
     let hooked = project.path().join("HOOKED");

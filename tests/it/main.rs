@@ -29,6 +29,7 @@ mod explain;
 mod fetches;
 mod fuzz;
 mod idle;
+mod layers;
 mod mail;
 mod mailbox;
 mod media;

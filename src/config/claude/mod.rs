@@ -182,6 +182,7 @@ fn parts(mount: &MountSpec) -> Option<(Option<&Path>, &str)> {
     let mount = match mount {
         MountSpec::Host(mount) => mount,
         MountSpec::Git(mount) => return Some((None, &mount.to)),
+        MountSpec::Upload(mount) => return Some((None, &mount.to)),
     };
     let rest = mount.strip_suffix(":ro").or_else(|| mount.strip_suffix(":rw")).unwrap_or(mount);
     let (host, container) = rest.rsplit_once(':')?;

@@ -89,6 +89,7 @@ fn message(last: &TurnResult) -> String {
         FailureCode::ModelBusy
         | FailureCode::Model
         | FailureCode::Setup
+        | FailureCode::Layer
         | FailureCode::Executor
         | FailureCode::Timeout
         | FailureCode::Idle

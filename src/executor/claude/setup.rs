@@ -11,6 +11,7 @@ use crate::{
     domain::{
         agent::{AgentSpec, EnvValue},
         claude::{McpServer, McpTransport, SubAgent, SystemPrompt},
+        database::DatabaseSpec,
         own_tool::SERVER,
         run::{Failure, FailureCode},
         variables,
@@ -115,8 +116,9 @@ fn resolve(spec: &RunSpec, name: &str, server: &McpServer) -> Result<Value, Fail
     let mut told = match transport {
         McpTransport::Stdio => {
             let args: Vec<String> = server.args.iter().map(|argument| text(argument)).collect();
-            json!({"command": text(server.command.as_deref().unwrap_or_default()), "args": args,
-                "env": values("env", &server.env)?})
+            let mut env = values("env", &server.env)?;
+            env.extend(databases(spec, name)?);
+            json!({"command": text(server.command.as_deref().unwrap_or_default()), "args": args, "env": env})
         }
         McpTransport::Sse | McpTransport::Http => {
             json!({"url": text(server.url.as_deref().unwrap_or_default()), "headers": values("headers", &server.headers)?})
@@ -127,6 +129,19 @@ fn resolve(spec: &RunSpec, name: &str, server: &McpServer) -> Result<Value, Fail
         told["timeout"] = json!(timeout);
     }
     Ok(told)
+}
+
+/// The databases that this server alone is given.
+fn databases(spec: &RunSpec, server: &str) -> Result<Map<String, Value>, Failure> {
+    let given = spec.agent.spec.databases.iter().filter(|(_, database)| database.server() == Some(server));
+    let url = |(name, database): (&String, &DatabaseSpec)| {
+        let fault = |why: &str| Failure::new(FailureCode::Setup, format!("database `{name}`: {why}"));
+        let secret = spec.mcp_secrets.get(&McpServer::secret_name(server, "env", &database.env));
+        let secret = secret.ok_or_else(|| fault("its URL is not there"))?;
+        let url = String::from_utf8(secret.expose().to_vec()).map_err(|_| fault("its URL is no text"))?;
+        Ok((database.env.clone(), Value::String(url)))
+    };
+    given.map(url).collect()
 }
 
 fn subagent(agent: &SubAgent) -> Value {

@@ -31,6 +31,7 @@ use crate::{
         BoxFuture, Executor, RunSink, RunSpec, Stopped,
         command::{conversation::Conversation, talk::Talk},
         ground::{Bounds, Ground, Place},
+        layers,
         mask::Mask,
         skills::Chosen,
         workdir::{self, Workdir},
@@ -133,6 +134,9 @@ impl CommandExecutor {
             let rest = Path::new(name).strip_prefix(&mount.container).unwrap_or(Path::new(""));
             let seen = place.workdir.seen(mount);
             return Ok((if rest.as_os_str().is_empty() { seen } else { seen.join(rest) }, Vec::new()));
+        }
+        if let Some(found) = layers::find_program(name, &place.workdir) {
+            return Ok((found, Vec::new()));
         }
         let found = self.ground.find_program(name);
         let program = found.ok_or_else(|| setup(format!("program `{name}` is not there or may not be executed")))?;

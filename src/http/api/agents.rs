@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use crate::{
     domain::agent::AgentVersion,
     http::{auth::Caller, error::ApiError, extract::Path, gateway::Gateway},
+    store::LayerRecord,
 };
 
 pub(in crate::http) async fn list(
@@ -36,7 +37,16 @@ pub(in crate::http) async fn show(
         .iter()
         .map(|skill| json!({"name": skill.name, "description": skill.description, "files": skill.files.len()}))
         .collect();
+    let layers: Vec<Value> = gateway.store.layers(&tenant, &agent.agent).await?.iter().map(layer).collect();
     Ok(Json(json!({
         "id": agent.agent, "name": agent.name, "version": agent.version, "spec": agent.spec, "skills": skills,
+        "layers": layers,
     })))
+}
+
+fn layer(record: &LayerRecord) -> Value {
+    let mut shown = json!(record.report);
+    shown["run"] = json!(record.run);
+    shown["at"] = json!(record.at);
+    shown
 }

@@ -13,6 +13,7 @@ use crate::{
         gateway::Gateway,
     },
     ingress::providers,
+    pipeline::supply,
     store::ApplyMode,
 };
 
@@ -27,11 +28,13 @@ pub(in crate::http) async fn apply(
     State(gateway): State<Gateway>,
     Caller(tenant): Caller,
     Query(how): Query<How>,
-    Json(bundle): Json<Bundle>,
+    Json(mut bundle): Json<Bundle>,
 ) -> Result<axum::Json<ApplyReport>, ApiError> {
+    let missing = supply::complete(&gateway.store, &tenant, &mut bundle).await?;
     let shared = gateway.clone();
     let checked = gateway.beside(move || {
-        let problems = validate::check_bundle(&bundle, &shared.settings, &providers::names());
+        let mut problems = validate::check_bundle(&bundle, &shared.settings, &providers::names());
+        problems.extend(missing.into_iter().map(|(_, problem)| problem));
         if problems.is_empty() { Ok(bundle) } else { Err(ApiError::invalid(&problems)) }
     });
     let unchecked = || ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the bundle could not be checked");

@@ -10,7 +10,9 @@ pub(super) mod replay;
 pub(super) mod runs;
 pub(super) mod schedules;
 pub(super) mod sessions;
+pub(super) mod skills;
 pub(super) mod sources;
+pub(super) mod uploads;
 
 use serde::Deserialize;
 

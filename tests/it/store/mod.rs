@@ -14,6 +14,7 @@ mod flow_races;
 mod folders;
 mod groups;
 mod lanes;
+mod layers;
 mod mails;
 mod races;
 mod reading;
@@ -28,6 +29,7 @@ mod steering;
 mod texting;
 mod threads;
 mod transcripts;
+mod uploads;
 
 use std::{fs, path::Path};
 

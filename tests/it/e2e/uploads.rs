@@ -1,0 +1,156 @@
+//! What is uploaded for agents: folders that they mount, and skills.
+
+use serde_json::{Value, json};
+
+use super::run;
+use crate::support::{
+    e2e_app::TestApp,
+    e2e_client::{Call, Reply},
+    e2e_project::{Engine, TestProject, on_both_engines},
+    e2e_senders::{now_s, standard},
+};
+
+on_both_engines!(
+    an_agent_that_is_applied_mounts_what_was_uploaded,
+    an_uploaded_skill_is_given_to_agents_that_name_it,
+    what_may_not_be_uploaded_is_refused_with_its_reason,
+);
+
+/// A tar file, compressed where it says so.
+fn tar(files: &[(&str, &str)], flag: &str) -> Vec<u8> {
+    let dir = tempfile::tempdir().unwrap();
+    for (path, text) in files {
+        let path = dir.path().join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+    tar_of(dir.path(), flag)
+}
+
+#[expect(clippy::disallowed_methods, reason = "what people have makes tar files")]
+fn tar_of(dir: &std::path::Path, flag: &str) -> Vec<u8> {
+    let made = std::process::Command::new("tar").args([flag, "-", "-C"]).arg(dir).arg(".").output().unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    made.stdout
+}
+
+async fn send(app: &TestApp, method: &'static str, path: &str, body: Vec<u8>) -> Reply {
+    let call = Call { method, ..Call::post(path, body) };
+    app.ask(call).await
+}
+
+async fn apply(app: &TestApp, agent: Value) -> Reply {
+    let bundle = json!({"sources": {"standard": {"provider": "standard", "secret": {"env": "STANDARD_SECRET"}}}, "agents": {"reader": {"spec": agent}}});
+    send_json(app, "/v1/apply", &bundle).await
+}
+
+async fn send_json(app: &TestApp, path: &str, body: &Value) -> Reply {
+    let call = Call::post(path, body.to_string()).with("content-type", "application/json");
+    app.ask(call).await
+}
+
+fn reader(script: &str, more: &Value) -> Value {
+    let mut agent =
+        json!({"executor": "command", "command": ["/bin/sh", "-c", script], "triggers": [{"source": "standard"}]});
+    more.as_object().unwrap().iter().for_each(|(key, value)| agent[key] = value.clone());
+    agent
+}
+
+async fn an_agent_that_is_applied_mounts_what_was_uploaded(engine: Engine) {
+    let app = TestApp::start(TestProject::new(engine).await).await;
+    let kept = send(&app, "POST", "/v1/uploads?name=handbook", tar(&[("docs/page.md", "first edition")], "-czf")).await;
+    assert_eq!(kept.status, 201, "{}", kept.text());
+    let first = kept.json();
+    assert!(
+        first["id"].as_str().unwrap().starts_with("upl_") && first["listing"][0]["path"] == "docs/page.md",
+        "{first}"
+    );
+    let script = "cd \"$(echo \"$POSTERN_MOUNTS\" | cut -d'\"' -f4)\"; cat docs/page.md";
+    let agent = reader(script, &json!({"mounts": [{"upload": "handbook", "to": "/context/handbook"}]}));
+    let missing =
+        apply(&app, reader(script, &json!({"mounts": [{"upload": "handbok", "to": "/context/handbook"}]}))).await;
+    assert!(missing.status == 400 && missing.text().contains("there is no upload `handbok`"), "{}", missing.text());
+    let applied = apply(&app, agent.clone()).await;
+    assert_eq!(applied.status, 200, "{}", applied.text());
+    let (_, ended) = run(&app, &standard("msg_1", &json!({}), now_s())).await;
+    assert_eq!(ended["result_text"], "first edition");
+
+    // What comes under the same name is another upload: it counts when the agent is applied.
+    let second =
+        send(&app, "POST", "/v1/uploads?name=handbook", tar(&[("docs/page.md", "second edition")], "-cf")).await.json();
+    assert_ne!(second["digest"], first["digest"]);
+    let (_, ended) = run(&app, &standard("msg_2", &json!({}), now_s())).await;
+    assert_eq!(ended["result_text"], "first edition");
+    let refused = send(&app, "DELETE", &format!("/v1/uploads/{}", first["id"].as_str().unwrap()), Vec::new()).await;
+    assert!(refused.status == 409 && refused.text().contains("agent `reader` mounts"), "{}", refused.text());
+    assert_eq!(apply(&app, agent).await.json()["changes"][1]["action"], "updated", "the agent, behind its source");
+    let (_, ended) = run(&app, &standard("msg_3", &json!({}), now_s())).await;
+    assert_eq!(ended["result_text"], "second edition");
+    let gone = send(&app, "DELETE", &format!("/v1/uploads/{}", first["id"].as_str().unwrap()), Vec::new()).await;
+    assert_eq!(gone.status, 200, "{}", gone.text());
+    let all = app.get("/v1/uploads").await;
+    assert_eq!((all["items"].as_array().unwrap().len(), &all["items"][0]["id"]), (1, &second["id"]));
+    app.stop().await;
+}
+
+fn skill(text: &str) -> Vec<u8> {
+    let main = format!("---\nname: refunds\ndescription: Pays back\n---\n{text}\n");
+    tar(&[("SKILL.md", main.as_str()), ("scripts/pay.sh", "#!/bin/sh\n")], "-czf")
+}
+
+async fn an_uploaded_skill_is_given_to_agents_that_name_it(engine: Engine) {
+    let app = TestApp::start(TestProject::new(engine).await).await;
+    let agent = reader("cat skills/refunds/SKILL.md | tail -n 1", &json!({"skills": ["refunds"]}));
+    let missing = apply(&app, agent.clone()).await;
+    assert!(missing.status == 400 && missing.text().contains("there is no skill `refunds`"), "{}", missing.text());
+    let kept = send(&app, "POST", "/v1/skills/refunds", skill("Pay at once.")).await;
+    assert_eq!((kept.status, &kept.json()["version"]), (201, &json!(1)), "{}", kept.text());
+    let same = send(&app, "PUT", "/v1/skills/refunds", skill("Pay at once.")).await;
+    assert_eq!((same.status, &same.json()["version"]), (200, &json!(1)), "{}", same.text());
+    assert_eq!(apply(&app, agent.clone()).await.status, 200);
+    let (_, ended) = run(&app, &standard("msg_1", &json!({}), now_s())).await;
+    assert_eq!(ended["result_text"], "Pay at once.");
+    send(&app, "PUT", "/v1/skills/refunds", skill("Ask first.")).await;
+    let shown = app.get("/v1/skills/refunds").await;
+    assert_eq!((&shown["version"], shown["versions"].as_array().unwrap().len()), (&json!(2), 2), "{shown}");
+    assert!(shown["text"].as_str().unwrap().contains("Ask first.") && shown["files"]["scripts/pay.sh"].is_string());
+    assert!(app.get("/v1/skills/refunds?version=1").await["text"].as_str().unwrap().contains("Pay at once."));
+    let refused = send(&app, "DELETE", "/v1/skills/refunds", Vec::new()).await;
+    assert!(refused.status == 409 && refused.text().contains("agent `reader` has the skill"), "{}", refused.text());
+    assert_eq!(apply(&app, agent).await.json()["changes"][1]["action"], "updated", "the agent, behind its source");
+    let (_, ended) = run(&app, &standard("msg_2", &json!({}), now_s())).await;
+    assert_eq!(ended["result_text"], "Ask first.");
+    assert_eq!(apply(&app, reader("true", &json!({}))).await.status, 200);
+    assert_eq!(send(&app, "DELETE", "/v1/skills/refunds", Vec::new()).await.status, 200);
+    assert_eq!(app.get("/v1/skills").await["items"], json!([]));
+    app.stop().await;
+}
+
+async fn what_may_not_be_uploaded_is_refused_with_its_reason(engine: Engine) {
+    let app = TestApp::start(TestProject::new(engine).await).await;
+    let linked = tempfile::tempdir().unwrap();
+    std::os::unix::fs::symlink("/etc/passwd", linked.path().join("link")).unwrap();
+    let bomb = tar(&[("zero", &"\0".repeat(70_000_000))], "-czf");
+    assert!(bomb.len() < 1_000_000);
+    let nameless = tar(&[("SKILL.md", "---\nname: other\ndescription: d\n---\nText\n")], "-czf");
+    for (path, body, status, code, expected) in [
+        ("/v1/uploads?name=a", tar_of(linked.path(), "-czf"), 400, "invalid_archive", "is a link"),
+        ("/v1/uploads?name=a", bomb.clone(), 413, "too_large", "more than 67108864 bytes"),
+        ("/v1/uploads?name=a", b"PK".to_vec(), 400, "invalid_archive", "is no tar or tar.gz file"),
+        ("/v1/uploads?name=a", tar(&[], "-czf"), 400, "invalid_archive", "it has no files"),
+        ("/v1/uploads?name=../a", tar(&[("a", "b")], "-czf"), 400, "bad_request", "`name` is 1 to 64"),
+        ("/v1/uploads?name=a&file=../b", b"x".to_vec(), 400, "invalid_archive", "leads out of the folder"),
+        ("/v1/skills/refunds", nameless, 400, "invalid", "is named `other` in the folder `refunds`"),
+        ("/v1/skills/refunds", tar(&[("a", "b")], "-czf"), 400, "invalid", "skills/refunds/SKILL.md: is not there"),
+        ("/v1/skills/refunds", bomb, 413, "too_large", "more than 1048576 bytes"),
+        ("/v1/skills/Refunds", skill("x"), 400, "invalid", "is no name for a skill"),
+    ] {
+        let reply = send(&app, "POST", path, body).await;
+        assert_eq!((reply.status, reply.json()["code"].as_str().unwrap()), (status, code), "{path}: {}", reply.text());
+        assert!(reply.text().contains(expected), "{path}: {}", reply.text());
+    }
+    let one = send(&app, "POST", "/v1/uploads?name=note&file=note.txt", b"a note".to_vec()).await;
+    assert_eq!((one.status, &one.json()["listing"][0]["path"]), (201, &json!("note.txt")));
+    assert_eq!(app.get("/v1/uploads").await["items"].as_array().unwrap().len(), 1);
+    app.stop().await;
+}
