@@ -14,9 +14,10 @@ use crate::{
     domain::{
         catalog::{ApplyReport, Bundle},
         id::TenantId,
+        source::SecretRef,
     },
     egress::{Egress, EgressLimits, dns::Dns, stream::Streams},
-    executor::{ExecutorSetup, Executors, WorkRoot, processes},
+    executor::{ExecutorSetup, Executors, WorkRoot, anthropic::AnthropicSetup, processes},
     http::{self, Gateway, GatewayOptions, accept::Limits},
     live::Live,
     outbound::Channels,
@@ -320,8 +321,8 @@ impl App {
         secrets: &Arc<dyn SecretSource>,
     ) -> Result<(), StartError> {
         let clock = &self.store.clock().of_the_world();
-        let executors = Arc::new(executors(settings, environment, &**secrets)?);
         let egress = Egress::new(&EgressLimits::from(&settings.egress))?;
+        let executors = Arc::new(executors(settings, environment, &**secrets, egress.clone())?);
         let channels = Channels::new(&settings.channels, &egress, clock, Arc::clone(secrets))?;
         let worker = &settings.worker;
         let cores = std::thread::available_parallelism().map_or(2, usize::from);
@@ -419,13 +420,25 @@ pub fn executors(
     settings: &Settings,
     environment: &Environment,
     secrets: &dyn SecretSource,
+    egress: Egress,
 ) -> Result<Executors, StartError> {
     let root = &settings.worker.work_dir;
     processes::reap_leftovers(root);
-    let api_key = settings.claude.api_key.as_ref().map(|reference| secrets.secret(reference)).transpose();
+    let key = |name: &str, reference: &Option<SecretRef>| {
+        let key = reference.as_ref().map(|reference| secrets.secret(reference)).transpose();
+        key.map_err(|fault| StartError::Secret(format!("{name}.api_key: {fault}")))
+    };
+    let api_key = key("claude", &settings.claude.api_key)?;
+    let mut anthropic = settings.anthropic.clone();
+    if anthropic.api_key.is_none() && anthropic.base_url.is_none() {
+        // The key is for that address.
+        anthropic.base_url.clone_from(&settings.claude.base_url);
+    }
+    let own_key = key("anthropic", &settings.anthropic.api_key)?.or_else(|| api_key.clone());
     let setup = ExecutorSetup {
         claude: settings.claude.clone(),
-        api_key: api_key.map_err(|fault| StartError::Secret(format!("claude.api_key: {fault}")))?,
+        api_key,
+        anthropic: AnthropicSetup { settings: anthropic, api_key: own_key, egress },
         sandbox: settings.sandbox.clone(),
         limits: settings.limits.clone(),
         layers: settings.layers.clone(),

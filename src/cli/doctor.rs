@@ -155,10 +155,13 @@ async fn address(listen: SocketAddr) -> Finding {
 /// The work directory, the sandbox, and Claude Code when an agent needs it.
 async fn executors(context: &Context, loaded: &Loaded, secrets: &Secrets) -> Vec<Finding> {
     let work_dir = loaded.settings.worker.work_dir.display();
-    let executors = match app::executors(&loaded.settings, &context.environment, secrets) {
+    let egress = Egress::new(&EgressLimits::from(&loaded.settings.egress)).map_err(app::StartError::from);
+    let executors = egress.and_then(|egress| app::executors(&loaded.settings, &context.environment, secrets, egress));
+    let executors = match executors {
         Ok(executors) => executors,
         Err(fault) => {
-            let detail = format!("{:#}; check worker.work_dir and claude.api_key", anyhow::Error::new(fault));
+            let fault = anyhow::Error::new(fault);
+            let detail = format!("{fault:#}; check worker.work_dir, claude.api_key and anthropic.api_key");
             return vec![Finding::new("work", Level::Fail, detail)];
         }
     };

@@ -10,7 +10,7 @@ use url::Url;
 use crate::{
     config::{
         agents::Checker,
-        claude, commands, flow,
+        anthropic, claude, commands, executor_keys, flow,
         load::join,
         mounts,
         problem::{nearest, suggest},
@@ -71,13 +71,16 @@ pub(crate) fn check(
     settings: &Settings,
     checker: &mut Checker<'_>,
 ) {
-    check_executor(spec, given, checker);
+    executor_keys::check(spec, given, checker);
+    check_executor(spec, checker);
     check_limits(spec, checker);
     skill_uses::check(spec, files, checker);
     mounts::check(&mut spec.mounts, files, settings, checker);
     repositories::check_databases(spec, files, settings, checker);
-    if spec.executor == ExecutorKind::Claude {
-        claude::check(spec, files, settings, checker);
+    match spec.executor {
+        ExecutorKind::Claude => claude::check(spec, files, settings, checker),
+        ExecutorKind::Anthropic => anthropic::check(spec, settings, checker),
+        ExecutorKind::Command => {}
     }
     check_env(&["env"], spec.executor, &mut spec.env, files, settings, checker);
     setups::check(spec, files, settings, checker);
@@ -103,41 +106,13 @@ pub(crate) fn check(
     claude::check_exposure(spec, checker);
 }
 
-fn check_executor(spec: &AgentSpec, given: &[String], checker: &mut Checker<'_>) {
-    const CLAUDE_ONLY: [&str; 17] = [
-        "model",
-        "fallback_model",
-        "effort",
-        "thinking",
-        "system_prompt",
-        "tools",
-        "permissions",
-        "allowed",
-        "disallowed",
-        "permission_mode",
-        "output_schema",
-        "agents",
-        "plugins",
-        "directories",
-        "claude_md",
-        "sandbox",
-        "mcp",
-    ];
-    const COMMAND_ONLY: [&str; 4] = ["command", "result", "stdin", "resume"];
-    let (others, other): (&[&str], _) = match spec.executor {
-        ExecutorKind::Claude => (&COMMAND_ONLY, "command"),
-        ExecutorKind::Command => (&CLAUDE_ONLY, "claude"),
-    };
-    for key in others.iter().filter(|key| given.iter().any(|given| given == *key)) {
-        let message = format!("`{key}` means nothing with executor {}", spec.executor.as_str());
-        checker.error(&[key], message, format!("remove it, or write `executor: {other}`"));
-    }
+fn check_executor(spec: &AgentSpec, checker: &mut Checker<'_>) {
     match spec.executor {
-        ExecutorKind::Claude if spec.prompt.is_empty() => {
+        ExecutorKind::Claude | ExecutorKind::Anthropic if spec.prompt.is_empty() => {
             checker.warning(&[], "this agent has no system prompt", "write it below the second `---`");
         }
         ExecutorKind::Command => commands::check(spec, checker),
-        ExecutorKind::Claude => {}
+        ExecutorKind::Claude | ExecutorKind::Anthropic => {}
     }
 }
 
@@ -174,17 +149,6 @@ fn check_limits(spec: &AgentSpec, checker: &mut Checker<'_>) {
     }
     if limits.budget_usd.is_some_and(|budget| !(budget > 0.0 && budget <= 1e6)) {
         checker.error(&["limits", "budget_usd"], "`limits.budget_usd` is out of range", "write dollars, such as 0.50");
-    }
-    let of_claude = [
-        ("turns", limits.turns.is_some()),
-        ("budget_usd", limits.budget_usd.is_some()),
-        ("messages", limits.messages.is_some()),
-        ("file_bytes", limits.file_bytes.is_some()),
-    ];
-    for (key, given) in of_claude {
-        if given && spec.executor == ExecutorKind::Command {
-            checker.error(&["limits", key], format!("`limits.{key}` means nothing with executor command"), "remove it");
-        }
     }
     if !(1..=20).contains(&spec.attempts) {
         checker.error(&["attempts"], format!("`attempts` is {}", spec.attempts), "write 1 to 20");

@@ -206,7 +206,7 @@ fn secrets_mut(settings: &mut Settings, mut change: impl FnMut(&mut SecretRef)) 
         }
     }
     settings.database.password.iter_mut().for_each(&mut change);
-    settings.claude.api_key.iter_mut().for_each(&mut change);
+    settings.claude.api_key.iter_mut().chain(&mut settings.anthropic.api_key).for_each(&mut change);
     match &mut settings.channels.email {
         Some(EmailChannel::Mailgun { api_key, .. }) => change(api_key),
         Some(EmailChannel::Smtp { password, .. }) => password.iter_mut().for_each(&mut change),

@@ -1,11 +1,13 @@
 //! The project directory: `postern.toml`, `agents/*.md`, `skills/`, and the environment.
 
 pub mod agents;
+mod anthropic;
 pub mod bundle;
 mod checks;
 mod claude;
 mod commands;
 pub mod environment;
+mod executor_keys;
 mod flow;
 pub mod init;
 pub mod load;

@@ -38,6 +38,8 @@ pub struct Settings {
     pub retention: RetentionSettings,
     /// The `claude` executor.
     pub claude: ClaudeSettings,
+    /// The `anthropic` executor.
+    pub anthropic: AnthropicSettings,
     /// How agents are kept apart from the machine.
     pub sandbox: SandboxSettings,
     /// The ways out.
@@ -145,7 +147,7 @@ pub struct LimitSettings {
     pub idle: Span,
     /// Bytes of output of one run.
     pub output_bytes: u64,
-    /// Turns of a `claude` run.
+    /// Turns of a run of executor `claude` or `anthropic`.
     pub turns: u32,
 }
 
@@ -272,6 +274,38 @@ pub struct ClaudeSettings {
     pub model: String,
     /// CLIs that may be starting at the same time; 0 is one for each core.
     pub max_starting: usize,
+}
+
+/// `[anthropic]`
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AnthropicSettings {
+    /// The key for the Messages API; default: `claude.api_key`.
+    pub api_key: Option<SecretRef>,
+    /// Another Messages API than Anthropic's; default: `claude.base_url`, unless there is an `api_key` here.
+    pub base_url: Option<String>,
+    /// The model of agents that name none.
+    pub model: String,
+    /// How long the API may take to begin an answer.
+    pub timeout: Span,
+    /// What models cost that Postern has no price for, or another one, by their id.
+    pub prices: BTreeMap<String, ModelPrice>,
+}
+
+/// `[anthropic.prices.MODEL]`: US dollars for a million tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ModelPrice {
+    /// Tokens read.
+    pub input: f64,
+    /// Tokens written.
+    pub output: f64,
+    /// Tokens read from the cache; default: a tenth of `input`.
+    #[serde(default)]
+    pub cache_read: Option<f64>,
+    /// Tokens written to the cache; default: five fourths of `input`.
+    #[serde(default)]
+    pub cache_write: Option<f64>,
 }
 
 /// `[sandbox]`

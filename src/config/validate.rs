@@ -9,7 +9,7 @@ use crate::{
         agents,
         load::{FILE, place},
         problem::{Problem, suggest},
-        settings::{EmailChannel, Settings, SmtpSecurity},
+        settings::{AnthropicSettings, EmailChannel, Settings, SmtpSecurity},
     },
     domain::{
         catalog::Bundle,
@@ -170,6 +170,7 @@ impl Checker<'_> {
             (["limits", "wall_clock"], settings.limits.wall_clock, 1_000),
             (["limits", "idle"], settings.limits.idle, 1_000),
             (["egress", "timeout"], settings.egress.timeout, 100),
+            (["anthropic", "timeout"], settings.anthropic.timeout, 1_000),
         ] {
             if !(least_ms..=30 * DAY_MS).contains(&value.0) {
                 self.error(&keys, &format!("is {value}; write a span between {} and 30d", Span(least_ms)));
@@ -223,6 +224,7 @@ impl Checker<'_> {
     fn urls(&mut self, settings: &Settings) {
         self.http_url(&["server", "public_url"], settings.server.public_url.as_deref());
         self.http_url(&["claude", "base_url"], settings.claude.base_url.as_deref());
+        self.anthropic(&settings.anthropic);
         match &settings.channels.email {
             Some(EmailChannel::Mailgun { base_url, .. }) => {
                 self.http_url(&["channels", "email", "base_url"], base_url.as_deref());
@@ -300,6 +302,20 @@ impl Checker<'_> {
 }
 
 impl Checker<'_> {
+    fn anthropic(&mut self, settings: &AnthropicSettings) {
+        self.http_url(&["anthropic", "base_url"], settings.base_url.as_deref());
+        if settings.model.trim().is_empty() {
+            self.error(&["anthropic", "model"], "is empty; write an id such as claude-haiku-5-5");
+        }
+        for (model, price) in &settings.prices {
+            let all = [Some(price.input), Some(price.output), price.cache_read, price.cache_write];
+            if all.into_iter().flatten().any(|dollars| !(0.0..=10_000.0).contains(&dollars)) {
+                let message = "has a price that means nothing; write dollars for a million tokens, 0 to 10000";
+                self.error(&["anthropic", "prices", model], message);
+            }
+        }
+    }
+
     /// How much a source takes: none of it may be nothing.
     fn pressure(&mut self, name: &str, source: &SourceSpec) {
         let rates = [("rate", source.rate), ("rate_per_address", source.rate_per_address)];
@@ -398,6 +414,11 @@ mod tests {
                 "postern.toml:2:1: `retention.tenants.acme.messages` is 1h; write 1d or more, or forever",
             ),
             ("[worker]\nlease = \"1ms\"", "postern.toml:2:1: `worker.lease` is 1ms; write a span between 1s and 30d"),
+            ("[anthropic]\nbase_url = \"x\"", "postern.toml:2:1: `anthropic.base_url` is no URL"),
+            (
+                "[anthropic.prices.own]\ninput = -1.0\noutput = 1.0",
+                "`anthropic.prices.own` has a price that means nothing; write dollars for a million tokens",
+            ),
             ("[database]\nurl = \"mysql:x\"", "postern.toml:2:1: `database.url` is neither SQLite nor Postgres"),
             ("[database]\nurl = \"postgres://u:hunter2@h/d\"", "postern.toml:2:1: `database.url` has a password in it"),
             ("[server]\npublic_url = \"example.com\"", "postern.toml:2:1: `server.public_url` is no URL"),

@@ -67,16 +67,19 @@ pub struct AgentSpec {
     /// `command`: program and arguments where the session's conversation goes on, `{resume_id}` being its id.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub resume: Vec<String>,
-    /// `claude`: the model's id or alias; always named, so that an update changes nothing unasked.
+    /// `claude`: the model's id or alias; `anthropic`: its id. Always named, so that an update changes nothing unasked.
     #[serde(default)]
     pub model: Option<String>,
+    /// `anthropic`: tokens of one answer of the model, its thinking among them. Default: 16384, beside those of `thinking`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_tokens: Option<u32>,
     /// `claude`: the model that is asked while `model` is overloaded.
     #[serde(default)]
     pub fallback_model: Option<String>,
-    /// `claude`: how much the model works on an answer.
+    /// `claude`, `anthropic`: how much the model works on an answer.
     #[serde(default)]
     pub effort: Option<Effort>,
-    /// `claude`: whether the model thinks first.
+    /// `claude`, `anthropic`: whether the model thinks first.
     #[serde(default)]
     pub thinking: Option<Thinking>,
     /// `claude`: whether the file's text replaces the CLI's own system prompt or stands behind it.
@@ -85,7 +88,7 @@ pub struct AgentSpec {
     /// Folders under `skills/` that it gets.
     #[serde(default)]
     pub skills: Vec<SkillUse>,
-    /// `claude`: the tools it has; none are there that are not named.
+    /// The tools it has; none are there that are not named. `anthropic` knows those of Postern alone.
     #[serde(default)]
     pub tools: Vec<String>,
     /// `claude`: what it may do with them. First match wins; what no rule allows is denied.
@@ -100,7 +103,7 @@ pub struct AgentSpec {
     /// `claude`: what happens to calls that no rule names.
     #[serde(default)]
     pub permission_mode: PermissionMode,
-    /// `claude`: a JSON Schema that the answer as JSON fits; without such an answer the run fails.
+    /// `claude`, `anthropic`: a JSON Schema that the answer as JSON fits; without such an answer the run fails.
     #[serde(default)]
     pub output_schema: Option<Value>,
     /// `claude`: agents that it can give work to, by name.
@@ -170,6 +173,8 @@ const fn one() -> u32 {
 pub enum ExecutorKind {
     /// A full Claude Code instance.
     Claude,
+    /// A model, asked over the Messages API without any process.
+    Anthropic,
     /// Any program.
     Command,
 }
@@ -180,6 +185,7 @@ impl ExecutorKind {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Claude => "claude",
+            Self::Anthropic => "anthropic",
             Self::Command => "command",
         }
     }
@@ -188,8 +194,17 @@ impl ExecutorKind {
     #[must_use]
     pub const fn takes_input(self) -> bool {
         match self {
-            Self::Claude => true,
+            Self::Claude | Self::Anthropic => true,
             Self::Command => false,
+        }
+    }
+
+    /// Whether its agents have files of their own on the worker's disk.
+    #[must_use]
+    pub const fn has_files(self) -> bool {
+        match self {
+            Self::Claude | Self::Command => true,
+            Self::Anthropic => false,
         }
     }
 }
@@ -269,9 +284,9 @@ pub enum EnvValue {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
-    /// `claude`: turns of the conversation in one run.
+    /// `claude`, `anthropic`: turns of the conversation in one run.
     pub turns: Option<u32>,
-    /// `claude`: US dollars in one run; overshoots by at most the last call.
+    /// `claude`, `anthropic`: US dollars in one run; overshoots by at most the last call.
     pub budget_usd: Option<f64>,
     /// Time from start to end of one run.
     pub wall_clock: Option<Span>,

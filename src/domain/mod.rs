@@ -22,6 +22,7 @@ pub mod own_tool;
 pub mod pace;
 pub mod pattern;
 pub mod permission;
+pub mod price;
 pub mod report;
 pub mod retention;
 pub mod retries;

@@ -106,13 +106,13 @@ pub enum FailureCode {
     Timeout,
     /// No output for longer than the agent may be silent.
     Idle,
-    /// More output than the agent may make.
+    /// More output than the agent may make, or an answer that was cut.
     OutputLimit,
     /// The answer does not fit the schema that the agent's file asks for, or there is none.
     Output,
     /// The model's API refused the credentials.
     ModelAuth,
-    /// The model's API is overloaded or limits us; worth another try.
+    /// The model's API is overloaded, limits us or cannot be reached; worth another try.
     ModelBusy,
     /// The model's API failed otherwise.
     Model,
@@ -155,7 +155,7 @@ impl FailureCode {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FailureClass {
-    /// The model's API is overloaded or limits us.
+    /// The model's API is overloaded, limits us or cannot be reached.
     ModelBusy,
     /// The model's API failed otherwise.
     Model,

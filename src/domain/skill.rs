@@ -22,7 +22,7 @@ pub enum SkillUse {
 pub struct SkillRule {
     /// The name of a folder under `skills/`.
     pub name: String,
-    /// `claude`: its text stands in the system prompt instead of being read on demand.
+    /// `claude`, `anthropic`: its text stands in the system prompt instead of being read on demand.
     #[serde(default)]
     pub always: bool,
     /// A CEL expression over the event that must be true for a run to have it; no answer counts as false.

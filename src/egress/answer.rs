@@ -86,11 +86,15 @@ impl Answer {
     /// `Retry-After` in milliseconds from `now`: seconds or a date (RFC 9110 §10.2.3), 24 hours at most.
     #[must_use]
     pub fn retry_after_ms(&self, now: Timestamp) -> Option<i64> {
-        let value = self.retry_after.as_deref()?.trim();
-        match value.parse::<u64>() {
-            Ok(seconds) => Some(i64::try_from(seconds).unwrap_or(i64::MAX).saturating_mul(1000).min(MAX_DELAY_MS)),
-            Err(_) => until_ms(value, now),
-        }
+        delay_ms(self.retry_after.as_deref()?, now)
+    }
+}
+
+/// The milliseconds that a `Retry-After` names.
+pub(super) fn delay_ms(value: &str, now: Timestamp) -> Option<i64> {
+    match value.trim().parse::<u64>() {
+        Ok(seconds) => Some(i64::try_from(seconds).unwrap_or(i64::MAX).saturating_mul(1000).min(MAX_DELAY_MS)),
+        Err(_) => until_ms(value, now),
     }
 }
 

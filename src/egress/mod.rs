@@ -10,6 +10,7 @@ pub mod follow;
 pub mod resolver;
 pub mod sigv4;
 pub mod stream;
+pub mod streamed;
 
 use std::{error::Error as _, sync::Arc, time::Duration};
 
@@ -207,6 +208,17 @@ impl Egress {
     /// When the target is not to be reached or no answer came; an answer of any status is `Ok`.
     pub async fn send(&self, policy: Policy, request: Request) -> Result<Answer, EgressError> {
         let url = Url::parse(&request.url).map_err(|_| EgressError::Url("the URL cannot be read"))?;
+        let (client, host) = self.client_for(policy, &url)?;
+        let (timeout, most) = request.bounds.unwrap_or((self.timeout, self.max_answer_bytes));
+        let sent = client.request(request.method, url).headers(request.headers).body(request.body);
+        match sent.timeout(timeout).send().await {
+            Ok(response) => Ok(Answer::read(response, most).await),
+            Err(error) => Err(failure(host, &error)),
+        }
+    }
+
+    /// The client for a URL that may be asked, and its host.
+    fn client_for(&self, policy: Policy, url: &Url) -> Result<(&reqwest::Client, String), EgressError> {
         if !matches!(url.scheme(), "http" | "https") {
             return Err(EgressError::Url("the URL is neither http nor https"));
         }
@@ -218,13 +230,7 @@ impl Egress {
                 &self.public
             }
         };
-        let host = host.to_string();
-        let (timeout, most) = request.bounds.unwrap_or((self.timeout, self.max_answer_bytes));
-        let sent = client.request(request.method, url).headers(request.headers).body(request.body);
-        match sent.timeout(timeout).send().await {
-            Ok(response) => Ok(Answer::read(response, most).await),
-            Err(error) => Err(failure(host, &error)),
-        }
+        Ok((client, host.to_string()))
     }
 }
 

@@ -1,5 +1,6 @@
 //! Ways to run an agent. The only module that starts processes.
 
+pub mod anthropic;
 pub mod claude;
 pub mod command;
 mod environment;
@@ -43,6 +44,7 @@ use crate::{
         trust::Trust,
     },
     executor::{
+        anthropic::{AnthropicExecutor, AnthropicSetup},
         claude::ClaudeExecutor,
         command::CommandExecutor,
         ground::{Ground, GroundSetup},
@@ -190,6 +192,8 @@ pub struct ExecutorSetup {
     pub claude: ClaudeSettings,
     /// `ClaudeSettings::api_key`, resolved.
     pub api_key: Option<Secret>,
+    /// `[anthropic]`, its key and its way out.
+    pub anthropic: AnthropicSetup,
     /// `[sandbox]`
     pub sandbox: SandboxSettings,
     /// `[limits]`
@@ -208,6 +212,7 @@ pub struct ExecutorSetup {
 pub struct Executors {
     ground: Arc<Ground>,
     claude: Arc<ClaudeExecutor>,
+    anthropic: Arc<AnthropicExecutor>,
     command: Arc<CommandExecutor>,
 }
 
@@ -232,14 +237,16 @@ impl Executors {
             git_protocols: setup.git_protocols,
         })?);
         let claude = Arc::new(ClaudeExecutor::new(ground.clone(), setup.claude, setup.api_key));
+        let anthropic = Arc::new(AnthropicExecutor::new(ground.clone(), setup.anthropic));
         let command = Arc::new(CommandExecutor::new(ground.clone()));
-        Ok(Self { ground, claude, command })
+        Ok(Self { ground, claude, anthropic, command })
     }
 
     /// The executor of that kind.
     pub fn get(&self, kind: ExecutorKind) -> Arc<dyn Executor> {
         match kind {
             ExecutorKind::Claude => self.claude.clone(),
+            ExecutorKind::Anthropic => self.anthropic.clone(),
             ExecutorKind::Command => self.command.clone(),
         }
     }

@@ -66,19 +66,28 @@ impl Chosen {
         json!({"text": format!("skills: {text}"), "skills": given, "skills_left_out": left_out})
     }
 
+    /// Those that the run has, and whether each is always on.
+    pub(super) fn given(&self) -> impl Iterator<Item = (&Skill, bool)> {
+        self.given.iter().map(|(skill, always)| (skill, *always))
+    }
+
     /// `prompt` with the skills that are always on. `folder` is where [`Chosen::lay_out`] puts them.
     pub(super) fn system_prompt(&self, prompt: &str, folder: &Path) -> String {
+        self.in_words(prompt, |name| format!("The files of this skill are in {}", folder.join(name).display()))
+    }
+
+    /// `prompt` with the skills that are always on; `files` says of one by name where its other files are.
+    pub(super) fn in_words(&self, prompt: &str, files: impl Fn(&str) -> String) -> String {
         let mut text = prompt.to_owned();
         for (skill, _) in self.given.iter().filter(|(_, always)| *always) {
-            let main = skill.files.get("SKILL.md").and_then(|file| BASE64.decode(file.as_bytes()).ok());
-            let main = String::from_utf8(main.unwrap_or_default()).unwrap_or_default();
+            let main = main_of(skill);
             if !text.is_empty() {
                 text.push_str("\n\n");
             }
             // Writing to a text cannot fail.
             let _ = write!(text, "<skill name=\"{}\">\n{}", skill.name, body(&main));
             if skill.files.len() > 1 {
-                let _ = write!(text, "\n\nThe files of this skill are in {}", folder.join(&skill.name).display());
+                let _ = write!(text, "\n\n{}", files(&skill.name));
             }
             text.push_str("\n</skill>");
         }
@@ -89,6 +98,12 @@ impl Chosen {
     pub(super) fn lay_out(&self, under: &Path) -> Result<(), Failure> {
         self.given.iter().try_for_each(|(skill, _)| lay_out(skill, under))
     }
+}
+
+/// The text of a skill's `SKILL.md`.
+pub(super) fn main_of(skill: &Skill) -> String {
+    let main = skill.files.get("SKILL.md").and_then(|file| BASE64.decode(file.as_bytes()).ok());
+    String::from_utf8(main.unwrap_or_default()).unwrap_or_default()
 }
 
 fn choose(skills: &[Skill], uses: &[SkillUse], event: &Value) -> Chosen {

@@ -194,9 +194,10 @@ impl Execute {
         }
         let mut said = Vec::new();
         match &work.place {
-            Some(there) => {
+            Some(there) if work.agent.spec.executor.has_files() => {
                 said.push(format!("the files of {session} are on worker {there}; it goes on here without them"));
             }
+            Some(_) => {}
             None => match self.store.session_before(&work.run.tenant, session).await {
                 Ok(before) => said.extend(before.map(|before| {
                     let why = before.closed_reason.map_or("ended", ClosedReason::in_words);

@@ -82,6 +82,7 @@ pub(super) fn credential(work: &RunWork) -> Option<String> {
     let spec = &work.agent.spec;
     match spec.executor {
         ExecutorKind::Command => None,
+        ExecutorKind::Anthropic => Some(format!("anthropic:{}", spec.model.as_deref().unwrap_or("(default)"))),
         ExecutorKind::Claude => {
             let own = ["ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "CLAUDE_CODE_OAUTH_TOKEN", "ANTHROPIC_BASE_URL"];
             let model = spec.model.as_deref().unwrap_or("(default)");

@@ -13,7 +13,8 @@ use postern::config::{
 use tempfile::TempDir;
 
 /// Sections of `default.toml` by which a text in code marks is known to be a setting.
-const SECTIONS: [&str; 13] = [
+const SECTIONS: [&str; 14] = [
+    "anthropic",
     "server",
     "database",
     "worker",

@@ -2,6 +2,7 @@
 
 mod agents;
 mod answers;
+mod anthropic;
 mod api;
 mod captured;
 mod claude;

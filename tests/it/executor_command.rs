@@ -78,6 +78,7 @@ pub(crate) struct Bench {
 
 fn executors(dir: &Path, mode: SandboxMode, claude: (ClaudeSettings, Option<Secret>), path: &str) -> Executors {
     let setup = ExecutorSetup {
+        anthropic: crate::executor_anthropic::setup(&claude.0, claude.1.clone()),
         claude: claude.0,
         api_key: claude.1,
         sandbox: SandboxSettings { mode },

@@ -16,6 +16,7 @@ mod config_context;
 mod demo;
 mod docs;
 mod e2e;
+mod executor_anthropic;
 mod executor_claude;
 mod executor_clis;
 mod executor_command;

@@ -1,7 +1,7 @@
 //! What the file of a `claude` agent of the right shape can still get wrong.
 
 mod mcp;
-mod output_schema;
+pub(super) mod output_schema;
 mod permissions;
 mod plugins;
 
@@ -82,7 +82,7 @@ fn is_open(trigger: &TriggerSpec) -> bool {
         || (!trigger.from.is_empty() && trigger.sender_auth == SenderRule::Any)
 }
 
-fn check_models(spec: &AgentSpec, checker: &mut Checker<'_>) {
+pub(super) fn check_models(spec: &AgentSpec, checker: &mut Checker<'_>) {
     let word = |text: &str| {
         !text.is_empty()
             && text.len() <= 200

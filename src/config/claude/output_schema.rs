@@ -12,7 +12,7 @@ const MAX_BYTES: usize = 64 * 1024;
 ///
 /// # Errors
 /// The first thing that is wrong with it, with its place.
-pub(super) fn check(schema: &Value) -> Result<(), String> {
+pub(in crate::config) fn check(schema: &Value) -> Result<(), String> {
     if schema.to_string().len() > MAX_BYTES {
         return Err("is longer than 64 KiB".to_owned());
     }

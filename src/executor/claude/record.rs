@@ -58,7 +58,8 @@ fn of_blocks(speech: &Speech, read: fn(&Value) -> Option<Line>) -> Vec<Line> {
     lines
 }
 
-fn assistant_block(block: &Value) -> Option<Line> {
+/// The line of a block of the model's, when it has one.
+pub(in crate::executor) fn assistant_block(block: &Value) -> Option<Line> {
     let text = |key: &str| block.get(key)?.as_str().map(|text| clip(text, MAX_TEXT_BYTES));
     match block.get("type")?.as_str()? {
         "text" => Some((MessageKind::Text, json!({"text": text("text")?}))),
@@ -74,7 +75,8 @@ fn assistant_block(block: &Value) -> Option<Line> {
     }
 }
 
-fn tool_result(block: &Value) -> Option<Line> {
+/// The line of a call's result.
+pub(in crate::executor) fn tool_result(block: &Value) -> Option<Line> {
     if block.get("type")?.as_str()? != "tool_result" {
         return None;
     }

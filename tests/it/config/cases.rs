@@ -96,6 +96,29 @@ pub(super) const CASES: &[(&str, &str)] = &[
     ("executor: claude\nmodel: a\nfallback_model: a", "agents/a.md:4:1: `fallback_model` is `model` itself"),
     ("executor: claude\nmodel: '--x'", "agents/a.md:3:1: `--x` is no model"),
     ("executor: claude\npermission_mode: auto", "agents/a.md:3:1: `permission_mode` cannot be `auto`"),
+    (
+        "executor: anthropic\ntools: [mcp__postern__reply, Bash]",
+        "agents/a.md:3:30: executor anthropic has no tool `Bash`; remove it, or write `executor: claude`",
+    ),
+    ("executor: anthropic\ntools: [Skill]", "agents/a.md:3:9: `Skill` is a tool of Claude Code; remove it"),
+    ("executor: anthropic\nmodel: sonnet", "`sonnet` is no id of a model; write for example `claude-sonnet-5-5`"),
+    (
+        "executor: anthropic\nmodel: own-model\nlimits: { budget_usd: 1 }",
+        "agents/a.md:4:11: what `own-model` costs is not known, so no budget can be kept; write its price into `prices`",
+    ),
+    (
+        "executor: anthropic\npermissions: [{ allow: Read }]",
+        "agents/a.md:3:1: `permissions` means nothing with executor anthropic; remove it, or write `executor: claude`",
+    ),
+    ("executor: anthropic\nmounts: ['./book:/context']", "`mounts` means nothing with executor anthropic"),
+    ("executor: anthropic\nlimits: { messages: 5 }", "`limits.messages` means nothing with executor anthropic"),
+    ("executor: claude\nmax_tokens: 5", "`max_tokens` means nothing with executor claude; remove it, or write `exec"),
+    ("executor: anthropic\nmax_tokens: 0", "agents/a.md:3:1: `max_tokens` is 0; write 1 to 128000"),
+    (
+        "executor: anthropic\nthinking: 2048\nmax_tokens: 2000",
+        "agents/a.md:4:1: `max_tokens` leaves no room for an answer beside 2048 tokens of `thinking`",
+    ),
+    ("executor: anthropic\noutput_schema: { type: array }", "`output_schema` is not of `type: object`"),
     ("executor: command\ncommand: [a]\neffort: low", "agents/a.md:4:1: `effort` means nothing with executor command"),
     (
         "executor: claude\noutput_schema: { type: object, properties: { n: { type: strnig } } }",

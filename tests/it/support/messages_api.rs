@@ -32,6 +32,16 @@ pub(crate) enum Step {
     Slow(&'static [&'static str], Duration),
     /// No answer at all, ever.
     Hang,
+    /// These blocks, and why the model stopped.
+    Blocks(Value, &'static str),
+    /// An HTTP error, with a `Retry-After`.
+    Wait(u16, &'static str),
+    /// An HTTP error with these words.
+    Refuse(u16, &'static str),
+    /// Text of which the end does not come: an event of this kind, or for an empty one the end of the connection.
+    Cut(&'static str, &'static str),
+    /// The head of an answer, and then nothing.
+    Stall,
 }
 
 /// One request as it came.
@@ -113,24 +123,49 @@ async fn messages(State(script): State<Arc<Script>>, headers: HeaderMap, body: B
     let step = script.steps.lock().unwrap().pop_front().unwrap_or(Step::Text("ok"));
     let (pieces, pause) = match &step {
         Step::Slow(pieces, pause) => (pieces.to_vec(), *pause),
-        Step::Text(text) => (vec![*text], Duration::ZERO),
-        Step::Tool(..) | Step::Error(_) | Step::Hang => (Vec::new(), Duration::ZERO),
+        Step::Text(text) | Step::Cut(text, _) => (vec![*text], Duration::ZERO),
+        Step::Tool(..)
+        | Step::Error(_)
+        | Step::Hang
+        | Step::Blocks(..)
+        | Step::Wait(..)
+        | Step::Refuse(..)
+        | Step::Stall => (Vec::new(), Duration::ZERO),
     };
-    let (block, stop) = match &step {
+    let (content, stop) = match &step {
         Step::Hang => std::future::pending().await,
         Step::Error(status) => return error(*status),
-        Step::Tool(name, input) => {
-            (json!({"type": "tool_use", "id": format!("toolu_{count:022}"), "name": name, "input": input}), "tool_use")
+        Step::Refuse(status, words) => return refusal(*status, words),
+        Step::Wait(status, after) => {
+            return ([(header::RETRY_AFTER, *after)], error(*status)).into_response();
         }
-        Step::Text(_) | Step::Slow(..) => (json!({"type": "text", "text": pieces.concat()}), "end_turn"),
+        Step::Blocks(blocks, stop) => (blocks.clone(), *stop),
+        Step::Tool(name, input) => {
+            let id = format!("toolu_{count:022}");
+            (json!([{"type": "tool_use", "id": id, "name": name, "input": input}]), "tool_use")
+        }
+        Step::Text(_) | Step::Slow(..) | Step::Cut(..) | Step::Stall => {
+            (json!([{"type": "text", "text": pieces.concat()}]), "end_turn")
+        }
     };
     let usage = json!({"input_tokens": 100, "output_tokens": 10, "cache_creation_input_tokens": 0, "cache_read_input_tokens": 0});
     let base = json!({"id": format!("msg_{count:022}"), "type": "message", "role": "assistant", "model": model,
-        "content": [block], "stop_reason": stop, "stop_sequence": null, "usage": usage});
+        "content": content, "stop_reason": stop, "stop_sequence": null, "usage": usage});
     if !streamed {
         return axum::Json(base).into_response();
     }
-    let events = events(&base, &pieces);
+    let mut events = events(&base, &pieces);
+    if matches!(step, Step::Stall) {
+        let held = futures_util::stream::once(async { Ok::<_, Infallible>(": hello\n\n") });
+        let held = futures_util::StreamExt::chain(held, futures_util::stream::pending());
+        return ([(header::CONTENT_TYPE, "text/event-stream")], Body::from_stream(held)).into_response();
+    }
+    if let Step::Cut(_, kind) = step {
+        // After the piece of text, before its end.
+        events.truncate(3);
+        let error = json!({"type": "error", "error": {"type": kind, "message": "scripted"}});
+        events.extend((!kind.is_empty()).then(|| format!("event: error\ndata: {error}\n\n")));
+    }
     let stream = futures_util::stream::unfold((events.into_iter(), pause), |(mut events, pause)| async move {
         let event = events.next()?;
         if event.contains("_delta") {
@@ -145,22 +180,32 @@ fn events(base: &Value, pieces: &[&str]) -> Vec<String> {
     let mut opening = base.clone();
     opening["content"] = json!([]);
     opening["stop_reason"] = Value::Null;
-    let block = &base["content"][0];
     let mut events = vec![json!({"type": "message_start", "message": opening})];
-    let mut start = block.clone();
-    if block["type"] == "text" {
-        start["text"] = json!("");
-    } else {
-        start["input"] = json!({});
+    for (index, block) in base["content"].as_array().unwrap().iter().enumerate() {
+        let mut start = block.clone();
+        let mut deltas = Vec::new();
+        match block["type"].as_str().unwrap() {
+            "text" => {
+                start["text"] = json!("");
+                let whole = [block["text"].as_str().unwrap()];
+                let pieces = if pieces.is_empty() { &whole } else { pieces };
+                deltas.extend(pieces.iter().map(|piece| json!({"type": "text_delta", "text": piece})));
+            }
+            "thinking" => {
+                (start["thinking"], start["signature"]) = (json!(""), json!(""));
+                deltas.push(json!({"type": "thinking_delta", "thinking": block["thinking"]}));
+                deltas.push(json!({"type": "signature_delta", "signature": block["signature"]}));
+            }
+            _ => {
+                start["input"] = json!({});
+                deltas.push(json!({"type": "input_json_delta", "partial_json": block["input"].to_string()}));
+            }
+        }
+        events.push(json!({"type": "content_block_start", "index": index, "content_block": start}));
+        let delta = |delta| json!({"type": "content_block_delta", "index": index, "delta": delta});
+        events.extend(deltas.into_iter().map(delta));
+        events.push(json!({"type": "content_block_stop", "index": index}));
     }
-    events.push(json!({"type": "content_block_start", "index": 0, "content_block": start}));
-    let mut delta = |delta: Value| events.push(json!({"type": "content_block_delta", "index": 0, "delta": delta}));
-    if block["type"] == "text" {
-        pieces.iter().for_each(|piece| delta(json!({"type": "text_delta", "text": piece})));
-    } else {
-        delta(json!({"type": "input_json_delta", "partial_json": block["input"].to_string()}));
-    }
-    events.push(json!({"type": "content_block_stop", "index": 0}));
     events.push(json!({"type": "message_delta", "usage": base["usage"],
         "delta": {"stop_reason": base["stop_reason"], "stop_sequence": null}}));
     events.push(json!({"type": "message_stop"}));
@@ -168,13 +213,18 @@ fn events(base: &Value, pieces: &[&str]) -> Vec<String> {
 }
 
 fn error(status: u16) -> Response {
+    refusal(status, &format!("scripted {status}"))
+}
+
+fn refusal(status: u16, words: &str) -> Response {
     let kind = match status {
+        400 => "invalid_request_error",
         401 => "authentication_error",
         403 => "permission_error",
         429 => "rate_limit_error",
         529 => "overloaded_error",
         _ => "api_error",
     };
-    let body = json!({"type": "error", "error": {"type": kind, "message": format!("scripted {status}")}});
+    let body = json!({"type": "error", "error": {"type": kind, "message": words}});
     (StatusCode::from_u16(status).unwrap(), axum::Json(body)).into_response()
 }

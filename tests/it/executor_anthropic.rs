@@ -1,0 +1,523 @@
+//! Models asked over a scripted Messages API: what they are told, what becomes of each of their answers and of the API's
+//! refusals, and how conversations go on.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use postern::{
+    config::settings::{AnthropicSettings, ClaudeSettings, SandboxMode},
+    crypto::Secret,
+    domain::{
+        id::RunId,
+        run::{FailureCode, MessageKind},
+        time::{Span, Timestamp},
+    },
+    egress::{Egress, EgressLimits},
+    executor::{
+        BoxFuture, Input, Inputs, LeaseLost, Prompt, RunSpec, Stopped,
+        anthropic::AnthropicSetup,
+        tools::{ToolCall, ToolHost, ToolReply, ToolSpec},
+        transcripts::{Head, Kept, Piece, Transcripts},
+    },
+};
+use serde_json::{Value, json};
+use tokio::sync::Barrier;
+
+use crate::{
+    executor_claude::failed,
+    executor_command::{Bench, Record, session, skill, spec, with_skill},
+    executor_replay::no_claude,
+    support::messages_api::{MessagesApi, Step},
+};
+
+const KEY: &str = "sk-ant-test-0123456789";
+
+/// What asks the API that `claude` names.
+pub(crate) fn setup(claude: &ClaudeSettings, api_key: Option<Secret>) -> AnthropicSetup {
+    let limits = EgressLimits { allow_networks: Vec::new(), timeout: Span(10_000), max_answer_bytes: 65_536 };
+    let settings = AnthropicSettings {
+        api_key: None,
+        base_url: claude.base_url.clone(),
+        model: "claude-haiku-5-5".to_owned(),
+        timeout: Span(10_000),
+        prices: Default::default(),
+    };
+    AnthropicSetup { settings, api_key, egress: Egress::new(&limits).unwrap() }
+}
+
+fn bench(api: &MessagesApi) -> Bench {
+    let claude = ClaudeSettings { base_url: Some(api.url()), ..no_claude() };
+    Bench::with(SandboxMode::Off, claude, Some(Secret::new(KEY)))
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "reads better where it is called")]
+fn agent(more: Value) -> RunSpec {
+    let mut agent = json!({"executor": "anthropic", "prompt": "You are the support agent."});
+    more.as_object().unwrap().iter().for_each(|(key, value)| agent[key] = value.clone());
+    let mut run = spec(agent);
+    run.prompt.blocks = vec!["<outside-x>Hello?</outside-x>".to_owned(), "Answer the message.".to_owned()];
+    run
+}
+
+/// Keeps conversations as the store does.
+#[derive(Default)]
+struct Shelf(Mutex<HashMap<String, Vec<String>>>);
+
+impl Shelf {
+    fn text(&self) -> String {
+        self.0.lock().unwrap().values().flatten().cloned().collect()
+    }
+}
+
+impl Transcripts for Shelf {
+    fn head<'a>(&'a self, conversation: &'a str) -> BoxFuture<'a, Result<Option<Head>, String>> {
+        let there = self.0.lock().unwrap().contains_key(conversation);
+        Box::pin(async move { Ok(there.then_some(Head { last: None, is_cut: false })) })
+    }
+
+    fn read<'a>(&'a self, conversation: &'a str, after: i64) -> BoxFuture<'a, Result<Vec<(i64, String)>, String>> {
+        let pieces = self.0.lock().unwrap().get(conversation).cloned().unwrap_or_default();
+        let numbered = pieces.into_iter().enumerate().map(|(at, lines)| (at as i64 + 1, lines));
+        Box::pin(async move { Ok(numbered.filter(|(number, _)| *number > after).take(3).collect()) })
+    }
+
+    fn append<'a>(&'a self, conversation: &'a str, piece: &'a Piece) -> BoxFuture<'a, Result<Kept, LeaseLost>> {
+        self.0.lock().unwrap().entry(conversation.to_owned()).or_default().push(piece.lines.clone());
+        Box::pin(async { Ok(Kept::Yes) })
+    }
+}
+
+/// Two tools: `count`, of which two calls end together, and `wait`, which does not end by itself.
+struct Desk {
+    calls: Mutex<Vec<ToolCall>>,
+    together: Barrier,
+}
+
+impl Desk {
+    fn new(together: usize) -> Arc<Self> {
+        Arc::new(Self { calls: Mutex::default(), together: Barrier::new(together) })
+    }
+
+    fn calls(&self) -> Vec<ToolCall> {
+        self.calls.lock().unwrap().clone()
+    }
+}
+
+impl ToolHost for Desk {
+    fn list(&self) -> Vec<ToolSpec> {
+        let tool = |name: &str| ToolSpec {
+            name: name.to_owned(),
+            description: format!("Does {name}"),
+            input_schema: json!({"type": "object"}),
+        };
+        vec![tool("count"), tool("wait")]
+    }
+
+    fn call(&self, call: ToolCall) -> BoxFuture<'_, ToolReply> {
+        self.calls.lock().unwrap().push(call.clone());
+        Box::pin(async move {
+            if call.name == "wait" {
+                std::future::pending::<()>().await;
+            }
+            self.together.wait().await;
+            // The later call ends first.
+            let n = call.input["n"].as_u64().unwrap_or_default();
+            tokio::time::sleep(Duration::from_millis(60_u64.saturating_sub(30 * n))).await;
+            ToolReply { text: format!("counted {n}"), is_error: n == 2 }
+        })
+    }
+}
+
+fn count(n: u64) -> Step {
+    Step::Tool("mcp__postern__count", json!({"n": n}))
+}
+
+#[tokio::test]
+async fn an_answer_comes_back_with_its_cost_and_the_request_says_what_the_file_does() {
+    let thought =
+        json!([{"type": "thinking", "thinking": "hm", "signature": "sig"}, {"type": "text", "text": "All done."}]);
+    let api = MessagesApi::start([Step::Blocks(thought, "end_turn")]).await;
+    let (bench, record) = (bench(&api), Record::default());
+    let run = agent(json!({"model": "claude-sonnet-5-5", "max_tokens": 900, "effort": "low", "thinking": "adaptive"}));
+    let result = bench.run(&run, &record).await.unwrap();
+    assert_eq!(result.text, "All done.");
+    let usage = result.usage;
+    assert_eq!((usage.turns, usage.input_tokens, usage.output_tokens, usage.cost_micros), (1, 100, 10, 300));
+    assert_eq!(
+        (record.texts(MessageKind::Text), record.texts(MessageKind::Thinking)),
+        (vec!["All done.".to_owned()], vec!["hm".to_owned()])
+    );
+    let asked = &api.asked()[0];
+    assert_eq!(
+        (asked.headers["x-api-key"].as_bytes(), asked.headers["anthropic-version"].as_bytes()),
+        (KEY.as_bytes(), b"2023-06-01".as_slice())
+    );
+    let cached = json!({"type": "ephemeral"});
+    assert_eq!(
+        asked.body,
+        json!({
+            "model": "claude-sonnet-5-5", "max_tokens": 900, "stream": true,
+            "system": [{"type": "text", "text": "You are the support agent.", "cache_control": cached}],
+            "messages": [{"role": "user", "content": [
+                {"type": "text", "text": "<outside-x>Hello?</outside-x>"},
+                {"type": "text", "text": "Answer the message.", "cache_control": cached}]}],
+            "thinking": {"type": "adaptive"}, "output_config": {"effort": "low"},
+        })
+    );
+    assert!(!record.all().contains(KEY));
+}
+
+#[tokio::test]
+async fn calls_of_one_answer_are_done_together_and_answered_in_order() {
+    let call = |id: &str, name: &str, n: u64| json!({"type": "tool_use", "id": id, "name": name, "input": {"n": n}});
+    let calls = json!([{"type": "text", "text": "Let me see."}, call("a", "mcp__postern__count", 1),
+        call("b", "mcp__postern__count", 2), call("c", "Bash", 0)]);
+    let api = MessagesApi::start([Step::Blocks(calls, "tool_use"), Step::Text("Counted.")]).await;
+    let (bench, record, desk) = (bench(&api), Record::default(), Desk::new(2));
+    let mut run = agent(json!({"tools": ["mcp__postern__*"]}));
+    run.tools = Some(desk.clone());
+    let result = bench.run(&run, &record).await.unwrap();
+    assert_eq!((result.text.as_str(), result.usage.turns), ("Counted.", 2));
+    assert_eq!(desk.calls().iter().map(|call| call.id.clone().unwrap()).collect::<Vec<_>>(), ["a", "b"]);
+    let asked = api.asked();
+    let names: Vec<&Value> = asked[0].body["tools"].as_array().unwrap().iter().map(|tool| &tool["name"]).collect();
+    assert_eq!(names, ["mcp__postern__count", "mcp__postern__wait"]);
+    let results = asked[1].body["messages"][2]["content"].as_array().unwrap();
+    let told: Vec<String> = results
+        .iter()
+        .map(|block| format!("{} {} {}", block["tool_use_id"], block["is_error"], block["content"][0]["text"]))
+        .collect();
+    assert_eq!(told, ["\"a\" false \"counted 1\"", "\"b\" true \"counted 2\"", "\"c\" true \"there is no such tool\""]);
+    let kept: Vec<Value> =
+        record.texts(MessageKind::ToolResult).iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(kept.len(), 3);
+    let of_a = json!({"id": "a", "is_error": false, "content": [{"type": "text", "text": "counted 1"}]});
+    assert!(kept.contains(&of_a), "{kept:?}");
+    assert!(record.texts(MessageKind::ToolCall)[0].contains("mcp__postern__count"));
+}
+
+#[tokio::test]
+async fn skills_stand_in_the_system_prompt_or_are_read_by_a_tool() {
+    let read = |file: Value| Step::Tool("skill", json!({"name": "refunds", "file": file}));
+    let api =
+        MessagesApi::start([read(Value::Null), read(json!("rates.md")), read(json!("../x")), Step::Text("ok")]).await;
+    let (bench, record) = (bench(&api), Record::default());
+    let always = json!([{"name": "tone", "always": true}, "refunds", {"name": "never", "when": "1 == 2"}]);
+    let mut run = agent(json!({"skills": always}));
+    let refunds = |path: &str, text: &str| skill("refunds", path, text);
+    let mut both = refunds("SKILL.md", "---\nname: refunds\n---\nRefunds take 14 days.");
+    both.files.extend(refunds("rates.md", "Five percent.").files);
+    run = with_skill(run, skill("tone", "SKILL.md", "---\nname: tone\n---\nBe kind-hearted."));
+    let mut version = (*run.agent).clone();
+    version.skills.extend([both, skill("never", "SKILL.md", "Secret sauce.")]);
+    run.agent = Arc::new(version);
+    bench.run(&run, &record).await.unwrap();
+    let asked = api.asked();
+    assert!(asked[0].body["system"][0]["text"].as_str().unwrap().contains("<skill name=\"tone\">\nBe kind-hearted."));
+    let tool = &asked[0].body["tools"][0];
+    assert_eq!(
+        (&tool["name"], &tool["input_schema"]["properties"]["name"]["enum"]),
+        (&json!("skill"), &json!(["refunds"]))
+    );
+    assert!(!asked[0].body.to_string().contains("14 days") && !api.asked_text().contains("Secret sauce"));
+    let told = asked[3].body["messages"].to_string();
+    for text in ["Refunds take 14 days.", "by `file`: rates.md", "Five percent.", "the skill has no such file"] {
+        assert!(told.contains(text), "{text}: {told}");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_as_json_is_checked_asked_for_again_and_missed_then() {
+    let schema = json!({"type": "object", "required": ["n"], "properties": {"n": {"type": "integer", "minimum": 1}}});
+    let given = |n: Value| Step::Tool("StructuredOutput", json!({"n": n}));
+    let api = MessagesApi::start([given(json!("x")), Step::Text("I am done."), given(json!(7))]).await;
+    let (bench, record) = (bench(&api), Record::default());
+    let run = agent(json!({"output_schema": schema}));
+    let result = bench.run(&run, &record).await.unwrap();
+    assert_eq!((result.text.as_str(), result.structured), ("{\"n\":7}", Some(json!({"n": 7}))));
+    let asked = api.asked();
+    assert_eq!(asked[0].body["tools"][0]["input_schema"], schema);
+    assert!(asked[0].body.get("tool_choice").is_none(), "newer models refuse a forced one");
+    assert!(asked[1].body["messages"].to_string().contains("this does not fit the schema: /n"), "{}", asked[1].body);
+    assert!(asked[2].body["messages"].to_string().contains("You have not given your answer"));
+
+    api.then([Step::Text("No."), Step::Text("Still no.")]);
+    let failure = failed(bench.run(&agent(json!({"output_schema": schema})), &record).await);
+    assert_eq!(failure.code, FailureCode::Output);
+    assert!(failure.message.contains("also when it was reminded"));
+}
+
+#[tokio::test]
+async fn a_refused_key_fails_at_once_and_none_asks_nobody() {
+    for (status, code) in [(401, FailureCode::ModelAuth), (403, FailureCode::ModelAuth), (404, FailureCode::Setup)] {
+        let api = MessagesApi::start([Step::Error(status)]).await;
+        let failure = failed(bench(&api).run(&agent(json!({})), &Record::default()).await);
+        assert_eq!((failure.code, api.asked().len()), (code, 1));
+        assert!(failure.message.contains(&format!("scripted {status}")) && !failure.message.contains(KEY));
+    }
+    let bench = Bench::with(SandboxMode::Off, no_claude(), None);
+    let failure = failed(bench.run(&agent(json!({})), &Record::default()).await);
+    assert_eq!(failure.code, FailureCode::ModelAuth);
+}
+
+#[tokio::test]
+async fn what_passes_soon_is_tried_again_and_what_does_not_is_left_to_the_queue() {
+    let passing = [
+        vec![Step::Wait(429, "1")],
+        vec![Step::Error(529), Step::Error(500)],
+        vec![Step::Cut("Half an ans", "")],
+        vec![Step::Cut("Half an ans", "overloaded_error")],
+    ];
+    for mut steps in passing {
+        let count = steps.len();
+        steps.push(Step::Text("Here it is."));
+        let (api, record) = (MessagesApi::start(steps.clone()).await, Record::default());
+        let result = bench(&api).run(&agent(json!({})), &record).await.unwrap();
+        assert_eq!((result.text.as_str(), api.asked().len()), ("Here it is.", count + 1), "{steps:?}");
+        let again = record.texts(MessageKind::Status).iter().filter(|text| text.contains("; tried again in ")).count();
+        assert_eq!(again, count, "{}", record.all());
+    }
+    let api = MessagesApi::start([Step::Wait(429, "3600")]).await;
+    let failure = failed(bench(&api).run(&agent(json!({})), &Record::default()).await);
+    assert_eq!((failure.code, failure.retry_after_ms, api.asked().len()), (FailureCode::ModelBusy, Some(3_600_000), 1));
+    let api = MessagesApi::start([Step::Error(529), Step::Error(529), Step::Error(529)]).await;
+    let failure = failed(bench(&api).run(&agent(json!({})), &Record::default()).await);
+    assert_eq!((failure.code, failure.retry_after_ms, api.asked().len()), (FailureCode::ModelBusy, None, 3));
+}
+
+#[tokio::test]
+async fn silence_and_endless_words_end_it() {
+    let api = MessagesApi::start([Step::Stall]).await;
+    let began = Instant::now();
+    let failure = failed(bench(&api).run(&agent(json!({"limits": {"idle": "1s"}})), &Record::default()).await);
+    assert_eq!((failure.code, failure.message.as_str()), (FailureCode::Idle, "no output for 1 s"));
+    assert!(began.elapsed() < Duration::from_secs(5));
+    let api = MessagesApi::start([Step::Slow(&["a", "b", "c", "d"], Duration::from_millis(400))]).await;
+    let result = bench(&api).run(&agent(json!({"limits": {"idle": "1s"}})), &Record::default()).await;
+    assert_eq!(result.unwrap().text, "abcd", "slow is not silent");
+    let api = MessagesApi::start([Step::Hang]).await;
+    let failure = failed(bench(&api).run(&agent(json!({"limits": {"wall_clock": "1s"}})), &Record::default()).await);
+    assert_eq!(failure.code, FailureCode::Timeout);
+    let api = MessagesApi::start([Step::Text("long enough")]).await;
+    let failure = failed(bench(&api).run(&agent(json!({"limits": {"output_bytes": 300}})), &Record::default()).await);
+    assert_eq!(failure.code, FailureCode::OutputLimit);
+}
+
+#[tokio::test]
+async fn every_reason_to_stop_is_told() {
+    let half = json!([{"type": "text", "text": "Half of"}]);
+    for (stop, code, words) in [
+        ("max_tokens", FailureCode::OutputLimit, "raise max_tokens"),
+        ("refusal", FailureCode::Model, "refused to answer"),
+        ("model_context_window_exceeded", FailureCode::Model, "longer than the model takes"),
+        ("from_the_future", FailureCode::Model, "`from_the_future`"),
+    ] {
+        let api = MessagesApi::start([Step::Blocks(half.clone(), stop)]).await;
+        let failure = failed(bench(&api).run(&agent(json!({})), &Record::default()).await);
+        assert_eq!(failure.code, code, "{stop}");
+        assert!(failure.message.contains(words), "{}", failure.message);
+    }
+    let api = MessagesApi::start([Step::Blocks(half.clone(), "pause_turn"), Step::Text(" it.")]).await;
+    assert_eq!(bench(&api).run(&agent(json!({})), &Record::default()).await.unwrap().text, " it.");
+    assert_eq!(api.asked()[1].body["messages"][1]["role"], "assistant");
+    let api = MessagesApi::start([Step::Blocks(half, "stop_sequence")]).await;
+    assert_eq!(bench(&api).run(&agent(json!({})), &Record::default()).await.unwrap().text, "Half of");
+}
+
+#[tokio::test]
+async fn turns_and_dollars_are_limited() {
+    let api = MessagesApi::start([count(1), count(1), count(1)]).await;
+    let mut run = agent(json!({"tools": ["mcp__postern__count"], "limits": {"turns": 2}}));
+    run.tools = Some(Desk::new(1));
+    let failure = failed(bench(&api).run(&run, &Record::default()).await);
+    assert_eq!((failure.code, api.asked().len()), (FailureCode::MaxTurns, 2));
+
+    let api = MessagesApi::start([count(1), Step::Text("never")]).await;
+    let mut run = agent(json!({"model": "claude-opus-5-5", "limits": {"budget_usd": 0.0005}}));
+    run.tools = Some(Desk::new(1));
+    match bench(&api).run(&run, &Record::default()).await {
+        Err(Stopped::Failed(failure, usage)) => {
+            assert_eq!((failure.code, usage.cost_micros, api.asked().len()), (FailureCode::Budget, 600, 1));
+        }
+        other => panic!("did not fail: {other:?}"),
+    }
+
+    let (api, record) = (MessagesApi::start([]).await, Record::default());
+    let result = bench(&api).run(&agent(json!({"model": "llama-next"})), &record).await.unwrap();
+    assert_eq!((result.usage.input_tokens, result.usage.cost_micros), (100, 0));
+    assert!(record.all().contains("what `llama-next` costs is not known"), "{}", record.all());
+    let dear = agent(json!({"model": "llama-next", "limits": {"budget_usd": 1.0}}));
+    assert_eq!(failed(bench(&api).run(&dear, &record).await).code, FailureCode::Setup);
+}
+
+/// The next run of the same session.
+fn following(first: &RunSpec, resume_id: Option<String>, number: i64, words: &str) -> RunSpec {
+    let mut next = agent(json!({}));
+    next.run = RunId::new(Timestamp(1_795_000_000_000 + number));
+    (next.session, next.transcripts, next.resume_id) = (first.session.clone(), first.transcripts.clone(), resume_id);
+    next.prompt.blocks = vec![words.to_owned(), "Answer the message.".to_owned()];
+    next
+}
+
+#[tokio::test]
+async fn a_session_goes_on_where_it_was_without_old_thoughts() {
+    let thought =
+        json!([{"type": "thinking", "thinking": "hm", "signature": "sig"}, {"type": "text", "text": "Hi, Ada."}]);
+    let api = MessagesApi::start([Step::Blocks(thought, "end_turn"), Step::Text("You are Ada.")]).await;
+    let (bench, record, shelf) = (bench(&api), Record::default(), Arc::new(Shelf::default()));
+    let mut first = agent(json!({}));
+    first.session = Some(session());
+    first.transcripts = Some(shelf.clone());
+    first.prompt.blocks = vec!["My name is Ada.".to_owned(), "Answer the message.".to_owned()];
+    let resume_id = bench.run(&first, &record).await.unwrap().resume_id;
+    let second = following(&first, resume_id.clone(), 1, "Who am I?");
+    let result = bench.run(&second, &record).await.unwrap();
+    assert_eq!((result.text.as_str(), &result.resume_id), ("You are Ada.", &resume_id));
+    let messages = api.asked()[1].body["messages"].clone();
+    assert_eq!(messages[1], json!({"role": "assistant", "content": [{"type": "text", "text": "Hi, Ada."}]}));
+    assert!(messages[0].to_string().contains("My name is Ada.") && messages[2].to_string().contains("Who am I?"));
+    assert!(!shelf.text().contains(KEY));
+    // One of another executor is none of ours.
+    let other = following(&first, Some("0191e7e2-7e42-7cc0-8f5c-0242ac120002".to_owned()), 2, "And now?");
+    bench.run(&other, &record).await.unwrap();
+    assert_eq!(api.asked()[2].body["messages"].as_array().unwrap().len(), 1);
+    assert!(record.all().contains("a new one was begun"));
+}
+
+#[tokio::test]
+async fn what_was_refused_is_not_said_again() {
+    let refused = json!([{"type": "text", "text": "I can't."}]);
+    let api = MessagesApi::start([Step::Text("Hello."), Step::Blocks(refused, "refusal"), Step::Text("Sure.")]).await;
+    let (bench, record, shelf) = (bench(&api), Record::default(), Arc::new(Shelf::default()));
+    let mut first = agent(json!({}));
+    first.session = Some(session());
+    first.transcripts = Some(shelf);
+    let resume_id = bench.run(&first, &record).await.unwrap().resume_id;
+    failed(bench.run(&following(&first, resume_id.clone(), 1, "Something bad."), &record).await);
+    bench.run(&following(&first, resume_id, 2, "Something good."), &record).await.unwrap();
+    let messages = api.asked()[2].body["messages"].to_string();
+    assert!(
+        messages.contains("Hello?") && messages.contains("Something good.") && !messages.contains("bad"),
+        "{messages}"
+    );
+}
+
+#[tokio::test]
+async fn a_long_conversation_loses_its_oldest_part() {
+    let api = MessagesApi::start([]).await;
+    let (bench, record, shelf) = (bench(&api), Record::default(), Arc::new(Shelf::default()));
+    let mut first = agent(json!({}));
+    first.session = Some(session());
+    first.transcripts = Some(shelf);
+    let (mut resume_id, mut ids) = (None, Vec::new());
+    for number in 0..6 {
+        let words = format!("This is number {number}. {}", "x".repeat(150_000));
+        resume_id = bench.run(&following(&first, resume_id, number, &words), &record).await.unwrap().resume_id;
+        ids.push(resume_id.clone());
+    }
+    assert!(ids[0] == ids[3] && ids[4] != ids[3] && ids[5] == ids[4], "{ids:?}");
+    let last = api.asked()[5].body["messages"].to_string();
+    assert!(last.contains("This is number 3.") && last.contains("This is number 5.") && !last.contains("number 1."));
+    assert!(last.contains("The older part of this conversation is left out"));
+    // And when the model takes still less, within one run.
+    api.then([Step::Refuse(400, "prompt is too long: 9 tokens > 8 maximum"), Step::Text("Now it fits.")]);
+    let result = bench.run(&following(&first, resume_id, 7, "Short."), &record).await.unwrap();
+    assert_eq!(result.text, "Now it fits.");
+    let asked = api.asked();
+    assert!(asked[7].body.to_string().len() < asked[6].body.to_string().len());
+}
+
+#[tokio::test]
+async fn after_a_crash_no_call_is_made_twice_and_the_work_goes_on() {
+    let waits = Step::Tool("mcp__postern__wait", json!({}));
+    let api = MessagesApi::start([count(1), waits]).await;
+    let (bench, record, shelf, desk) = (bench(&api), Record::default(), Arc::new(Shelf::default()), Desk::new(1));
+    let mut run = agent(json!({"tools": ["mcp__postern__*"]}));
+    run.session = Some(session());
+    run.transcripts = Some(shelf);
+    run.tools = Some(desk.clone());
+    {
+        let worker = bench.run(&run, &record);
+        tokio::select! {
+            ended = worker => panic!("it ended: {ended:?}"),
+            () = crate::executor_command::wait_until("both calls", || desk.calls().len() == 2) => {}
+        }
+    }
+    // The worker is gone in the middle of the second call.
+    api.then([Step::Text("Went on.")]);
+    (run.interrupted, run.fence) = (true, 2);
+    let again = Desk::new(1);
+    run.tools = Some(again.clone());
+    let cancel = run.cancel.clone();
+    let (ended, ()) = tokio::join!(bench.run(&run, &record), async {
+        crate::executor_command::wait_until("the open call", || !again.calls().is_empty()).await;
+        cancel.cancel();
+    });
+    assert_eq!(ended.unwrap_err(), Stopped::Canceled);
+    let calls = again.calls();
+    assert_eq!((calls.len(), calls[0].name.as_str()), (1, "wait"), "what was done is not done again");
+    assert_eq!(calls[0].id, desk.calls()[1].id, "the same call, by its id");
+    assert_eq!(api.asked().len(), 2);
+
+    // And where the last word was said, it is told without asking again.
+    let api = MessagesApi::start([Step::Text("The last word.")]).await;
+    let (bench, shelf) = (self::bench(&api), Arc::new(Shelf::default()));
+    let mut run = agent(json!({}));
+    run.transcripts = Some(shelf);
+    bench.run(&run, &record).await.unwrap();
+    (run.interrupted, run.fence) = (true, 2);
+    assert_eq!(bench.run(&run, &record).await.unwrap().text, "The last word.");
+    assert_eq!(api.asked().len(), 1);
+    // A person who tries it again has it asked again.
+    (run.interrupted, run.fence, run.attempt) = (false, 3, 2);
+    assert_eq!(bench.run(&run, &record).await.unwrap().text, "ok");
+}
+
+#[tokio::test]
+async fn it_stops_at_once_when_it_is_told_to() {
+    for step in [Step::Hang, Step::Stall, Step::Tool("mcp__postern__wait", json!({})), Step::Wait(529, "4")] {
+        let api = MessagesApi::start([step.clone()]).await;
+        let (bench, mut run) = (bench(&api), agent(json!({"tools": ["mcp__postern__wait"]})));
+        run.tools = Some(Desk::new(1));
+        let cancel = run.cancel.clone();
+        let stop = async {
+            api.wait_for(1).await;
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            cancel.cancel();
+            Instant::now()
+        };
+        let record = Record::default();
+        let (ended, at) = tokio::join!(bench.run(&run, &record), stop);
+        assert_eq!(ended.unwrap_err(), Stopped::Canceled, "{step:?}");
+        assert!(at.elapsed() < Duration::from_secs(2), "{step:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_comes_meanwhile_is_heard_between_two_turns_and_taken_once_answered() {
+    let api = MessagesApi::start([count(1), Step::Text("Both done.")]).await;
+    let (bench, record, desk) = (bench(&api), Record::default(), Desk::new(2));
+    let mut run = agent(json!({"tools": ["mcp__postern__count"]}));
+    let (sender, inputs) = Inputs::open();
+    (run.session, run.inputs) = (Some(session()), inputs);
+    run.tools = Some(desk.clone());
+    let steer = async {
+        crate::executor_command::wait_until("the call", || !desk.calls().is_empty()).await;
+        let prompt = Prompt {
+            plain: String::new(),
+            blocks: vec!["And the second thing?".to_owned(), "Answer that, too.".to_owned()],
+        };
+        let (input, taken) = Input::new(RunId::new(Timestamp(1)), prompt);
+        sender.send(input).await.unwrap();
+        desk.together.wait().await;
+        taken.await
+    };
+    let (result, taken) = tokio::join!(bench.run(&run, &record), steer);
+    assert_eq!((result.unwrap().text.as_str(), taken), ("Both done.", Ok(())));
+    let told = api.asked()[1].body["messages"][2]["content"].clone();
+    assert_eq!((&told[0]["type"], &told[1]["text"]), (&json!("tool_result"), &json!("And the second thing?")));
+    assert!(!api.asked()[1].body["system"].to_string().contains("second thing"));
+}
