@@ -8,6 +8,7 @@ use serde_json::Value;
 use crate::cli::{
     Context,
     client::{Client, ServerArguments},
+    memory::{self, MemoryArguments},
     output,
     table::{block, field, items, table, word},
 };
@@ -30,6 +31,13 @@ enum Action {
         /// Its name or id.
         name: String,
     },
+    /// Show or forget what it keeps for all of its runs.
+    Memory {
+        /// Its name or id.
+        name: String,
+        #[command(flatten)]
+        memory: MemoryArguments,
+    },
 }
 
 pub(super) async fn agents(context: &Context, arguments: &Agents) -> anyhow::Result<ExitCode> {
@@ -37,6 +45,7 @@ pub(super) async fn agents(context: &Context, arguments: &Agents) -> anyhow::Res
     match &arguments.action {
         Action::List => output::report(context, &client.get(&["agents"], &[]).await?, list),
         Action::Show { name } => output::report(context, &client.get(&["agents", name], &[]).await?, show),
+        Action::Memory { name, memory } => memory::memory(context, &client, ["agents", name], memory).await?,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -14,6 +14,7 @@ mod ingest_mail;
 mod init;
 mod keys;
 mod many;
+mod memory;
 mod migrate;
 mod output;
 mod parse;

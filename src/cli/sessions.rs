@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use crate::cli::{
     Context,
     client::{Client, PageArguments, ServerArguments},
+    memory::{self, MemoryArguments},
     output,
     table::{dollars, field, field_text, items, more, table, when, word},
 };
@@ -38,6 +39,13 @@ enum Action {
         #[arg(long)]
         cancel_waiting: bool,
     },
+    /// Show or forget what its agent keeps for the conversation's runs.
+    Memory {
+        /// Its id, ses_…
+        id: String,
+        #[command(flatten)]
+        memory: MemoryArguments,
+    },
     /// Make a session under another key that goes on from the same conversation.
     Fork {
         /// Its id, ses_…
@@ -53,6 +61,7 @@ pub(super) async fn sessions(context: &Context, arguments: &Sessions) -> anyhow:
     match &arguments.action {
         Action::List(page) => output::report(context, &client.get(&["sessions"], &page.query()).await?, list),
         Action::Show { id } => output::report(context, &client.get(&["sessions", id], &[]).await?, show),
+        Action::Memory { id, memory } => memory::memory(context, &client, ["sessions", id], memory).await?,
         Action::Close { id, cancel_waiting } => {
             let body = json!({"cancel_waiting": cancel_waiting});
             let closed = client.post(&["sessions", id, "close"], &[], &body).await?;

@@ -12,7 +12,8 @@ pub(super) fn check(path: &[&str], entry: &str, checker: &mut Checker<'_>) -> bo
     }
     if OwnTool::named_by(entry).next().is_none() {
         let names: Vec<String> = OwnTool::ALL.into_iter().map(OwnTool::qualified).collect();
-        let near = nearest(entry, names.iter().map(String::as_str)).filter(|_| !entry.contains('*'));
+        let near = nearest(entry, names.iter().map(String::as_str))
+            .filter(|_| entry.starts_with("mcp__postern__") && !entry.contains('*'));
         let help = near.map_or_else(
             || format!("there is `mcp__postern__*`: {}", OwnTool::ALL.map(OwnTool::as_str).join(", ")),
             |name| format!("did you mean `{name}`?"),

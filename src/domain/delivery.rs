@@ -140,6 +140,22 @@ pub struct EmailMessage {
     /// The proof of `hops`, in hex, when the server has a signing key.
     #[serde(default)]
     pub hops_proof: Option<String>,
+    /// The files that go with it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<SentFile>,
+}
+
+/// A file that goes with an answer; its bytes are kept apart.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SentFile {
+    /// Its safe name.
+    pub filename: String,
+    /// Its media type, by its name.
+    pub media_type: String,
+    /// Its bytes.
+    pub size: u64,
+    /// In hex.
+    pub sha256: String,
 }
 
 const fn first_hop() -> u32 {
@@ -192,6 +208,8 @@ pub struct Outgoing {
     pub attempt: i64,
     /// What to send.
     pub message: Message,
+    /// The bytes of its files, in their order.
+    pub files: Vec<Vec<u8>>,
 }
 
 /// What became of one attempt. A value, not an error: each is expected.

@@ -17,6 +17,7 @@ pub mod imap;
 pub mod json;
 pub mod mail;
 pub mod mount;
+pub mod note;
 pub mod organisation;
 pub mod own_tool;
 pub mod pace;

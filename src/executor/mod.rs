@@ -13,6 +13,7 @@ mod leftovers;
 mod lines;
 mod mask;
 mod mounts;
+pub mod outbox;
 mod pipes;
 pub mod processes;
 mod sandbox;

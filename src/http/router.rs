@@ -9,7 +9,9 @@ use axum::{
 };
 
 use crate::http::{
-    api::{agents, apply, deliveries, events, explain, replay, runs, schedules, sessions, skills, sources, uploads},
+    api::{
+        agents, apply, deliveries, events, explain, memory, replay, runs, schedules, sessions, skills, sources, uploads,
+    },
     error::ApiError,
     gateway::Gateway,
     health, hooks, stream,
@@ -23,6 +25,8 @@ pub fn router(gateway: Gateway) -> Router {
     let api = Router::new()
         .route("/agents", get(agents::list))
         .route("/agents/{name}", get(agents::show))
+        .route("/agents/{name}/memory", get(memory::of_agent))
+        .route("/agents/{name}/memory/forget", post(memory::forget_of_agent))
         .route("/sources", get(sources::list))
         .route("/sources/{name}", get(sources::show))
         .route("/sources/{name}/explain", post(explain::explain))
@@ -46,6 +50,8 @@ pub fn router(gateway: Gateway) -> Router {
         .route("/sessions/{id}", get(sessions::show))
         .route("/sessions/{id}/close", post(sessions::close))
         .route("/sessions/{id}/fork", post(sessions::fork))
+        .route("/sessions/{id}/memory", get(memory::of_session))
+        .route("/sessions/{id}/memory/forget", post(memory::forget_of_session))
         .route("/deliveries", get(deliveries::list))
         .route("/deliveries/cancel", post(deliveries::cancel_many))
         .route("/deliveries/retry", post(deliveries::retry_many))

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::{
     domain::{
-        delivery::Message,
+        delivery::{Message, SentFile},
         event::Content,
         id::DeliveryId,
         run::{Failure, MessageKind, RunResult},
@@ -16,7 +16,7 @@ use crate::{
         email::compose,
     },
     pipeline::{execute::Execute, senders},
-    store::{NewDelivery, NewMessage, RunEnd, RunWork},
+    store::{ChosenAnswer, NewDelivery, NewMessage, RunEnd, RunWork, StoreError},
 };
 
 /// For how long an answer is remembered to recognise itself: a day.
@@ -41,6 +41,7 @@ impl Execute {
         work: &RunWork,
         end: &RunEnd,
         token: Option<String>,
+        chosen: Option<ChosenAnswer>,
     ) -> (Vec<NewDelivery>, Vec<NewMessage>) {
         let now = self.store.clock().now();
         let line = |kind, body| NewMessage { kind, at: now, body };
@@ -59,10 +60,15 @@ impl Execute {
         let reply = work.agent.spec.triggers.get(position).and_then(|trigger| trigger.reply.as_ref());
         match answer(&event.event, reply, &finished) {
             Answered::Send(message) => {
-                let mut owed = delivery(DeliveryId::new(now), *message, reply, token);
-                owed.echo = echo(work, &owed.message);
-                if let Message::Email(email) = &mut owed.message {
-                    self.loops.prove(email, &owed.id);
+                let chosen = chosen.filter(|_| outcome.is_ok());
+                let id = chosen.as_ref().map_or_else(|| DeliveryId::new(now), |chosen| chosen.delivery.clone());
+                let mut owed = self.proved(work, delivery(id, *message, reply, token));
+                if let Some(ChosenAnswer { subject, files, .. }) = chosen {
+                    if !files.is_empty() && !matches!(owed.message, Message::Email(_)) {
+                        let text = format!("{} files do not go with the answer: it is no mail", files.len());
+                        lines.push(line(MessageKind::Status, json!({ "text": text })));
+                    }
+                    dress(&mut owed.message, subject.as_deref(), files);
                 }
                 (vec![owed], lines)
             }
@@ -70,6 +76,37 @@ impl Execute {
                 lines.push(line(MessageKind::Status, json!({"text": format!("no answer goes out: {reason}")})));
                 (Vec::new(), lines)
             }
+        }
+    }
+
+    /// What is owed now for words that an agent says while it is at work.
+    pub(super) async fn owe(&self, work: &RunWork, message: Message) -> NewDelivery {
+        let token = self.reply_token(work).await;
+        let position = work.newest().1;
+        let reply = work.agent.spec.triggers.get(position).and_then(|trigger| trigger.reply.as_ref());
+        self.proved(work, delivery(DeliveryId::new(self.store.clock().now()), message, reply, token))
+    }
+
+    /// With what recognises it when it comes back.
+    fn proved(&self, work: &RunWork, mut owed: NewDelivery) -> NewDelivery {
+        owed.echo = echo(work, &owed.message);
+        if let Message::Email(email) = &mut owed.message {
+            self.loops.prove(email, &owed.id);
+        }
+        owed
+    }
+
+    /// The delivery by which the same words went out in the same thread to the same person not long ago.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub(super) async fn echo_of(&self, work: &RunWork, delivery: &NewDelivery) -> Result<Option<String>, StoreError> {
+        match &delivery.echo {
+            Some(echo) if !work.run.replay => {
+                let since = self.store.clock().now().plus_ms(-ECHO_MS);
+                self.store.answered_before(&work.run.tenant, echo, since).await
+            }
+            Some(_) | None => Ok(None),
         }
     }
 
@@ -84,13 +121,7 @@ impl Execute {
         let now = self.store.clock().now();
         let mut kept = Vec::with_capacity(deliveries.len());
         for delivery in deliveries {
-            let before = match &delivery.echo {
-                Some(echo) if !work.run.replay => {
-                    self.store.answered_before(&work.run.tenant, echo, now.plus_ms(-ECHO_MS)).await
-                }
-                Some(_) | None => Ok(None),
-            };
-            match before {
+            match self.echo_of(work, &delivery).await {
                 Ok(Some(first)) => {
                     let text = format!("no answer goes out: the same one went out in this thread before ({first})");
                     lines.push(NewMessage { kind: MessageKind::Status, at: now, body: json!({ "text": text }) });
@@ -103,6 +134,16 @@ impl Execute {
             }
         }
         kept
+    }
+}
+
+/// Gives a mail the subject and the files that its agent chose.
+pub(super) fn dress(message: &mut Message, subject: Option<&str>, files: Vec<SentFile>) {
+    if let Message::Email(email) = message {
+        if let Some(subject) = subject {
+            subject.clone_into(&mut email.subject);
+        }
+        email.files = files;
     }
 }
 

@@ -46,6 +46,13 @@ impl Deliver {
             }
         };
         let channel = self.channels.of(&delivery.message);
+        let files = match self.files(&delivery).await {
+            Ok(files) => files,
+            Err(fault) => {
+                tracing::error!(delivery = %delivery.id, error = ?fault, "the files of a delivery could not be read");
+                return JobEnd::Abandoned;
+            }
+        };
         let unwanted = match self.unwanted(&delivery).await {
             Ok(unwanted) => unwanted,
             Err(fault) => {
@@ -66,6 +73,7 @@ impl Deliver {
             created_at: delivery.created_at,
             attempt: delivery.attempt,
             message: delivery.message.clone(),
+            files,
         };
         let began = self.store.clock().now();
         let attempt = tokio::select! {
@@ -88,6 +96,16 @@ impl Deliver {
         let tries = (delivery.tries - job.claimed().lost).max(1);
         let next = self.next(tries, attempt, channel.captures());
         self.record(&job, &delivery, &record, &next).await
+    }
+
+    /// The bytes of the files that go with it.
+    async fn files(&self, delivery: &Delivery) -> Result<Vec<Vec<u8>>, StoreError> {
+        match &delivery.message {
+            Message::Email(email) if !email.files.is_empty() => {
+                self.store.delivery_files(&delivery.tenant, &delivery.id).await
+            }
+            Message::Email(_) | Message::Sms(_) | Message::Webhook(_) => Ok(Vec::new()),
+        }
     }
 
     /// Why its recipient gets nothing from us; `None` when nothing speaks against it.

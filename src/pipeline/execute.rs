@@ -312,9 +312,17 @@ impl Execute {
     }
 
     /// Writes the end. Database trouble is waited out as long as the lease holds.
-    async fn finish(&self, job: &Job, work: &RunWork, end: RunEnd, rest: Vec<NewMessage>, began: Timestamp) -> JobEnd {
+    async fn finish(
+        &self,
+        job: &Job,
+        work: &RunWork,
+        mut end: RunEnd,
+        rest: Vec<NewMessage>,
+        began: Timestamp,
+    ) -> JobEnd {
         let token = self.reply_token(work).await;
-        let (deliveries, mut lines) = self.owed(work, &end, token);
+        let Some(chosen) = self.chosen(job, work, &mut end).await else { return JobEnd::Abandoned };
+        let (deliveries, mut lines) = self.owed(work, &end, token, chosen);
         if matches!(end, RunEnd::Canceled)
             && let Ok(Some(Run { cancel_reason: Some(why), .. })) = self.store.run(&work.run.tenant, &work.run.id).await
         {

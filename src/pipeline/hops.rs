@@ -113,6 +113,7 @@ mod tests {
             hops: 2,
             hops_proof: None,
             reply_token: None,
+            files: Vec::new(),
         };
         assert_eq!(guard(Some("key")).read(&arrived(&answer, &id)), Hops::Said(2));
         guard(Some("key")).prove(&mut answer, &id);

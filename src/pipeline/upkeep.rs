@@ -69,7 +69,7 @@ impl Upkeep {
             let ended = self.store.ended_sessions(some).await?;
             removed += self.executors.forget_sessions(ended).await;
         }
-        let pieces = self.store.sweep_transcripts().await?;
+        let pieces = self.store.sweep_transcripts().await? + self.store.sweep_notes().await?;
         let layers = self.sweep_layers().await?;
         let for_room = self.executors.make_room(self.max_disk_bytes).await;
         if expired + removed + for_room + layers > 0 || pieces > 0 {

@@ -10,7 +10,7 @@ use crate::store::{StoreError, connect};
 static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
 
 /// The newest schema that this program knows.
-pub const SCHEMA_VERSION: i64 = 18;
+pub const SCHEMA_VERSION: i64 = 19;
 
 /// What differs between the engines when migrating.
 pub(super) trait Migrating {

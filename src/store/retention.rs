@@ -92,14 +92,17 @@ const REMOVE_RECORDS: &str = "DELETE FROM run_messages WHERE run_id @any($1) AND
 const REMOVE_DELIVERIES: &str = "DELETE FROM deliveries WHERE id @any($1) AND finished_at < $2 \
     RETURNING id, COALESCE(provider_id, id)";
 const REMOVE_ATTEMPTS: &str = "DELETE FROM delivery_attempts WHERE delivery_id @any($1)";
+const REMOVE_SENT_FILES: &str = "DELETE FROM delivery_files WHERE delivery_id @any($1)";
 const REMOVE_REPORTS: &str = "DELETE FROM delivery_reports WHERE tenant_id = $2 AND about @any($1)";
 
 /// All that is of some events; `$1` is their ids.
-const OF_EVENTS: [&str; 13] = [
+const OF_EVENTS: [&str; 15] = [
     "DELETE FROM run_messages WHERE run_id IN (SELECT id FROM runs WHERE event_id @any($1))",
     "DELETE FROM delivery_attempts WHERE delivery_id IN \
      (SELECT d.id FROM deliveries d JOIN runs r ON r.id = d.run_id WHERE r.event_id @any($1))",
     "DELETE FROM deliveries WHERE run_id IN (SELECT id FROM runs WHERE event_id @any($1))",
+    "DELETE FROM delivery_files WHERE run_id IN (SELECT id FROM runs WHERE event_id @any($1))",
+    "DELETE FROM run_replies WHERE run_id IN (SELECT id FROM runs WHERE event_id @any($1))",
     "DELETE FROM run_events WHERE run_id IN (SELECT id FROM runs WHERE event_id @any($1))",
     "DELETE FROM run_events WHERE event_id @any($1)",
     "DELETE FROM runs WHERE event_id @any($1)",
@@ -223,7 +226,9 @@ impl Store {
                         sqlx::query_as(db.sql(REMOVE_DELIVERIES)).bind(list).bind(cutoff.0).fetch_all(&mut *tx).await?;
                     let ids: Vec<String> = gone.iter().map(|(id, _)| id.clone()).collect();
                     let about: Vec<String> = gone.into_iter().flat_map(|(id, about)| [id, about]).collect();
-                    sqlx::query(db.sql(REMOVE_ATTEMPTS)).bind(db.list(&ids)).execute(&mut *tx).await?;
+                    for sql in [REMOVE_ATTEMPTS, REMOVE_SENT_FILES] {
+                        sqlx::query(db.sql(sql)).bind(db.list(&ids)).execute(&mut *tx).await?;
+                    }
                     let reports = sqlx::query(db.sql(REMOVE_REPORTS)).bind(db.list(&about)).bind(tenant.as_str());
                     reports.execute(&mut *tx).await?;
                     ids.len() as u64

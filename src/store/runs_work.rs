@@ -191,6 +191,8 @@ macro_rules! owe {
     }};
 }
 
+pub(super) use owe;
+
 impl Store {
     /// Reads all that belongs to a claimed run; `None` when the claim does not hold any more.
     ///
@@ -394,7 +396,7 @@ pub(super) const ADD_DELIVERY: &str = "INSERT INTO deliveries (id, tenant_id, ru
     VALUES ($1, $2, $3, $4, $5, $6, $6, $7)";
 
 /// An answer that nobody gets: it has no job, and nothing is known by it.
-const KEEP_DELIVERY: &str = "INSERT INTO deliveries (id, tenant_id, run_id, event_id, message, state, captured, last_detail, \
+pub(super) const KEEP_DELIVERY: &str = "INSERT INTO deliveries (id, tenant_id, run_id, event_id, message, state, captured, last_detail, \
     created_at, finished_at) VALUES ($1, $2, $3, $4, $5, 'delivered', TRUE, 'kept: its run is a dry run', $6, $6)";
 
 /// The columns of a run that its end sets.

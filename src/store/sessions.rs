@@ -200,13 +200,17 @@ impl Store {
         let copy = "INSERT INTO transcripts (owner, conversation, seq, tenant_id, lines, last_entry, total, cut, at) \
                     SELECT $1, conversation, seq, tenant_id, lines, last_entry, total, cut, at \
                     FROM transcripts WHERE owner = $2";
+        let remember = "INSERT INTO notes (owner, key, tenant_id, value, run_id, trust, at) \
+                        SELECT $1, key, tenant_id, value, run_id, trust, at FROM notes WHERE owner = $2";
         let added = on_engine!(self, |db| {
             let mut tx = db.begin().await?;
             sqlx::query(runs::LOCK_LANE).bind(id.as_str()).execute(&mut *tx).await?;
             let add = sqlx::query(add).bind(new.as_str()).bind(clean(key).into_owned()).bind(now.0);
             let added = add.bind(tenant.as_str()).bind(id.as_str()).execute(&mut *tx).await?.rows_affected();
             if added == 1 {
-                sqlx::query(copy).bind(new.as_str()).bind(id.as_str()).execute(&mut *tx).await?;
+                for copy in [copy, remember] {
+                    sqlx::query(copy).bind(new.as_str()).bind(id.as_str()).execute(&mut *tx).await?;
+                }
                 tx.commit().await?;
             }
             added

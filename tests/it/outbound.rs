@@ -65,7 +65,7 @@ fn channels(email: Option<EmailChannel>, sms: Option<SmsChannel>, secret: &'stat
 
 fn outgoing(message: Message, attempt: i64) -> Outgoing {
     let id = "dlv_00000000000000000000000001".parse().unwrap();
-    Outgoing { id, created_at: NOW, attempt, message }
+    Outgoing { id, created_at: NOW, attempt, message, files: Vec::new() }
 }
 
 fn email() -> Message {
@@ -80,6 +80,7 @@ fn email() -> Message {
         reply_token: None,
         hops: 1,
         hops_proof: None,
+        files: Vec::new(),
     })
 }
 

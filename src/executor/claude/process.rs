@@ -13,6 +13,7 @@ use crate::{
     domain::{
         agent::AgentSpec,
         claude::{PermissionMode, Thinking, ThinkingWord},
+        own_tool::SERVER,
         run::{Failure, FailureCode},
     },
     executor::{
@@ -231,6 +232,10 @@ fn arguments(spec: &RunSpec, cli: &Cli<'_>, permissions: &Permissions, turns: u3
     }
     if spec.transcripts.is_some() {
         add("--session-mirror".to_owned());
+    }
+    if spec.tools.as_ref().is_some_and(|tools| !tools.list().is_empty()) {
+        // Told of by the first request alone, they are not there yet when an interrupted turn goes on.
+        add(format!("--mcp-config={}", json!({"mcpServers": {(SERVER): {"type": "sdk", "name": SERVER}}})));
     }
     match &cli.begin {
         Begin::New(id) => add(format!("--session-id={id}")),

@@ -6,6 +6,7 @@ pub(super) mod deliveries;
 pub(super) mod events;
 pub(super) mod explain;
 mod many;
+pub(super) mod memory;
 pub(super) mod replay;
 pub(super) mod runs;
 pub(super) mod schedules;

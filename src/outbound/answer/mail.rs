@@ -42,6 +42,7 @@ pub(super) fn same_thread(event: &AgentEvent, email: &Email, text: String) -> An
         reply_token: None,
         hops: email.hops().saturating_add(1),
         hops_proof: None,
+        files: Vec::new(),
     }))
 }
 
@@ -71,6 +72,7 @@ pub(super) fn to_third(event: &AgentEvent, to: &str, agent: &str, text: String) 
             Content::Sms(_) | Content::Webhook(_) | Content::Schedule(_) => 1,
         },
         hops_proof: None,
+        files: Vec::new(),
     }))
 }
 

@@ -64,6 +64,32 @@ pub fn answer(event: &AgentEvent, reply: Option<&Reply>, finished: &Finished<'_>
     }
 }
 
+/// What an agent says while it is at work.
+#[derive(Clone, Copy, Debug)]
+pub struct Interim<'a> {
+    /// The run.
+    pub run: &'a RunId,
+    /// Its agent's name.
+    pub agent: &'a str,
+    /// In Markdown.
+    pub text: &'a str,
+}
+
+/// What `reply` makes of such words, under the same rules as of an answer. Receivers of callbacks see `run.reply`, and
+/// `status` is `running`.
+#[must_use]
+pub fn interim(event: &AgentEvent, reply: Option<&Reply>, said: &Interim<'_>) -> Answered {
+    let result = RunResult { text: said.text.to_owned(), ..RunResult::default() };
+    let mut answered = answer(event, reply, &Finished { run: said.run, agent: said.agent, outcome: Ok(&result) });
+    if let Answered::Send(message) = &mut answered
+        && let Message::Webhook(callback) = message.as_mut()
+    {
+        "run.reply".clone_into(&mut callback.kind);
+        callback.data["status"] = json!("running");
+    }
+    answered
+}
+
 /// A few words of ours to whoever sent `event`, the way it came; under the same rules as an answer.
 #[must_use]
 pub fn notice(event: &AgentEvent, text: String) -> Answered {

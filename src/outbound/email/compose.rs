@@ -44,11 +44,16 @@ pub enum ComposeError {
     Write,
 }
 
-/// Writes the message. `Message-ID` and the boundary are made of `id`, `Date` of `created_at`.
+/// Writes the message with the bytes of its files. `Message-ID` and the boundaries are made of `id`, `Date` of `created_at`.
 ///
 /// # Errors
 /// When an address is none.
-pub fn compose(email: &EmailMessage, id: &DeliveryId, created_at: Timestamp) -> Result<Composed, ComposeError> {
+pub fn compose(
+    email: &EmailMessage,
+    files: &[Vec<u8>],
+    id: &DeliveryId,
+    created_at: Timestamp,
+) -> Result<Composed, ComposeError> {
     let from = address(&email.from).ok_or(ComposeError::Address("from"))?;
     let to = address(&email.to).ok_or(ComposeError::Address("to"))?;
     let message_id = message_id(email, id).ok_or(ComposeError::Address("from"))?;
@@ -75,8 +80,18 @@ pub fn compose(email: &EmailMessage, id: &DeliveryId, created_at: Timestamp) -> 
     if !thread.is_empty() {
         builder = builder.references(MessageId::new_list(thread.into_iter()));
     }
-    let bytes = builder.body(MimePart::new(kind, parts)).write_to_vec().map_err(|_| ComposeError::Write)?;
+    let words = MimePart::new(kind, parts);
+    let body = if email.files.is_empty() { words } else { with_files(words, email, files, id) };
+    let bytes = builder.body(body).write_to_vec().map_err(|_| ComposeError::Write)?;
     Ok(Composed { from, to, message_id, bytes })
+}
+
+fn with_files<'a>(words: MimePart<'a>, email: &'a EmailMessage, files: &'a [Vec<u8>], id: &DeliveryId) -> MimePart<'a> {
+    let files = email.files.iter().zip(files).map(|(file, bytes)| {
+        MimePart::new(file.media_type.as_str(), bytes.as_slice()).attachment(file.filename.as_str())
+    });
+    let kind = ContentType::new("multipart/mixed").attribute("boundary", format!("=_{id}_files"));
+    MimePart::new(kind, std::iter::once(words).chain(files).collect::<Vec<_>>())
 }
 
 /// The `Message-ID` that the mail has, without brackets; `None` where its sender is the channel's own address, or none.
@@ -187,11 +202,11 @@ fn escaped(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use mail_parser::MessageParser;
+    use mail_parser::{MessageParser, MimeHeaders as _};
 
     use super::{ComposeError, address, compose};
     use crate::domain::{
-        delivery::{EmailMessage, Quote},
+        delivery::{EmailMessage, Quote, SentFile},
         id::DeliveryId,
         time::Timestamp,
     };
@@ -210,6 +225,7 @@ mod tests {
             reply_token: None,
             hops: 2,
             hops_proof: Some("00ff".to_owned()),
+            files: Vec::new(),
         }
     }
 
@@ -218,8 +234,26 @@ mod tests {
     }
 
     #[test]
+    fn files_go_with_the_words_and_every_attempt_is_the_same() {
+        let file = SentFile {
+            filename: "Grüße.csv".to_owned(),
+            media_type: "text/csv".to_owned(),
+            size: 3,
+            sha256: String::new(),
+        };
+        let email = EmailMessage { files: vec![file], ..email() };
+        let composed = compose(&email, &[b"a,b".to_vec()], &id(), AT).unwrap();
+        assert_eq!(compose(&email, &[b"a,b".to_vec()], &id(), AT).unwrap(), composed);
+        let mail = MessageParser::default().parse(&composed.bytes).unwrap();
+        assert_eq!(mail.attachment_count(), 1);
+        let file = mail.attachment(0).unwrap();
+        assert_eq!((file.attachment_name(), file.contents()), (Some("Grüße.csv"), &b"a,b"[..]));
+        assert!(mail.body_text(0).unwrap().contains("Erledigt"), "the words are still the first part");
+    }
+
+    #[test]
     fn the_answer_has_what_threads_and_machines_need() {
-        let composed = compose(&email(), &id(), AT).unwrap();
+        let composed = compose(&email(), &[], &id(), AT).unwrap();
         let text = String::from_utf8(composed.bytes.clone()).unwrap();
         for line in [
             "From: <support@agents.example.com>\r\n",
@@ -252,7 +286,7 @@ mod tests {
     #[test]
     fn the_token_of_a_conversation_stands_in_reply_to_and_message_id() {
         let token = "0123456789abcdefghij".to_owned();
-        let composed = compose(&EmailMessage { reply_token: Some(token), ..email() }, &id(), AT).unwrap();
+        let composed = compose(&EmailMessage { reply_token: Some(token), ..email() }, &[], &id(), AT).unwrap();
         let text = String::from_utf8(composed.bytes).unwrap();
         let parsed = MessageParser::default().parse(text.as_bytes()).unwrap();
         let reply_to = parsed.reply_to().and_then(|list| list.first()).and_then(|one| one.address());
@@ -264,7 +298,7 @@ mod tests {
 
     #[test]
     fn every_attempt_has_the_same_bytes() {
-        assert_eq!(compose(&email(), &id(), AT).unwrap(), compose(&email(), &id(), AT).unwrap());
+        assert_eq!(compose(&email(), &[], &id(), AT).unwrap(), compose(&email(), &[], &id(), AT).unwrap());
     }
 
     #[test]
@@ -281,7 +315,7 @@ mod tests {
             email.in_reply_to = Some(evil.to_owned());
             email.references = vec![evil.to_owned(), "ok@x".to_owned()];
             email.quote = Some(Quote { author: evil.to_owned(), at: AT, text: evil.to_owned() });
-            let bytes = compose(&email, &id(), AT).unwrap().bytes;
+            let bytes = compose(&email, &[], &id(), AT).unwrap().bytes;
             let parsed = MessageParser::default().parse(&bytes).unwrap();
             assert!(parsed.bcc().is_none(), "{evil:?}");
             assert!(parsed.in_reply_to().as_text().is_none());
@@ -291,7 +325,7 @@ mod tests {
             assert!(!head.to_ascii_lowercase().contains("\nbcc:") && head.contains("MIME-Version"), "{head}");
             for broken in [evil.to_owned(), format!("{evil}@x.example"), format!("a@x.example{evil}")] {
                 email.to = broken;
-                assert_eq!(compose(&email, &id(), AT), Err(ComposeError::Address("to")));
+                assert_eq!(compose(&email, &[], &id(), AT), Err(ComposeError::Address("to")));
             }
         }
     }
@@ -300,7 +334,7 @@ mod tests {
     fn long_threads_keep_their_root_and_their_end() {
         let mut email = email();
         email.references = (0..40).map(|n| format!("m{n}@x")).collect();
-        let bytes = compose(&email, &id(), AT).unwrap().bytes;
+        let bytes = compose(&email, &[], &id(), AT).unwrap().bytes;
         let parsed = MessageParser::default().parse(&bytes).unwrap();
         let ids = parsed.references().as_text_list().unwrap();
         assert_eq!((ids.len(), &*ids[0], &*ids[1], &*ids[20]), (21, "m0@x", "m20@x", "m39@x"));
@@ -310,7 +344,7 @@ mod tests {
     fn quotes_are_short() {
         let mut email = email();
         email.quote = Some(Quote { author: "D".to_owned(), at: AT, text: "line\n".repeat(100) });
-        let bytes = compose(&email, &id(), AT).unwrap().bytes;
+        let bytes = compose(&email, &[], &id(), AT).unwrap().bytes;
         let parsed = MessageParser::default().parse(&bytes).unwrap();
         assert_eq!(parsed.body_text(0).unwrap().matches("> line").count(), 20);
     }

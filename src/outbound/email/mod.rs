@@ -2,6 +2,7 @@
 
 pub mod compose;
 pub mod mailgun;
+pub mod media_type;
 pub mod smtp;
 
 use crate::{
@@ -18,5 +19,8 @@ fn written(outgoing: &Outgoing, own: Option<&str>) -> Result<Composed, String> {
     if email.from.is_empty() {
         email.from = own.ok_or("the answer names no address of ours to come from")?.to_owned();
     }
-    compose(&email, &outgoing.id, outgoing.created_at).map_err(|error| error.to_string())
+    if email.files.len() != outgoing.files.len() {
+        return Err("files that belong to it were removed; it cannot be sent any more".to_owned());
+    }
+    compose(&email, &outgoing.files, &outgoing.id, outgoing.created_at).map_err(|error| error.to_string())
 }

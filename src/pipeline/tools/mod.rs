@@ -1,7 +1,12 @@
 //! The tools of Postern's own, as an agent at work calls them: one file a tool. Whatever one writes is fenced by the
 //! lease of the run.
 
+mod final_answer;
 mod get_event;
+mod get_thread;
+mod recall;
+mod remember;
+mod reply;
 
 use std::sync::{
     Arc,
@@ -67,13 +72,13 @@ impl Host {
         let context = &self.context;
         match tool {
             OwnTool::GetEvent => get_event::call(context, read(call.input)?).await,
-            OwnTool::Reply
-            | OwnTool::GetThread
-            | OwnTool::AskHuman
-            | OwnTool::ScheduleFollowup
-            | OwnTool::TriggerAgent
-            | OwnTool::Remember
-            | OwnTool::Recall => Err(format!("there is no tool `{}` here", call.name)),
+            OwnTool::Reply => reply::call(context, read(call.input)?).await,
+            OwnTool::GetThread => get_thread::call(context, read(call.input)?).await,
+            OwnTool::Remember => remember::call(context, read(call.input)?).await,
+            OwnTool::Recall => recall::call(context, read(call.input)?).await,
+            OwnTool::AskHuman | OwnTool::ScheduleFollowup | OwnTool::TriggerAgent => {
+                Err(format!("there is no tool `{}` here", call.name))
+            }
         }
     }
 }
@@ -82,13 +87,11 @@ impl Host {
 fn describe(tool: OwnTool) -> Option<(&'static str, Value)> {
     match tool {
         OwnTool::GetEvent => Some(get_event::describe()),
-        OwnTool::Reply
-        | OwnTool::GetThread
-        | OwnTool::AskHuman
-        | OwnTool::ScheduleFollowup
-        | OwnTool::TriggerAgent
-        | OwnTool::Remember
-        | OwnTool::Recall => None,
+        OwnTool::Reply => Some(reply::describe()),
+        OwnTool::GetThread => Some(get_thread::describe()),
+        OwnTool::Remember => Some(remember::describe()),
+        OwnTool::Recall => Some(recall::describe()),
+        OwnTool::AskHuman | OwnTool::ScheduleFollowup | OwnTool::TriggerAgent => None,
     }
 }
 
@@ -124,4 +127,9 @@ fn read<T: DeserializeOwned>(input: Value) -> Result<T, String> {
 fn store_failed(context: &Context, fault: &StoreError) -> String {
     tracing::warn!(run = %context.work.run.id, error = ?fault, "a tool of an agent failed");
     "the server could not do this now; try again in a moment, or go on without it".to_owned()
+}
+
+/// What a model is told when another worker has its run.
+fn lease_lost() -> String {
+    "this run was taken over by another worker, so nothing was done; stop here".to_owned()
 }

@@ -2,7 +2,7 @@
 
 use postern::{
     config::settings::{EmailChannel, SmtpSecurity},
-    domain::delivery::{Attempt, Message},
+    domain::delivery::{Attempt, Message, SentFile},
     outbound::Channels,
 };
 
@@ -65,6 +65,30 @@ async fn mailgun_gets_the_request_of_its_own_clients() {
     let mime = mail_parser::MessageParser::default().parse(&fields[2].2).unwrap();
     assert_eq!(mime.subject(), Some("Re: Grüße"));
     assert_eq!(mime.message_id(), Some("dlv_00000000000000000000000001@mg.acme.example"));
+}
+
+#[tokio::test]
+async fn a_mail_whose_files_are_gone_is_not_sent_without_them() {
+    let receiver = Receiver::start().await;
+    let mut message = email();
+    if let Message::Email(email) = &mut message {
+        let (filename, media_type) = ("a.csv".to_owned(), "text/csv".to_owned());
+        email.files = vec![SentFile { filename, media_type, size: 3, sha256: String::new() }];
+    }
+    let mut outgoing = outgoing(message, 1);
+    assert_eq!(kind(&mailgun(&receiver.url).email.send(&outgoing).await), "refused");
+    outgoing.files = vec![b"a,b".to_vec()];
+    receiver.reply(200, &[], "{}");
+    assert_eq!(kind(&mailgun(&receiver.url).email.send(&outgoing).await), "delivered");
+    let seen = receiver.seen();
+    assert_eq!(seen.len(), 1);
+    assert!(String::from_utf8_lossy(&seen[0].body).contains("filename=\"a.csv\""));
+    let (port, told) = smtp("NOTHING", "").await;
+    assert_eq!(kind(&smtp_channel(port, false).email.send(&outgoing).await), "delivered");
+    while told.lock().unwrap().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    assert!(told.lock().unwrap()[0].contains("filename=\"a.csv\""));
 }
 
 #[tokio::test]

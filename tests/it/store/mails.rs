@@ -53,6 +53,7 @@ fn answer(world: &World, to: &str) -> NewDelivery {
         hops: 1,
         hops_proof: None,
         reply_token: None,
+        files: Vec::new(),
     });
     NewDelivery {
         id: DeliveryId::new(world.store.clock().now()),
