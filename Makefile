@@ -18,7 +18,7 @@ bench: ## measure, beside graphile-worker, pgbench and the disk
 	@scripts/with-services scripts/bench-peers cargo bench --locked
 
 chaos: ## faults at random for long: EVENTS=20000, KILLS=50, STORM=100, SEED=… to repeat one
-	@CHAOS_EVENTS=$(or $(EVENTS),20000) CHAOS_KILLS=$(or $(KILLS),50) CHAOS_STORM=$(or $(STORM),100) \
+	@CHAOS_EVENTS=$(or $(EVENTS),20000) CHAOS_KILLS=$(or $(KILLS),50) CHAOS_STORM=$(or $(STORM),100) CHAOS_LEASE=30 \
 		$(if $(SEED),CHAOS_SEED=$(SEED)) PROPTEST_CASES=$(or $(CASES),10000) \
 		scripts/test chaos recovery
 

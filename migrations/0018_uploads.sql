@@ -1,3 +1,4 @@
+-- schema: additive
 -- Folders and files that somebody uploaded for agents, and skills. An upload is found by its id or its name; of several
 -- of one name the newest counts. listing is JSON: path, size, executable of each file.
 CREATE TABLE uploads (

@@ -1,3 +1,4 @@
+-- schema: additive
 -- What agents said by the tool `reply` while they were at work. once_key is a hash of the words and files, since a run says
 -- the same once, whichever of its attempts; or `answer`, whose body (JSON) is what the run is to end with. delivery_id is
 -- the delivery that was made, or that the answer will be.

@@ -89,6 +89,10 @@ need_strace() {
   command -v strace >/dev/null || apt_install strace
 }
 
+need_faketime() {
+  compgen -G '/usr/lib/*/faketime/libfaketime.so.1' >/dev/null || apt_install libfaketime
+}
+
 need_npm() {
   command -v npm >/dev/null || apt_install npm
 }

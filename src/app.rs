@@ -13,6 +13,7 @@ use crate::{
     crypto::{self, SecretSource},
     domain::{
         catalog::{ApplyReport, Bundle},
+        concurrency::TenantLimit,
         id::TenantId,
         source::SecretRef,
     },
@@ -37,7 +38,7 @@ use crate::{
         waiting::Waiting,
     },
     queue::{self, Clear, Owner, QueueOptions, Wakes},
-    store::{ApplyMode, ConnectOptions, DELIVERY_QUEUE, FETCH_QUEUE, RUN_QUEUE, SCHEMA_VERSION, Store},
+    store::{ApplyMode, ConnectOptions, DELIVERY_QUEUE, FETCH_QUEUE, RUN_QUEUE, Store},
 };
 
 /// The tenant that is there from the first start.
@@ -87,14 +88,6 @@ pub enum StartError {
     /// Connections outward.
     #[error("connections outward cannot be made")]
     Egress(#[from] crate::egress::EgressError),
-    /// A worker with an older or newer database.
-    #[error("the database has schema {found}, this postern needs {needed}; run `postern migrate` first")]
-    Schema {
-        /// In the database.
-        found: i64,
-        /// Of this program.
-        needed: i64,
-    },
 }
 
 /// A running process.
@@ -113,6 +106,8 @@ pub struct App {
     /// Who is told of work and of changes.
     wakes: Arc<Wakes>,
     stop: CancellationToken,
+    /// Cancelled when a newer version changed the database so that this one must not go on.
+    superseded: CancellationToken,
     tasks: TaskTracker,
     /// How long stopping may take before what is left is given up.
     patience: Duration,
@@ -131,10 +126,7 @@ impl App {
         let store = open_store(settings, &*secrets).await?;
         let failed = |fault| StartError::Store(shown_url(settings), fault);
         if role == Role::Worker {
-            let found = store.schema_version().await.map_err(failed)?;
-            if found != SCHEMA_VERSION {
-                return Err(StartError::Schema { found, needed: SCHEMA_VERSION });
-            }
+            store.check_schema().await.map_err(failed)?;
         } else {
             store.migrate().await.map_err(failed)?;
         }
@@ -150,12 +142,14 @@ impl App {
             loops,
             wakes: Arc::new(Wakes::default()),
             stop: CancellationToken::new(),
+            superseded: CancellationToken::new(),
             tasks: TaskTracker::new(),
             patience: settings.server.shutdown_grace.to_std() + GIVE_BACK,
         };
         let (wakes, live) = (Arc::clone(&app.wakes), Live::default());
         app.tasks.spawn(Arc::clone(&wakes).exchange(app.store.clone(), app.stop.clone()));
         app.tasks.spawn(sweep::keep_time(app.store.clone(), app.stop.clone()));
+        app.tasks.spawn(sweep::keep_version(app.store.clone(), app.stop.clone(), app.superseded.clone()));
         if role != Role::Worker {
             app.first_key = first_key(&app.store, &app.tenant).await.map_err(failed)?;
             let bundle = bundle::bundle(loaded);
@@ -195,6 +189,11 @@ impl App {
         let Some(gateway) = &self.gateway else { return Vec::new() };
         let routes = gateway.routes();
         routes.broken_sources().map(|(name, fault)| (name.to_owned(), fault.to_owned())).collect()
+    }
+
+    /// Waits until a newer version has changed the database so that this process must end.
+    pub async fn superseded(&self) {
+        self.superseded.cancelled().await;
     }
 
     /// Stops accepting, lets runs end within the grace time, gives the rest back, and returns.
@@ -407,9 +406,10 @@ pub async fn open_store(settings: &Settings, secrets: &dyn SecretSource) -> Resu
     let password = password.map_err(|fault| StartError::Secret(format!("database.password: {fault}")))?;
     let options = ConnectOptions { url: database.url.clone(), password, max_connections: database.max_connections };
     let store = Store::connect(&options, Clock::system()).await;
-    let places = settings.queue.concurrent_per_tenant;
+    let (places, strategy) = (settings.queue.concurrent_per_tenant, settings.queue.tenant_strategy);
+    let limit = TenantLimit { places: i64::from(places), strategy };
     let store = store.map_err(|fault| StartError::Store(shown_url(settings), fault))?;
-    Ok(store.with_tenant_places((places > 0).then_some(i64::from(places))))
+    Ok(store.with_tenant_limit((places > 0).then_some(limit)))
 }
 
 /// The ways to run agents on this machine. What a dead predecessor left running is ended first.

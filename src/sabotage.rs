@@ -19,6 +19,10 @@ pub enum Defect {
     NoReaper,
     /// Each attempt of a delivery has another idempotency key.
     NewKeyPerAttempt,
+    /// It is of a later version, whose schema has more; older programs may go on.
+    NewerAdditive,
+    /// It is of a later version, whose schema older programs must leave alone.
+    NewerBreaking,
 }
 
 /// The variable that names the defect.
@@ -35,6 +39,8 @@ pub fn arm(name: Option<&str>) -> Result<(), String> {
         Some("no-fencing") => Defect::NoFencing,
         Some("no-reaper") => Defect::NoReaper,
         Some("new-key-per-attempt") => Defect::NewKeyPerAttempt,
+        Some("newer-additive") => Defect::NewerAdditive,
+        Some("newer-breaking") => Defect::NewerBreaking,
         Some(other) => return Err(format!("{VARIABLE}={other} is no defect")),
     };
     tracing::warn!(?defect, "THIS PROGRAM IS BROKEN ON PURPOSE: it loses or repeats work");

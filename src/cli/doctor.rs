@@ -19,7 +19,7 @@ use crate::{
     domain::{agent::ExecutorKind, imap::ImapSpec, time::Span},
     egress::{Egress, EgressLimits, Policy, Request, stream::Streams},
     mailbox::{self, MailboxError},
-    store::SCHEMA_VERSION,
+    store::{SCHEMA_VERSION, StoreError},
 };
 
 /// How it stands with one thing.
@@ -97,10 +97,10 @@ async fn database(settings: &Settings, secrets: &Secrets) -> Finding {
             return Finding::new(NAME, Level::Fail, format!("{:#}; check database.url", anyhow::Error::new(fault)));
         }
     };
-    let version = store.schema_version().await;
-    let failing = match version {
-        Ok(SCHEMA_VERSION) => store.tasks().await.unwrap_or_default().into_iter().find(|task| task.error.is_some()),
-        Ok(_) | Err(_) => None,
+    let (version, judged) = (store.schema_version().await, store.check_schema().await);
+    let failing = match judged {
+        Ok(()) => store.tasks().await.unwrap_or_default().into_iter().find(|task| task.error.is_some()),
+        Err(_) => None,
     };
     let engine = store.engine_name();
     store.close().await;
@@ -109,22 +109,21 @@ async fn database(settings: &Settings, secrets: &Secrets) -> Finding {
         let detail = format!("the task `{}` failed {} times: {error}", task.name, task.failures);
         return Finding::new(NAME, Level::Warn, detail);
     }
-    match version {
-        Ok(SCHEMA_VERSION) => Finding::new(NAME, Level::Ok, format!("{shown} ({engine}, schema {SCHEMA_VERSION})")),
-        Ok(found) if found > SCHEMA_VERSION => {
-            let detail = format!(
-                "{shown} has schema {found}, this postern knows up to {SCHEMA_VERSION}; start the newer postern"
-            );
-            Finding::new(NAME, Level::Fail, detail)
+    match (version, judged) {
+        (Ok(found), Ok(())) => {
+            let newer = if found > SCHEMA_VERSION { ", of a newer postern" } else { "" };
+            Finding::new(NAME, Level::Ok, format!("{shown} ({engine}, schema {found}{newer})"))
         }
-        Ok(0) => {
+        (Ok(0), _) => {
             Finding::new(NAME, Level::Ok, format!("{shown} ({engine}) is empty; the first start makes the schema"))
         }
-        Ok(found) => {
-            let detail = format!("{shown} has schema {found} of {SCHEMA_VERSION}; run `postern migrate`");
+        (_, Err(StoreError::OlderSchema { found, needed })) => {
+            let detail = format!("{shown} has schema {found} of {needed}; run `postern migrate`");
             Finding::new(NAME, Level::Warn, detail)
         }
-        Err(fault) => Finding::new(NAME, Level::Fail, format!("{shown}: {:#}", anyhow::Error::new(fault))),
+        (Err(fault), _) | (_, Err(fault)) => {
+            Finding::new(NAME, Level::Fail, format!("{shown}: {:#}", anyhow::Error::new(fault)))
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use crate::{
     cli::{Context, output, table},
     config::secrets::Secrets,
     domain::id::{KeyId, TenantId},
-    store::{SCHEMA_VERSION, Store},
+    store::Store,
 };
 
 /// What to do with keys.
@@ -47,12 +47,7 @@ pub(super) async fn keys(context: &Context, arguments: &Keys) -> anyhow::Result<
 }
 
 async fn with_store(context: &Context, store: &Store, action: &Action) -> anyhow::Result<()> {
-    let found = store.schema_version().await?;
-    if found != SCHEMA_VERSION {
-        anyhow::bail!(
-            "the database has schema {found}, this postern needs {SCHEMA_VERSION}; run `postern migrate` first"
-        );
-    }
+    store.check_schema().await?;
     let tenant = store.ensure_tenant(DEFAULT_TENANT).await?;
     match action {
         Action::Create { name } => create(context, store, &tenant, name).await,

@@ -12,6 +12,8 @@ use crate::{
 
 pub(super) async fn migrate(context: &Context) -> anyhow::Result<ExitCode> {
     let Some(loaded) = output::load(context) else { return Ok(ExitCode::from(1)) };
+    #[cfg(feature = "sabotage")]
+    crate::sabotage::arm(context.environment.get(crate::sabotage::VARIABLE)).map_err(anyhow::Error::msg)?;
     let secrets = Secrets::new(&loaded.dir, context.environment.clone(), &loaded.settings);
     let store = app::open_store(&loaded.settings, &secrets).await?;
     let before = store.schema_version().await?;

@@ -4,6 +4,7 @@ use std::{net::SocketAddr, process::ExitCode};
 
 use anyhow::Context as _;
 use clap::Args;
+use futures_util::FutureExt;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
@@ -39,7 +40,7 @@ pub(super) async fn up(context: &Context, up: &Up) -> anyhow::Result<ExitCode> {
     greet(context, &loaded, &mut app);
     loop {
         tokio::select! {
-            () = ends.wait() => break,
+            () = ends.wait(&app) => break,
             Some(()) = watch.changed() => follow(context, &app).await,
         }
     }
@@ -64,7 +65,7 @@ async fn stay(context: &Context, role: Role) -> anyhow::Result<ExitCode> {
     let mut ends = Ends::new()?;
     let mut app = start(context, &loaded, role).await?;
     greet(context, &loaded, &mut app);
-    ends.wait().await;
+    ends.wait(&app).await;
     shut_down(app).await
 }
 
@@ -160,9 +161,10 @@ async fn follow(context: &Context, app: &App) {
 
 async fn shut_down(app: App) -> anyhow::Result<ExitCode> {
     tracing::info!("stopping: no new requests; runs may end");
+    let is_superseded = app.superseded().now_or_never().is_some();
     app.stop().await;
     tracing::info!("stopped");
-    Ok(ExitCode::SUCCESS)
+    Ok(if is_superseded { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 /// The signals that end a process: SIGTERM and Ctrl-C. Made before anything listens: until then a
@@ -177,10 +179,12 @@ impl Ends {
         Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
 
-    async fn wait(&mut self) {
+    /// Until a signal, or until a newer version has the database to itself.
+    async fn wait(&mut self, app: &App) {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
+            () = app.superseded() => {}
         }
     }
 }

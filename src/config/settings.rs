@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::domain::{
+    concurrency::Strategy,
     mount::GitProtocol,
     retention::{Keep, Retention},
     source::{SecretRef, SourceSpec},
@@ -133,6 +134,8 @@ pub struct WorkerSettings {
 pub struct QueueSettings {
     /// Runs of one tenant at the same time, over all workers; 0 is no limit.
     pub concurrent_per_tenant: u32,
+    /// What becomes of a run that comes when a tenant has as many.
+    pub tenant_strategy: Strategy,
     /// Runs of one tenant that may wait; beyond them requests are answered 429, or 503 where the sender would give up.
     pub max_waiting: u64,
 }

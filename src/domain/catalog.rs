@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::{
     agent::{AgentSpec, Skill},
+    concurrency::Group,
     source::{Source, SourceSpec},
     trigger::Trigger,
 };
@@ -66,8 +67,8 @@ pub struct Catalog {
     pub sources: BTreeMap<String, Source>,
     /// In the order of agents by name, then of their files.
     pub triggers: Vec<Trigger>,
-    /// Runs of the tenant at the same time; `None`: no limit.
-    pub tenant_places: Option<i64>,
+    /// The group of all runs of the tenant; `None`: no limit.
+    pub tenant_group: Option<Group>,
     /// Number of the change that this was read after; grows.
     pub revision: i64,
 }

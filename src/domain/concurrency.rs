@@ -3,7 +3,10 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::domain::{id::AgentId, template::Template};
+use crate::domain::{
+    id::{AgentId, TenantId},
+    template::Template,
+};
 
 /// Limits in one place of a file at most.
 pub const MOST_LIMITS: usize = 4;
@@ -34,6 +37,8 @@ pub enum Strategy {
     Queue,
     /// The oldest one is stopped for it, waiting ones before it included.
     CancelRunning,
+    /// It is not made: its event is kept as ignored, with the reason. Replays and retries wait.
+    DropNewest,
 }
 
 impl Strategy {
@@ -43,6 +48,7 @@ impl Strategy {
         match self {
             Self::Queue => "queue",
             Self::CancelRunning => "cancel_running",
+            Self::DropNewest => "drop_newest",
         }
     }
 
@@ -76,6 +82,22 @@ impl Group {
             strategy: Strategy::Queue,
         }
     }
+
+    /// The group of all runs of a tenant.
+    #[must_use]
+    pub fn of_tenant(tenant: &TenantId, limit: TenantLimit) -> Self {
+        let TenantLimit { places, strategy } = limit;
+        Self { id: format!("tenant:{tenant}"), label: "the tenant".to_owned(), places: places.max(1), strategy }
+    }
+}
+
+/// How many runs of one tenant go at the same time; the same for all tenants of an installation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TenantLimit {
+    /// Runs at the same time.
+    pub places: i64,
+    /// What becomes of further ones.
+    pub strategy: Strategy,
 }
 
 /// An agent's limits with that of `limits.concurrent`, which is one without a key.

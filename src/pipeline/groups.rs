@@ -7,6 +7,8 @@ use crate::{
     domain::{
         catalog::Catalog,
         concurrency::{Concurrency, Group, Strategy, fault_of},
+        event::AgentEvent,
+        id::AgentId,
         template::{Template, clip},
         trigger::Trigger,
     },
@@ -47,15 +49,37 @@ impl Limits {
             let of_source = (format!("source:{}", source.id), format!("source {}", source.name));
             limits.add(of_source, &source.spec.concurrency)?;
         }
-        // A key makes a group narrower than any without one.
-        limits.0.sort_by_key(|limit| limit.key.is_none());
-        // A schedule has no source of its own.
-        let of_tenant = source.or_else(|| catalog.sources.values().next());
-        if let (Some(places), Some(source)) = (catalog.tenant_places, of_tenant) {
-            let (owner, label) = (format!("tenant:{}", source.tenant), "the tenant".to_owned());
-            limits.0.push(Limit { owner, label, places, strategy: Strategy::Queue, key: None });
-        }
+        limits.close(catalog);
         Ok(limits)
+    }
+
+    /// The limits that hold for a run that no trigger starts: those of its agent, of its event's source and of the tenant.
+    ///
+    /// # Errors
+    /// One of them is broken.
+    pub(super) fn without_trigger(
+        (agent, name): (&AgentId, &str),
+        of_agent: &[Concurrency],
+        event: &AgentEvent,
+        catalog: &Catalog,
+    ) -> Result<Self, String> {
+        let mut limits = Self::default();
+        limits.add((format!("agent:{agent}"), format!("agent {name}")), of_agent)?;
+        if let Some(source) = catalog.sources.values().find(|source| source.id == event.source) {
+            let of_source = (format!("source:{}", source.id), format!("source {}", source.name));
+            limits.add(of_source, &source.spec.concurrency)?;
+        }
+        limits.close(catalog);
+        Ok(limits)
+    }
+
+    /// Puts the narrowest first and the tenant's last.
+    fn close(&mut self, catalog: &Catalog) {
+        // A key makes a group narrower than any without one.
+        self.0.sort_by_key(|limit| limit.key.is_none());
+        if let Some(Group { id, label, places, strategy }) = catalog.tenant_group.clone() {
+            self.0.push(Limit { owner: id, label, places, strategy, key: None });
+        }
     }
 
     fn add(&mut self, (owner, label): (String, String), limits: &[Concurrency]) -> Result<(), String> {
@@ -98,6 +122,7 @@ mod tests {
     use super::Limits;
     use crate::domain::{
         catalog::Catalog,
+        concurrency::{Group, Strategy, TenantLimit},
         id::{AgentId, SourceId, TenantId, TriggerId},
         source::Source,
         time::Timestamp,
@@ -126,7 +151,9 @@ mod tests {
             .unwrap(),
         };
         let sources = [("hub".to_owned(), source)].into();
-        (trigger, Catalog { sources, tenant_places: Some(20), ..Catalog::default() })
+        let limit = TenantLimit { places: 20, strategy: Strategy::DropNewest };
+        let tenant_group = Some(Group::of_tenant(&TenantId::new(NOW), limit));
+        (trigger, Catalog { sources, tenant_group, ..Catalog::default() })
     }
 
     #[test]
@@ -151,5 +178,16 @@ mod tests {
         assert_ne!(groups[0].id, other[0].id);
         assert_eq!(groups[1..], other[1..]);
         assert_eq!(of(json!({}))[0].id, of(json!({"body": {}}))[0].id, "those without a key are one group");
+    }
+
+    #[test]
+    fn the_tenants_limit_holds_without_any_source() {
+        let (mut trigger, mut catalog) = world();
+        catalog.sources.clear();
+        trigger.spec.concurrency.clear();
+        let groups = Limits::compile(&trigger, &catalog).unwrap().groups(|| &Value::Null);
+        let labels: Vec<&str> = groups.iter().map(|group| group.label.as_str()).collect();
+        assert_eq!(labels, ["agent triage", "the tenant"]);
+        assert_eq!(groups[1].strategy, Strategy::DropNewest);
     }
 }

@@ -8,9 +8,10 @@ use crate::{
     crypto::{self, SecretSource},
     domain::{
         catalog::Catalog,
+        concurrency::{Concurrency, Group},
         event::{AgentEvent, Content, SenderAuth},
         filter::{Filter, Prepared},
-        id::{RunId, SourceId},
+        id::{AgentId, RunId, SourceId},
         imap::ImapSpec,
         pattern::fits,
         session::SessionRule,
@@ -319,6 +320,21 @@ impl TriggerRoute {
         }?;
         Some(bounded(key))
     }
+}
+
+/// The groups of a run that no trigger starts: those of its agent, by `limits`, of its event's source and of the tenant.
+///
+/// # Errors
+/// One of the limits is broken.
+pub fn groups_without_trigger(
+    agent: (&AgentId, &str),
+    limits: &[Concurrency],
+    event: &AgentEvent,
+    catalog: &Catalog,
+) -> Result<Vec<Group>, String> {
+    let view = OnceCell::new();
+    let limits = Limits::without_trigger(agent, limits, event, catalog)?;
+    Ok(limits.groups(|| view.get_or_init(|| event.view())))
 }
 
 /// A key as it is stored.

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     domain::{id::TenantId, time::Timestamp},
-    store::{Refusal, Store},
+    store::{Refusal, Store, StoreError},
 };
 
 /// Different counters that are kept in memory at most; more are counted together.
@@ -18,7 +18,7 @@ const MAX_COUNTERS: usize = 1_000;
 /// How often counters are written.
 const EVERY: Duration = Duration::from_secs(5);
 
-/// How often the store's clock is told the time.
+/// How often the store's clock is told the time, and the schema is looked at.
 const COMPARE: Duration = Duration::from_secs(30);
 
 /// Keeps the store's clock right until `stop`. Failures are waited out: it goes on by itself.
@@ -30,6 +30,24 @@ pub async fn keep_time(store: Store, stop: CancellationToken) {
         }
         if let Err(fault) = store.compare_clocks().await {
             tracing::debug!(error = ?fault, "the database could not be asked for the time");
+        }
+    }
+}
+
+/// Looks now and then whether this program may still work on the database; cancels `superseded` when it may not.
+pub async fn keep_version(store: Store, stop: CancellationToken, superseded: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(COMPARE) => {}
+            () = stop.cancelled() => return,
+        }
+        match store.check_schema().await {
+            Err(fault @ StoreError::NewerSchema { .. }) => {
+                tracing::error!(error = %fault, "a newer version took the database over");
+                return superseded.cancel();
+            }
+            Err(fault) => tracing::debug!(error = ?fault, "the database could not be asked for its schema"),
+            Ok(()) => {}
         }
     }
 }

@@ -24,7 +24,9 @@ use tower::layer::util::Identity;
 
 use crate::{
     domain::time::Timestamp,
-    queue::{Job, JobEnd, Owner, QueueOptions, StopReason, Wakes, held::Held, rest::Rest, watch::LeaseWatch},
+    queue::{
+        Job, JobEnd, Owner, QueueOptions, StopReason, Wakes, claims::Claims, held::Held, rest::Rest, watch::LeaseWatch,
+    },
     store::{Finish, Lease, Outcome, RUN_QUEUE, SeenLease, Store},
 };
 
@@ -58,6 +60,7 @@ struct Core {
     held: Held,
     slots: Arc<Semaphore>,
     rest: Rest,
+    claims: Claims,
 }
 
 /// Where handlers report that they are through with a job.
@@ -71,7 +74,8 @@ impl Ends {
     /// Takes the end of a job; waits when the database is slow.
     pub(super) async fn end(&self, lease: Lease, end: JobEnd) {
         let outcome = match end {
-            JobEnd::Settled | JobEnd::Abandoned => return self.held.remove(&lease),
+            JobEnd::Settled => return self.held.remove(&lease),
+            JobEnd::Abandoned => return self.held.abandon(&lease),
             JobEnd::Done => Outcome::Done,
             JobEnd::Again(at) => Outcome::Again(at),
         };
@@ -92,7 +96,17 @@ impl Queue {
     ) -> Self {
         let slots = Arc::new(Semaphore::new(options.slots.max(1)));
         let rest = Rest::new(options.poll);
-        let core = Arc::new(Core { store, options, owner, wakes, stop, held: Held::default(), slots, rest });
+        let core = Arc::new(Core {
+            store,
+            options,
+            owner,
+            wakes,
+            stop,
+            held: Held::default(),
+            slots,
+            rest,
+            claims: Claims::default(),
+        });
         let (sender, receiver) = mpsc::channel(ENDS);
         let writer = tokio::spawn(write_ends(Arc::clone(&core), receiver));
         let ends = Ends { held: core.held.clone(), sender };
@@ -136,6 +150,8 @@ async fn claim(core: Arc<Core>) -> Vec<Job> {
         let since = core.store.clock().now();
         let replaced = core.store.replaced();
         let claimed = core.store.claim(options.queue, core.owner.as_str(), slots.len(), lease_ms);
+        core.claims.begin();
+        // What a claim took that is broken off here is found by `find_forgotten`.
         let claimed = tokio::time::timeout(CLAIM_PATIENCE, claimed).await;
         if core.store.replaced() > replaced {
             core.wakes.canceled();
@@ -145,6 +161,7 @@ async fn claim(core: Arc<Core>) -> Vec<Job> {
                 core.rest.wake();
                 let jobs: Vec<Job> =
                     claimed.into_iter().zip(slots).map(|(claimed, slot)| core.held.add(claimed, slot)).collect();
+                core.claims.end();
                 if core.stop.is_cancelled() {
                     give_back(&core, &jobs).await;
                     return Vec::new();
@@ -163,6 +180,7 @@ async fn claim(core: Arc<Core>) -> Vec<Job> {
                 TROUBLE.min(options.poll)
             }
         };
+        core.claims.end();
         drop(slots);
         tokio::select! {
             () = core.wakes.of(options.queue).notified() => core.rest.wake(),
@@ -231,7 +249,7 @@ async fn until_due(core: &Core, since: Timestamp) -> Duration {
 async fn keep_alive(core: Arc<Core>) {
     let lease = core.options.lease;
     let belief = lease.mul_f32(0.7);
-    let mut ticks = tokio::time::interval((lease / 5).min(TICK));
+    let mut ticks = tokio::time::interval(tick(lease));
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut renewed = Instant::now();
     let mut mended = Instant::now();
@@ -272,6 +290,11 @@ async fn keep_alive(core: Arc<Core>) {
     }
 }
 
+/// How often leases are renewed and looked at.
+fn tick(lease: Duration) -> Duration {
+    (lease / 5).min(TICK)
+}
+
 /// Whether the leases were renewed; those that are lost or canceled hear of it.
 async fn renew(core: &Core, held: &[Lease]) -> bool {
     let lease_ms = i64::try_from(core.options.lease.as_millis()).unwrap_or(i64::MAX);
@@ -304,6 +327,7 @@ async fn take_back(core: &Core, watch: &mut LeaseWatch) {
         Ok(seen) => seen,
         Err(fault) => return tracing::warn!(queue, error = ?fault, "looking for lost jobs failed"),
     };
+    find_forgotten(core, watch, &seen).await;
     let mut gone = watch.look(&seen, core.options.lease);
     let dead: Vec<SeenLease> = seen.into_iter().filter(|lease| core.owner.is_dead(&lease.owner)).collect();
     if let (false, Some(clear)) = (dead.is_empty(), &core.options.clear) {
@@ -321,6 +345,41 @@ async fn take_back(core: &Core, watch: &mut LeaseWatch) {
             core.wakes.of_all(queue);
         }
         Err(fault) => tracing::warn!(queue, error = ?fault, "looking for lost jobs failed"),
+    }
+}
+
+/// Gives back what this process claimed without knowing it: a claim may be committed although its answer never came.
+/// All that is held is renewed with every tick, so a lease that stays the same is one of which nobody here knows.
+async fn find_forgotten(core: &Core, watch: &LeaseWatch, seen: &[SeenLease]) {
+    let (queue, owner) = (core.options.queue, core.owner.as_str());
+    // Beyond two renewals.
+    let long = tick(core.options.lease).mul_f32(2.25);
+    let is_old = |lease: &SeenLease| {
+        let since = watch.since(lease);
+        since.is_some_and(|since| since.elapsed() >= long && core.claims.began_after(since))
+    };
+    if !core.held.has_abandoned() && !seen.iter().any(|lease| lease.owner == owner && is_old(lease)) {
+        return;
+    }
+    let found = match core.store.held_by(queue, owner).await {
+        Ok(found) => found,
+        Err(fault) => return tracing::warn!(queue, error = ?fault, "looking for forgotten jobs failed"),
+    };
+    let all: Vec<Lease> = found.iter().map(|(lease, _)| lease.clone()).collect();
+    let mut forgotten = core.held.unknown(&all);
+    forgotten.retain(|lease| {
+        let end = found.iter().find(|(found, _)| found == lease).map_or(0, |(_, until_ms)| *until_ms);
+        is_old(&SeenLease { owner: owner.to_owned(), until_ms: end })
+    });
+    if forgotten.is_empty() {
+        return;
+    }
+    match core.store.release(queue, &forgotten).await {
+        Ok(()) => {
+            tracing::warn!(queue, count = forgotten.len(), "gave back jobs of a claim whose answer never came");
+            core.wakes.of_all(queue);
+        }
+        Err(fault) => tracing::warn!(queue, error = ?fault, "giving forgotten jobs back failed"),
     }
 }
 

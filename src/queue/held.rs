@@ -1,7 +1,7 @@
 //! The jobs that this process holds, kept alive by a task of their own.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -96,11 +96,15 @@ impl Job {
 
 /// All jobs that this process holds of one queue.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Held(Arc<Mutex<HashMap<Lease, Stop>>>);
+pub(super) struct Held {
+    held: Arc<Mutex<HashMap<Lease, Stop>>>,
+    /// Jobs that broke off here, whose leases run out: that counts as a loss.
+    abandoned: Arc<Mutex<HashSet<Lease>>>,
+}
 
 impl Held {
     fn lock(&self) -> MutexGuard<'_, HashMap<Lease, Stop>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes a claimed job in.
@@ -113,6 +117,25 @@ impl Held {
     /// Lets a job go; it is not kept alive any more.
     pub(super) fn remove(&self, lease: &Lease) {
         self.lock().remove(lease);
+    }
+
+    /// Lets a job go whose end could not be written.
+    pub(super) fn abandon(&self, lease: &Lease) {
+        self.abandoned.lock().unwrap_or_else(PoisonError::into_inner).insert(lease.clone());
+        self.remove(lease);
+    }
+
+    /// Of leases that the database knows as this process's those that it knows nothing of.
+    pub(super) fn unknown(&self, leases: &[Lease]) -> Vec<Lease> {
+        let mut abandoned = self.abandoned.lock().unwrap_or_else(PoisonError::into_inner);
+        abandoned.retain(|lease| leases.contains(lease));
+        let held = self.lock();
+        leases.iter().filter(|lease| !held.contains_key(*lease) && !abandoned.contains(*lease)).cloned().collect()
+    }
+
+    /// Whether some broke off whose leases may not be over.
+    pub(super) fn has_abandoned(&self) -> bool {
+        !self.abandoned.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
     }
 
     /// What is held now.

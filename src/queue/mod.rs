@@ -5,6 +5,7 @@
 //! A claim is limited by free slots, so nothing waits under a lease that nobody works on.
 
 mod backend;
+mod claims;
 mod held;
 mod owner;
 mod rest;

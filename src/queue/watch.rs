@@ -12,6 +12,11 @@ use crate::store::SeenLease;
 pub(super) struct LeaseWatch(HashMap<SeenLease, Instant>);
 
 impl LeaseWatch {
+    /// Since when a lease is seen as it is.
+    pub(super) fn since(&self, lease: &SeenLease) -> Option<Instant> {
+        self.0.get(lease).copied()
+    }
+
     /// Takes a look in; those that have not changed for `length` are returned.
     pub(super) fn look(&mut self, seen: &[SeenLease], length: Duration) -> Vec<SeenLease> {
         self.0.retain(|lease, _| seen.contains(lease));

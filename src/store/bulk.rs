@@ -90,7 +90,7 @@ pub(super) async fn accept_postgres(db: &Postgres, batch: &[&Prepared]) -> Resul
             || acceptance.fetch.is_some()
             || acceptance.runs.iter().any(|run| !run.groups.is_empty())
             || matches!(acceptance.event.content, Content::Email(_))
-            || acceptance.runs.iter().any(|run| !run.flow.is_plain())
+            || acceptance.runs.iter().any(|run| !run.is_plain())
     });
     if keys.is_empty() && !has_files && !has_more {
         let mut connection = db.intake().acquire().await?;
@@ -148,7 +148,7 @@ fn plain_runs<'a>(batch: &[&'a Prepared], known: &HashSet<(String, String)>) -> 
         |run: &NewRun| run.once_key.as_ref().is_some_and(|once| known.contains(&(run.agent.to_string(), once.clone())));
     let runs =
         batch.iter().copied().flat_map(|prepared| prepared.acceptance.runs.iter().map(move |run| (prepared, run)));
-    runs.filter(|(_, run)| run.flow.is_plain() && (known.is_empty() || !is_known(run))).collect()
+    runs.filter(|(_, run)| run.is_plain() && (known.is_empty() || !is_known(run))).collect()
 }
 
 async fn insert_postgres(

@@ -237,7 +237,8 @@ impl Store {
             let sources = sqlx::query_as(sources).bind(tenant.as_str()).fetch_all(db.read()).await?;
             (sources, sqlx::query_as(triggers).bind(tenant.as_str()).fetch_all(db.read()).await?)
         });
-        let mut catalog = Catalog { revision, tenant_places: self.tenant_places, ..Catalog::default() };
+        let tenant_group = self.tenant_limit.map(|limit| Group::of_tenant(tenant, limit));
+        let mut catalog = Catalog { revision, tenant_group, ..Catalog::default() };
         for (id, name, spec) in sources {
             let spec = rows::json(&id, "spec", &spec)?;
             let source = Source { id: rows::id("sources", &id)?, tenant: tenant.clone(), name: name.clone(), spec };

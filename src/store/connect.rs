@@ -74,6 +74,13 @@ impl Postgres {
     pub(super) fn intake(&self) -> PgPool {
         self.intake.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
+    /// A connection whose statements may last, and which waits for a lock only as long as others may wait for what it
+    /// holds meanwhile.
+    pub(super) fn for_migrations(&self) -> PgPool {
+        let options =
+            [("statement_timeout", "0"), ("idle_in_transaction_session_timeout", "0"), ("lock_timeout", "2s")];
+        lazy_pool(&self.connect.clone().options(options), 1)
+    }
     pub(super) async fn begin(&self) -> sqlx::Result<Transaction<'static, PostgresDatabase>> {
         self.pool.begin().await
     }
@@ -85,6 +92,17 @@ impl Postgres {
     ) -> sqlx::Result<()> {
         let sql = "SELECT pg_advisory_xact_lock(hashtextextended($1, 7305808869229538))";
         sqlx::query(sql).bind(tenant).execute(&mut **tx).await.map(|_| ())
+    }
+    /// Lets one transaction at a time accept copies of the same mails. The locks are few, since the server has room for
+    /// few: different mails may share one. They are taken in order.
+    pub(super) async fn lock_copies(
+        &self,
+        tx: &mut Transaction<'static, PostgresDatabase>,
+        once_keys: &[String],
+    ) -> sqlx::Result<()> {
+        let sql = "SELECT pg_advisory_xact_lock(1886352244, bucket) FROM (SELECT DISTINCT hashtext(key) & 127 AS bucket \
+                   FROM unnest($1) AS key ORDER BY 1) buckets";
+        sqlx::query(sql).bind(once_keys).execute(&mut **tx).await.map(|_| ())
     }
     /// The engine's form of a statement: `@any($n)` is membership in a list that [`Self::list`] binds,
     /// `@each($n)` are the items of a JSON array as rows with a column `value`, `@share` keeps the rows there and `@lock`
@@ -119,6 +137,15 @@ impl Sqlite {
     /// The write lock that `begin` took is enough.
     #[expect(clippy::unused_async, reason = "the same call serves both engines")]
     pub(super) async fn lock_gates(&self, _: &mut Transaction<'static, SqliteDatabase>, _: &str) -> sqlx::Result<()> {
+        Ok(())
+    }
+    /// As above.
+    #[expect(clippy::unused_async, reason = "the same call serves both engines")]
+    pub(super) async fn lock_copies(
+        &self,
+        _: &mut Transaction<'static, SqliteDatabase>,
+        _: &[String],
+    ) -> sqlx::Result<()> {
         Ok(())
     }
     /// See [`Postgres::sql`]. One writer at a time holds the whole database, so no rows are skipped.
@@ -200,7 +227,7 @@ impl Store {
         } else {
             return Err(StoreError::Url(options.url.split('@').next_back().unwrap_or_default().to_owned()));
         };
-        let mut store = Self { engine, clock, turns: Turns::default(), tenant_places: None, replaced: Arc::default() };
+        let mut store = Self { engine, clock, turns: Turns::default(), tenant_limit: None, replaced: Arc::default() };
         if store.clock.is_system() {
             let truth = store.truth().await?;
             store.clock = Clock::steady(store.newest().await.filter(|newest| *newest > truth).unwrap_or(truth));
@@ -244,10 +271,10 @@ impl Store {
         found.map(|(at,)| Timestamp(at)).filter(|at| *at < most)
     }
 
-    /// Brings the schema up to date.
+    /// Brings the schema up to date. A newer one on which this program may work stays as it is.
     ///
     /// # Errors
-    /// When it is newer than this program, or a migration fails.
+    /// When it is too new for this program, or a migration fails.
     pub async fn migrate(&self) -> Result<(), StoreError> {
         on_engine!(self, |db| migrate::run(db).await)
     }
@@ -257,7 +284,15 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn schema_version(&self) -> Result<i64, StoreError> {
-        on_engine!(self, |db| migrate::Migrating::found(db).await)
+        on_engine!(self, |db| migrate::Migrating::found(db).await.map(|schema| schema.version))
+    }
+
+    /// Whether this program may work on the schema as it is: it is its own, or a newer one that admits it.
+    ///
+    /// # Errors
+    /// [`StoreError::OlderSchema`], [`StoreError::NewerSchema`], or the database failed.
+    pub async fn check_schema(&self) -> Result<(), StoreError> {
+        on_engine!(self, |db| migrate::Migrating::found(db).await?.admit())
     }
 
     /// Whether the database answers.

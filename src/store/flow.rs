@@ -1,12 +1,13 @@
 //! What becomes of the runs of a batch whose triggers wait, limit or gather: decided in the accepting transaction, under
 //! the locks of the rows that hold the counts, in the order in which the events came. No SQL here.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
     domain::{
+        concurrency::Group,
         delivery::Message,
         flow::{Flow, Gather, OpenRun, Rate, Window},
         id::{DeliveryId, EventId, RunId, SessionId},
@@ -138,6 +139,8 @@ pub(super) struct Ledger<'a> {
     open: HashSet<String>,
     /// The last unfinished run of each session.
     last: BTreeMap<String, String>,
+    /// Unfinished runs of the groups that take no more than they have places for.
+    members: HashMap<String, i64>,
     /// (agent, key) of mails that have a run.
     known: HashSet<(String, String)>,
     pub(super) started: Vec<Started<'a>>,
@@ -154,7 +157,7 @@ impl<'a> Ledger<'a> {
         let new = batch.iter().copied().filter(|prepared| fresh.contains(prepared.acceptance.event.id.as_str()));
         let mut entries: Vec<Entry<'a>> = new
             .flat_map(|prepared| prepared.acceptance.runs.iter().map(move |run| (prepared, run)))
-            .filter(|(_, run)| !run.flow.is_plain())
+            .filter(|(_, run)| !run.is_plain())
             .map(|(prepared, run)| Entry { prepared, run, session: sessions.get(&run.id) })
             .collect();
         entries.sort_by(|a, b| {
@@ -168,6 +171,7 @@ impl<'a> Ledger<'a> {
             changed_rows: BTreeSet::new(),
             open: HashSet::new(),
             last: BTreeMap::new(),
+            members: HashMap::new(),
             known: HashSet::new(),
             started: Vec::new(),
             joined: Vec::new(),
@@ -225,6 +229,17 @@ impl<'a> Ledger<'a> {
         self.last = found.into_iter().collect();
     }
 
+    /// The groups whose unfinished runs are counted, as JSON rows. Whoever adds one holds the row of its count.
+    pub(super) fn dropping(&self) -> Option<String> {
+        let groups = self.entries.iter().flat_map(|entry| entry.run.dropping());
+        let ids: BTreeSet<[&str; 1]> = groups.map(|group| [group.id.as_str()]).collect();
+        (!ids.is_empty()).then(|| to_json(&ids))
+    }
+
+    pub(super) fn set_members(&mut self, found: Vec<(String, i64)>) {
+        self.members = found.into_iter().collect();
+    }
+
     /// What copies of mails share, as lists of agents and keys.
     pub(super) fn once_keys(&self) -> (Vec<String>, Vec<String>) {
         let keyed =
@@ -251,22 +266,34 @@ impl<'a> Ledger<'a> {
         {
             return Fate::Copy;
         }
-        let refused = self.refusal(entry);
-        if let Some(reason) = refused {
+        let open = run.flow.gather.as_ref().and_then(|(gather, _)| self.open_run(entry, *gather));
+        if let Some(reason) = self.refusal(entry, open.is_some()) {
             // Its copies are refused for themselves.
             if let Some(once) = &run.once_key {
                 self.known.remove(&(run.agent.to_string(), once.clone()));
             }
             return Fate::Refused(reason);
         }
-        match run.flow.gather {
-            Some((gather, _)) => self.join(entry, gather).unwrap_or_else(|| self.start(entry, Some(gather))),
-            None => self.start(entry, None),
+        match (run.flow.gather.as_ref().map(|(gather, _)| *gather), open) {
+            (Some(gather), Some((key, open))) => self.join(entry, gather, key, open),
+            (gather, _) => self.start(entry, gather),
         }
     }
 
-    fn refusal(&mut self, entry: Entry<'a>) -> Option<String> {
+    /// Why its run is not made. An event that joins another run needs no place.
+    fn refusal(&mut self, entry: Entry<'a>, joins: bool) -> Option<String> {
         let flow = &entry.run.flow;
+        let full = entry.run.dropping().find(|group| {
+            let members = self.members.get(&group.id).copied().unwrap_or_default();
+            !joins && members >= group.places
+        });
+        if let Some(group) = full {
+            return Some(format!(
+                "{} has {} unfinished, which is the most that its `concurrency` allows with `drop_newest`",
+                group.label,
+                if group.places == 1 { "one run".to_owned() } else { format!("{} runs", group.places) }
+            ));
+        }
         if flow.drops && entry.session.is_some_and(|session| self.last.contains_key(session.as_str())) {
             return Some("a run of its session is not finished, and the trigger says `while_running: drop`".to_owned());
         }
@@ -297,10 +324,10 @@ impl<'a> Ledger<'a> {
         self.notices.push(Notice { id: DeliveryId::new(now), prepared: entry.prepared, message });
     }
 
-    /// Puts the event into the open run, when there is one that still takes it.
-    fn join(&mut self, entry: Entry<'a>, gather: Gather) -> Option<Fate> {
+    /// The open run that still takes the event, with its key.
+    fn open_run(&self, entry: Entry<'a>, gather: Gather) -> Option<(String, OpenRun)> {
         let key = entry.gather_key()?;
-        let mut open: OpenRun = self.state(&key)?;
+        let open: OpenRun = self.state(&key)?;
         let (bytes, session) = (entry.bytes(), entry.session.map(SessionId::as_str));
         let is_last =
             || session.and_then(|session| self.last.get(session)).is_none_or(|last| last == open.run.as_str());
@@ -309,10 +336,11 @@ impl<'a> Ledger<'a> {
             && open.has_room(gather, bytes)
             // Beyond a run of another kind it would be worked on before its turn.
             && (gather != Gather::Collect || is_last());
-        if !takes {
-            return None;
-        }
-        open.add(bytes, entry.at());
+        takes.then_some((key, open))
+    }
+
+    fn join(&mut self, entry: Entry<'a>, gather: Gather, key: String, mut open: OpenRun) -> Fate {
+        open.add(entry.bytes(), entry.at());
         let (run, due) = (open.run.clone(), open.due(gather).0);
         match self.started.iter_mut().find(|started| started.entry.run.id == run) {
             Some(started) => started.run_at = due,
@@ -320,7 +348,7 @@ impl<'a> Ledger<'a> {
         }
         self.joined.push(Joined { run: run.clone(), position: open.events - 1, entry });
         self.set(key, &open, due.saturating_add(OPEN_MS));
-        Some(Fate::Joins(run))
+        Fate::Joins(run)
     }
 
     fn start(&mut self, entry: Entry<'a>, gather: Option<Gather>) -> Fate {
@@ -350,6 +378,10 @@ impl<'a> Ledger<'a> {
             let last = self.last.entry(session.to_string()).or_default();
             *last = run.id.to_string().max(std::mem::take(last));
         }
+        for group in run.dropping() {
+            *self.members.entry(group.id.clone()).or_default() += 1;
+            self.keep(places_key(group), now);
+        }
         self.started.push(Started { run_at, entry });
         Fate::Starts
     }
@@ -364,6 +396,13 @@ impl<'a> Ledger<'a> {
         let expires = until_ms.saturating_add(SPARE_MS) / SPARE_MS * SPARE_MS + SPARE_MS;
         self.changed_rows.insert(key.clone());
         self.rows.insert(key, (to_json(state), expires));
+    }
+
+    /// Lets a row that is a lock alone stay for a while, rather than being made anew each time.
+    fn keep(&mut self, key: String, now: Timestamp) {
+        if self.rows.get(&key).is_none_or(|(_, expires)| *expires <= now.0) {
+            self.set(key, &(), now.0);
+        }
     }
 
     /// The rows that are to be written: key, state and when it means nothing any more.
@@ -401,6 +440,11 @@ impl<'a> Ledger<'a> {
     }
 }
 
+/// The lock of a group's count of unfinished runs, for those that add some.
+fn places_key(group: &Group) -> String {
+    format!("places:{}", group.id)
+}
+
 impl Entry<'_> {
     fn at(&self) -> Timestamp {
         self.prepared.acceptance.event.received_at
@@ -435,6 +479,7 @@ impl Entry<'_> {
     }
 
     fn keys(&self) -> impl Iterator<Item = String> {
-        [self.throttle_key(), self.rate_key(), self.notice_key(), self.gather_key()].into_iter().flatten()
+        let of_trigger = [self.throttle_key(), self.rate_key(), self.notice_key(), self.gather_key()];
+        of_trigger.into_iter().flatten().chain(self.run.dropping().map(places_key))
     }
 }

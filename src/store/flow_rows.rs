@@ -15,6 +15,12 @@ pub(super) const OPEN: &str =
 /// The last unfinished run of each session.
 pub(super) const LAST: &str = "SELECT lane, MAX(id) FROM jobs WHERE lane @any($1) GROUP BY lane";
 
+/// How many unfinished runs these groups have.
+pub(super) const MEMBERS: &str = "SELECT g.id, \
+    (SELECT COUNT(*) FROM job_groups m WHERE m.group_id = g.id AND m.held) \
+    + (SELECT COUNT(*) FROM job_groups m WHERE m.group_id = g.id AND NOT m.held) \
+    FROM (SELECT value->>0 AS id FROM @each($1)) g";
+
 /// Mails of these agents and keys that have a run. Both lists are bounded by the batch.
 pub(super) const KNOWN: &str = "SELECT agent_id, once_key FROM runs WHERE agent_id @any($1) AND once_key @any($2) \
     UNION ALL SELECT agent_id, once_key FROM run_events WHERE agent_id @any($1) AND once_key @any($2)";
@@ -76,6 +82,10 @@ macro_rules! look {
         if !lanes.is_empty() {
             let last = sqlx::query_as($db.sql(crate::store::flow_rows::LAST)).bind($db.list(&lanes));
             $ledger.set_last(last.fetch_all(&mut **$tx).await?);
+        }
+        if let Some(groups) = $ledger.dropping() {
+            let members = sqlx::query_as($db.sql(crate::store::flow_rows::MEMBERS)).bind(groups);
+            $ledger.set_members(members.fetch_all(&mut **$tx).await?);
         }
         let (agents, once) = $ledger.once_keys();
         if !once.is_empty() {
@@ -191,7 +201,8 @@ macro_rules! write_counts {
 }
 pub(super) use write_counts;
 
-/// Forgets of a batch's runs those whose mail went with a run of another mail already.
+/// Forgets of a batch's runs those whose mail went with a run of another mail already. Copies of a mail come one after
+/// the other from here on: one may have a run of its own and another one go with a run, in different tables.
 macro_rules! without_joined {
     ($tx:expr, $db:expr, $batch:expr) => {{
         let keyed = $batch.iter().flat_map(|prepared| &prepared.acceptance.runs);
@@ -200,6 +211,7 @@ macro_rules! without_joined {
         let found: Vec<(String, String)> = match once.is_empty() {
             true => Vec::new(),
             false => {
+                $db.lock_copies($tx, &once).await?;
                 let known = sqlx::query_as($db.sql(crate::store::flow_rows::KNOWN_JOINED)).bind($db.list(&agents));
                 known.bind($db.list(&once)).fetch_all(&mut **$tx).await?
             }

@@ -15,8 +15,10 @@ use crate::{
 
 /// Jobs whose time has come that one call moves on, of those in groups and of the others.
 const MOST_DUE: i64 = 500;
-/// Groups that one call looks at.
+/// Groups that are looked at in one pass.
 const MOST_GROUPS: i64 = 32;
+/// Passes of one call that opens nothing: each goes on behind the one before, and begins anew at the end.
+const MOST_PASSES: usize = 4;
 /// Jobs that one look at a gate lets through or sends to another one.
 pub(super) const MOST_MOVES: usize = 64;
 /// Places that are checked by one call of [`Store::mend_gates`], and so many gates and groups.
@@ -163,11 +165,19 @@ impl Store {
             usize::try_from(opened).unwrap_or(usize::MAX)
         });
         if queue == RUN_QUEUE {
-            for (tenant, groups) in self.next_looks().await? {
-                for group in &groups {
-                    self.replace_oldest(&tenant, group).await?;
+            for _ in 0..MOST_PASSES {
+                let looks = self.next_looks().await?;
+                let is_last = looks.is_empty();
+                for (tenant, groups) in looks {
+                    for group in &groups {
+                        self.replace_oldest(&tenant, group).await?;
+                    }
+                    opened += self.pass_gates(&tenant, &groups).await?;
                 }
-                opened += self.pass_gates(&tenant, &groups).await?;
+                // Nobody comes again soon when nothing was opened, so nothing may be left that could be.
+                if opened > 0 || is_last {
+                    break;
+                }
             }
         }
         Ok(opened)

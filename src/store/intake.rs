@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use crate::{
     domain::{
-        concurrency::Group,
+        concurrency::{Group, Strategy},
         event::{AgentEvent, Body, Content},
         fetch::Stays,
         flow::Flow,
@@ -84,6 +84,18 @@ pub struct NewRun {
     pub groups: Vec<Group>,
     /// When it begins, and what it may be part of instead of being made.
     pub flow: Flow,
+}
+
+impl NewRun {
+    /// Whether it is made whatever else there is, so that nothing has to be looked up for it.
+    pub(super) fn is_plain(&self) -> bool {
+        self.flow.is_plain() && self.dropping().next().is_none()
+    }
+
+    /// Its groups that take no further run when they have as many unfinished ones as places.
+    pub(super) fn dropping(&self) -> impl Iterator<Item = &Group> {
+        self.groups.iter().filter(|group| group.strategy == Strategy::DropNewest)
+    }
 }
 
 /// What became of an acceptance.

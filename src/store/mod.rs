@@ -28,6 +28,8 @@ mod notes;
 mod page;
 mod parts;
 mod pauses;
+#[cfg(feature = "sabotage")]
+mod pretend;
 mod recovery;
 mod refusals;
 mod replay;
@@ -90,7 +92,7 @@ pub use uploads::NewUpload;
 
 use std::sync::{Arc, atomic::AtomicU64};
 
-use crate::clock::Clock;
+use crate::{clock::Clock, domain::concurrency::TenantLimit};
 
 /// Why the store could not do something.
 #[derive(Debug, thiserror::Error)]
@@ -101,13 +103,26 @@ pub enum StoreError {
     /// A migration could not be made.
     #[error("the schema could not be brought up to date")]
     Migration(#[from] sqlx::migrate::MigrateError),
-    /// The database was made by a newer Postern.
-    #[error("the database has schema {found}, this postern knows up to {known}; start the newer postern")]
+    /// A newer Postern changed the database so that this one must not work on it.
+    #[error(
+        "the database has schema {found}, which needs a postern that knows schema {min_reader}; this one knows {known}: \
+         start the newer postern"
+    )]
     NewerSchema {
         /// The schema's number in the database.
         found: i64,
+        /// The oldest that a program must know to work on it.
+        min_reader: i64,
         /// The newest that this program knows.
         known: i64,
+    },
+    /// The database was not brought up to date yet.
+    #[error("the database has schema {found}, this postern needs {needed}; run `postern migrate` first")]
+    OlderSchema {
+        /// The schema's number in the database, 0 in an empty one.
+        found: i64,
+        /// Of this program.
+        needed: i64,
     },
     /// SQLite would not keep commits over a power cut.
     #[error("SQLite runs with synchronous={0}; only FULL (2) or EXTRA (3) keep what was acknowledged")]
@@ -155,6 +170,7 @@ impl StoreError {
             Self::Database(_)
             | Self::Migration(_)
             | Self::NewerSchema { .. }
+            | Self::OlderSchema { .. }
             | Self::NotDurable(_)
             | Self::Url(_)
             | Self::Unreadable { .. }
@@ -172,7 +188,7 @@ pub struct Store {
     /// Whose turn it was last.
     turns: turns::Turns,
     /// Runs of one tenant at the same time.
-    tenant_places: Option<i64>,
+    tenant_limit: Option<TenantLimit>,
     /// Runs that this process asked to stop for others.
     replaced: Arc<AtomicU64>,
 }
@@ -206,8 +222,8 @@ impl Store {
 
     /// Limits how many runs of one tenant go at the same time; `None`: no limit.
     #[must_use]
-    pub const fn with_tenant_places(mut self, places: Option<i64>) -> Self {
-        self.tenant_places = places;
+    pub const fn with_tenant_limit(mut self, limit: Option<TenantLimit>) -> Self {
+        self.tenant_limit = limit;
         self
     }
 

@@ -6,7 +6,7 @@
 
 use crate::{
     domain::id::RunId,
-    store::{DELIVERY_QUEUE, RUN_QUEUE, Store, StoreError, on_engine, rows},
+    store::{DELIVERY_QUEUE, Lease, RUN_QUEUE, Store, StoreError, on_engine, rows},
 };
 
 /// Leases of one owner that end at the same time, as others see them.
@@ -39,6 +39,17 @@ impl Store {
         let found: Vec<(String, i64)> =
             on_engine!(self, |db| sqlx::query_as(sql).bind(queue).fetch_all(db.read()).await?);
         Ok(found.into_iter().map(|(owner, until_ms)| SeenLease { owner, until_ms }).collect())
+    }
+
+    /// The jobs of a queue that belong to an owner, with the end of each lease as in [`SeenLease`].
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn held_by(&self, queue: &str, owner: &str) -> Result<Vec<(Lease, i64)>, StoreError> {
+        let sql = "SELECT id, fence, lease_until FROM jobs WHERE queue = $1 AND state = 'running' AND lease_owner = $2";
+        let found: Vec<(String, i64, i64)> =
+            on_engine!(self, |db| sqlx::query_as(sql).bind(queue).bind(owner).fetch_all(db.read()).await?);
+        Ok(found.into_iter().map(|(id, fence, until_ms)| (Lease { id, fence }, until_ms)).collect())
     }
 
     /// Takes back the jobs of leases that nobody holds any more, unless they were renewed since they were seen.

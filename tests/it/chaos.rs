@@ -2,6 +2,7 @@
 //!
 //! `CHAOS_SEED` repeats a run; `CHAOS_EVENTS`, `CHAOS_KILLS` and `CHAOS_STORM` make it longer (`make chaos`).
 
+mod clock;
 pub(crate) mod cluster;
 pub(crate) mod disk;
 pub(crate) mod faults;
@@ -11,6 +12,8 @@ pub(crate) mod load;
 mod sabotage;
 pub(crate) mod server;
 mod storm;
+#[cfg(feature = "sabotage")]
+mod upgrade;
 pub(crate) mod verdict;
 pub(crate) mod wire;
 

@@ -371,3 +371,58 @@ async fn new_work_of_one_process_begins_in_another_without_polling() {
     })
     .await;
 }
+
+/// A claim that was committed, and whose answer never came to the process that made it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_claimed_without_anybodys_knowing_is_given_back_long_before_its_lease_ends() {
+    each_engine_in_real_time(async |db| {
+        let world = World::new(&db.store).await;
+        let run = world.start("a", None).await;
+        let owner = Owner::of_this_process();
+        let lost = db.store.claim(RUN_QUEUE, owner.as_str(), 1, 30_000).await.unwrap();
+        assert_eq!(db.store.held_by(RUN_QUEUE, owner.as_str()).await.unwrap()[0].0, lost[0].lease);
+        let (sender, mut receiver) = mpsc::unbounded_channel();
+        let (store, wakes, stop) = (db.another().await, Arc::new(Wakes::default()), CancellationToken::new());
+        let handled = store.clone();
+        let handler = move |job: Job| {
+            let (store, sender) = (handled.clone(), sender.clone());
+            async move {
+                let work = store.load_run(job.claimed()).await.unwrap().unwrap();
+                store.finish_run(&work, &success("ok"), &[], &[]).await.unwrap().unwrap();
+                sender.send((work.run.attempt, work.lost)).unwrap();
+                JobEnd::Settled
+            }
+        };
+        let began = Instant::now();
+        let task =
+            tokio::spawn(queue::work(store, options(RUN_QUEUE), owner, Arc::clone(&wakes), stop.clone(), handler));
+        assert_eq!(next(&mut receiver).await, (1, 0), "as if it had not been claimed");
+        println!("worked on after {:?}", began.elapsed());
+        assert!(began.elapsed() < Duration::from_secs(15));
+        Worker { wakes, stop, task }.end().await;
+        assert_eq!(world.state(&run).await, RunState::Succeeded);
+    })
+    .await;
+}
+
+/// A handler that breaks off loses its lease as a dead worker would: it is counted.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_broke_off_here_is_not_taken_for_one_that_nobody_knows_of() {
+    each_engine_in_real_time(async |db| {
+        let tenant = db.store.ensure_tenant("default").await.unwrap();
+        enqueue(&db.store, &tenant, 1).await;
+        let (sender, mut receiver) = mpsc::unbounded_channel();
+        let options = QueueOptions { lease: Duration::from_secs(1), ..options(OTHER_QUEUE) };
+        let worker = start(&db.store, options, move |job| {
+            let lost = job.claimed().lost;
+            sender.send(lost).unwrap();
+            async move { if lost < 2 { JobEnd::Abandoned } else { JobEnd::Done } }
+        });
+        for lost in 0..3 {
+            assert_eq!(next(&mut receiver).await, lost);
+        }
+        until_empty(db).await;
+        worker.end().await;
+    })
+    .await;
+}

@@ -8,14 +8,14 @@ use crate::{
     domain::{
         agent::AgentVersion,
         catalog::Catalog,
-        concurrency::{Group, with_plain},
+        concurrency::{Concurrency, with_plain},
         event::{AgentEvent, Content},
         flow::Flow,
         id::{EventId, RunId, TenantId, TriggerId},
         pace::Pace,
         thread::Threads,
         time::Timestamp,
-        trigger::{Trigger, WhileRunning},
+        trigger::{Trigger, TriggerSpec, WhileRunning},
     },
     http::{
         api::many::{self, Done, EventWords, Many},
@@ -27,7 +27,7 @@ use crate::{
     ingress::{Inbound, Parsed},
     pipeline::{
         intake::{self, Origin},
-        routes::{Matched, Routes},
+        routes::{Matched, Routes, groups_without_trigger},
         thread,
     },
     store::{Answers, EventRecord, EventStatus, Fetch, NewRun, RawRequest, Replay, StoreError},
@@ -160,7 +160,7 @@ struct Replayer {
     tenant: TenantId,
     wish: Wish,
     /// The agent that is named, and the triggers of the version that is.
-    named: Option<std::sync::Arc<(AgentVersion, Routes)>>,
+    named: Option<std::sync::Arc<Named>>,
 }
 
 impl Replayer {
@@ -201,7 +201,7 @@ impl Replayer {
         let matched = self.matched(&record.event).await?;
         let mut runs = matched.runs;
         if let (true, Some(named)) = (runs.is_empty(), &self.named) {
-            runs.push(without_trigger(&named.0, gateway.clock().now()));
+            runs.push(named.without_trigger(&record.event, gateway.clock().now())?);
         }
         if runs.is_empty() {
             let reasons: Vec<String> =
@@ -222,7 +222,7 @@ impl Replayer {
         let (routes, named, event) = (gateway.routes(), self.named.clone(), event.clone());
         let matched = gateway
             .beside(move || match &named {
-                Some(named) => named.1.matching(&event, &threads),
+                Some(named) => named.routes.matching(&event, &threads),
                 None => routes.matching(&event, &threads),
             })
             .await;
@@ -230,13 +230,41 @@ impl Replayer {
     }
 }
 
-/// An agent in one version, with that version's triggers.
-async fn named(
-    gateway: &Gateway,
-    tenant: &TenantId,
-    name: &str,
-    version: Option<i64>,
-) -> Result<(AgentVersion, Routes), ApiError> {
+/// An agent in one version.
+struct Named {
+    version: AgentVersion,
+    /// That version's triggers, under the limits of now.
+    routes: Routes,
+    /// The limits of the agent's newest version.
+    limits: Vec<Concurrency>,
+    catalog: Catalog,
+}
+
+impl Named {
+    /// The run of an agent none of whose triggers matches: it gets the event's own text, stands alone, and its answer
+    /// goes the way the event came.
+    fn without_trigger(&self, event: &AgentEvent, now: Timestamp) -> Result<NewRun, NoReplay> {
+        let AgentVersion { agent, name, version, .. } = &self.version;
+        let groups = groups_without_trigger((agent, name), &self.limits, event, &self.catalog);
+        Ok(NewRun {
+            id: RunId::new(now),
+            trigger: TriggerId::new(now),
+            position: -1,
+            agent: agent.clone(),
+            agent_name: name.clone(),
+            agent_version: *version,
+            session_key: None,
+            groups: groups.map_err(|reason| NoReplay::Refused(NOTHING, reason))?,
+            while_running: WhileRunning::default(),
+            once_key: None,
+            flow: Flow::default(),
+        })
+    }
+}
+
+/// An agent in one version, with that version's triggers. What limits its runs are the limits of now: those of an old
+/// version would become the group's again.
+async fn named(gateway: &Gateway, tenant: &TenantId, name: &str, version: Option<i64>) -> Result<Named, ApiError> {
     let nothing = |detail: String| ApiError::new(StatusCode::CONFLICT, NOTHING, detail);
     let found = gateway.store.find_agent(tenant, name).await?;
     let Some((agent, newest, is_live)) = found.filter(|(_, _, is_live)| *is_live || version.is_some()) else {
@@ -246,48 +274,30 @@ async fn named(
     let Some(found) = gateway.store.agent_version(tenant, &agent, wanted).await? else {
         return Err(nothing(format!("agent `{name}` has no version {wanted}; its newest is {newest}")));
     };
+    let latest = gateway.store.agent_version(tenant, &agent, newest).await?;
+    let latest = latest.map_or_else(|| found.spec.clone(), |latest| latest.spec);
+    let limits = with_plain(latest.limits.concurrent, latest.concurrency);
     let catalog = gateway.store.catalog(tenant).await?;
     let live = |position: i64| {
         let live = catalog.triggers.iter().find(|trigger| trigger.agent == agent && trigger.position == position);
-        live.filter(|_| is_live).map(|trigger| trigger.id.clone())
+        live.filter(|_| is_live)
     };
     let now = gateway.clock().now();
     let triggers = (0..).zip(&found.spec.triggers).map(|(position, spec)| Trigger {
-        id: live(position).unwrap_or_else(|| TriggerId::new(now)),
+        id: live(position).map_or_else(|| TriggerId::new(now), |live| live.id.clone()),
         agent: agent.clone(),
         agent_name: found.name.clone(),
         agent_version: found.version,
         position,
-        agent_limits: with_plain(found.spec.limits.concurrent, found.spec.concurrency.clone()),
-        spec: spec.clone(),
+        agent_limits: limits.clone(),
+        spec: TriggerSpec {
+            concurrency: live(position).map_or(&spec.concurrency, |live| &live.spec.concurrency).clone(),
+            ..spec.clone()
+        },
     });
     let triggers = triggers.collect();
-    let routes = Routes::of_triggers(&Catalog { triggers, ..catalog });
-    Ok((found, routes))
-}
-
-/// The run of an agent none of whose triggers matches: it gets the event's own text, stands alone, and its answer goes
-/// the way the event came.
-fn without_trigger(agent: &AgentVersion, now: Timestamp) -> NewRun {
-    NewRun {
-        id: RunId::new(now),
-        trigger: TriggerId::new(now),
-        position: -1,
-        agent: agent.agent.clone(),
-        agent_name: agent.name.clone(),
-        agent_version: agent.version,
-        session_key: None,
-        groups: agent
-            .spec
-            .limits
-            .concurrent
-            .map(|places| Group::of_agent(&agent.agent, &agent.name, i64::from(places)))
-            .into_iter()
-            .collect(),
-        while_running: WhileRunning::default(),
-        once_key: None,
-        flow: Flow::default(),
-    }
+    let catalog = Catalog { triggers, ..catalog };
+    Ok(Named { routes: Routes::of_triggers(&catalog), version: found, limits, catalog })
 }
 
 /// Tries again to fetch what an event told of.

@@ -62,6 +62,13 @@ impl Member {
         self.frozen_until = None;
     }
 
+    /// From its next start on it has these in its environment beside its address.
+    #[cfg(feature = "sabotage")]
+    pub(crate) fn becomes(&mut self, variables: &[(String, String)]) {
+        self.own.retain(|(name, _)| name == "POSTERN_SERVER__LISTEN");
+        self.own.extend_from_slice(variables);
+    }
+
     async fn is_up(&self) {
         let up = async || self.process.hears_signals().then_some(());
         eventually(&format!("{} to be up", self.label), Duration::from_secs(20), up).await;
@@ -80,10 +87,21 @@ impl Cluster {
 
     /// With more variables of the environment.
     pub(crate) async fn start_with(engine: Engine, seed: u64, variables: &[(&str, &str)]) -> Self {
+        Self::start_on(engine, seed, variables, |_, _| ()).await
+    }
+
+    /// With more in its project, too.
+    pub(crate) async fn start_on(
+        engine: Engine,
+        seed: u64,
+        variables: &[(&str, &str)],
+        prepare: impl FnOnce(&mut TestProject, &Receiver),
+    ) -> Self {
         let receiver = Receiver::start().await;
         receiver.misbehave(seed);
         let mut project = TestProject::new(Engine::Sqlite).await;
         agents(&project, &receiver);
+        prepare(&mut project, &receiver);
         let lease = format!("{}s", LEASE.as_secs());
         let settings = [
             ("POSTERN_WORKER__MAX_LOST", "1000"),
@@ -212,11 +230,9 @@ fn tail(text: &str) -> String {
     lines[lines.len().saturating_sub(30)..].join("\n")
 }
 
-/// An agent whose events stand alone, and one whose events are in sessions. They write what they do into one
-/// file, one line a write: lines of runs at the same time do not mix (write(2) with O_APPEND). Some leave a process
-/// behind that has a session of its own.
-fn agents(project: &TestProject, receiver: &Receiver) {
-    let script = "read -r id < /proc/sys/kernel/random/uuid\n\
+/// What agents do: they write it into one file, one line a write: lines of runs at the same time do not mix (write(2)
+/// with `O_APPEND`). Some leave a process behind that has a session of its own.
+pub(crate) const SCRIPT: &str = "read -r id < /proc/sys/kernel/random/uuid\n\
         session=${POSTERN_PROMPT#*session=}; session=${session%% *}\n\
         key=${POSTERN_PROMPT#*key=}; key=${key%% *}\n\
         tell() { read -r up idle < /proc/uptime; echo \"$1 $session $key $POSTERN_RUN $id $up\" >> \"$OUT/log\"; }\n\
@@ -224,6 +240,10 @@ fn agents(project: &TestProject, receiver: &Receiver) {
         case $key in *7) setsid sleep 300 > /dev/null 2>&1 < /dev/null & ;; esac\n\
         sleep 0.07; tell beat; sleep 0.07\n\
         tell end\necho \"key=$key \"\n";
+
+/// An agent whose events stand alone, and one whose events are in sessions.
+fn agents(project: &TestProject, receiver: &Receiver) {
+    let script = SCRIPT;
     let head = script.split("sleep 0.07").next().unwrap();
     let wait = "sleep 1000 &\nsetsid sleep 1000 > /dev/null 2>&1 < /dev/null &\n\
         until [ -e \"$OUT/go\" ]; do sleep 0.05; done\ntell end\necho \"key=$key \"\n";

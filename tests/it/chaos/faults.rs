@@ -22,6 +22,18 @@ pub(crate) struct Chaos {
     pub(crate) counts: BTreeMap<&'static str, u64>,
     /// The longest time from a start to the first answer.
     pub(crate) slowest_start: Duration,
+    /// What happens next, from the end.
+    deck: Vec<u64>,
+}
+
+/// Twice every kind of fault, as often as each is to come, in a random order. Drawn one by one, eight kills may take
+/// twenty faults or sixty, and some kind may never come.
+fn shuffled(random: &mut Random) -> Vec<u64> {
+    let mut deck: Vec<u64> = (0..10).chain(0..10).collect();
+    for at in (1..deck.len()).rev() {
+        deck.swap(at, usize::try_from(random.below(at as u64 + 1)).unwrap());
+    }
+    deck
 }
 
 impl Chaos {
@@ -43,7 +55,10 @@ impl Chaos {
         thaw(cluster, Instant::now());
         let member = usize::try_from(random.below(cluster.members.len() as u64)).unwrap();
         let short = Duration::from_millis(300 + random.below(1500));
-        match random.below(10) {
+        if self.deck.is_empty() {
+            self.deck = shuffled(random);
+        }
+        match self.deck.pop().unwrap_or_default() {
             0..4 => self.kill(cluster, member).await,
             4 => self.terminate(cluster, member).await,
             5 | 6 => self.freeze(cluster, member, random),

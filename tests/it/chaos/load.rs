@@ -5,7 +5,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -59,15 +59,26 @@ impl Load {
     /// `count` senders, each of which waits `pause` between its events. When one gateway does not answer
     /// they try the next.
     pub(crate) fn start(gateways: &[SocketAddr], count: usize, pause: Duration) -> Self {
+        Self::start_under(None, gateways, count, pause)
+    }
+
+    /// The same with senders whose clocks go before the system's by so many seconds, as those of the gateways do.
+    pub(crate) fn start_under(
+        ahead_s: Option<&Arc<AtomicI64>>,
+        gateways: &[SocketAddr],
+        count: usize,
+        pause: Duration,
+    ) -> Self {
         let mut load = Self { stop: Arc::default(), log: Arc::default(), senders: JoinSet::new() };
         for sender in 0..count {
             let (stop, log, gateways) = (Arc::clone(&load.stop), Arc::clone(&load.log), gateways.to_vec());
+            let ahead_s = ahead_s.map(Arc::clone);
             load.senders.spawn(async move {
                 let mut number = 0;
                 while !stop.load(Ordering::SeqCst) {
                     let key = format!("{sender}-{number}");
                     let began = Instant::now();
-                    deliver(&gateways, sender, &key, &log.cut).await;
+                    deliver(&gateways, sender, &key, &log.cut, ahead_s.as_deref()).await;
                     log.acknowledged.lock().unwrap().push(Acknowledged { key, took: began.elapsed() });
                     number += 1;
                     tokio::time::sleep(pause).await;
@@ -98,20 +109,23 @@ impl Load {
 }
 
 /// The event of a key, as its sender's provider posts it. Every third sender texts; its texts are one session.
-pub(crate) fn event(signed_for: SocketAddr, sender: usize, key: &str) -> Call {
+pub(crate) fn event(signed_for: SocketAddr, sender: usize, key: &str, at_s: i64) -> Call {
     if sender.is_multiple_of(3) {
         sms(signed_for, &format!("SM-{key}"), &format!("+1555000{sender:04}"), key)
     } else {
-        standard(&format!("msg-{key}"), &json!({"type": "load", "key": key}), now_s())
+        standard(&format!("msg-{key}"), &json!({"type": "load", "key": key}), at_s)
     }
 }
 
 /// Sends one event until it is acknowledged.
-async fn deliver(gateways: &[SocketAddr], sender: usize, key: &str, cut: &AtomicUsize) {
+async fn deliver(gateways: &[SocketAddr], sender: usize, key: &str, cut: &AtomicUsize, ahead_s: Option<&AtomicI64>) {
     for gateway in gateways.iter().cycle().skip(sender) {
         // All gateways have the public URL of the first.
-        match send(*gateway, &event(gateways[0], sender, key)).await {
+        let at_s = now_s() + ahead_s.map_or(0, |ahead| ahead.load(Ordering::SeqCst));
+        match send(*gateway, &event(gateways[0], sender, key, at_s)).await {
             Ok(Reply { status: 200..=299, .. }) => return,
+            // Its clock was set just now.
+            Ok(Reply { status: 400 | 401 | 403, .. }) if ahead_s.is_some() => {}
             Ok(reply) => assert!(matches!(reply.status, 429 | 503), "{} {}", reply.status, reply.text()),
             Err(fault) => {
                 // Nobody listened, or the connection never was the server's: not cut.

@@ -9,7 +9,7 @@ use futures_util::future::join_all;
 
 use crate::{
     chaos::load::{Acknowledged, event},
-    support::e2e_client::send,
+    support::{e2e_client::send, e2e_senders::now_s},
 };
 
 /// Sends each event in `copies` copies at once, to all gateways in turn. All must be taken, as one event.
@@ -19,7 +19,7 @@ pub(super) async fn blow(gateways: &[SocketAddr], events: u64, copies: usize) ->
         // Both kinds of senders.
         let sender = usize::try_from(number % 6).unwrap();
         let key = format!("{sender}-{number}");
-        let call = event(gateways[0], sender, &key);
+        let call = event(gateways[0], sender, &key, now_s());
         let began = Instant::now();
         let replies = join_all((0..copies).map(async |copy| {
             loop {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use sqlx::Connection;
 
 use super::{ECHO, run, run_of};
 use crate::support::{
@@ -17,6 +18,7 @@ use crate::support::{
 on_both_engines!(
     a_dry_run_runs_and_sends_nothing,
     an_event_is_replayed_for_an_agent_and_a_version_that_never_saw_it,
+    a_replay_is_under_the_limits_of_now_whatever_its_version,
     many_events_are_replayed_by_filter_and_spread_over_time,
     a_rejected_event_is_read_again_once_it_can_be,
 );
@@ -85,6 +87,50 @@ async fn an_event_is_replayed_for_an_agent_and_a_version_that_never_saw_it(engin
     assert_eq!(post(&app, &path, &json!({"agent": "one"})).await.status, 409, "it is gone");
     let ended = app.ended(&replayed(&post(&app, &path, &json!({"agent": "one", "version": 1})).await)).await;
     assert_eq!(ended["result_text"], "You wrote: first", "its versions are not: {ended}");
+    app.stop().await;
+}
+
+/// The groups of a run as they are stored.
+async fn groups_in(url: &str, run: &str) -> String {
+    let sql = "SELECT concurrency FROM runs WHERE id = $1";
+    if url.starts_with("sqlite:") {
+        let mut database = sqlx::SqliteConnection::connect(url).await.unwrap();
+        sqlx::query_scalar(sql).bind(run).fetch_one(&mut database).await.unwrap()
+    } else {
+        let mut database = sqlx::PgConnection::connect(url).await.unwrap();
+        sqlx::query_scalar(sql).bind(run).fetch_one(&mut database).await.unwrap()
+    }
+}
+
+async fn a_replay_is_under_the_limits_of_now_whatever_its_version(engine: Engine) {
+    let mut project = TestProject::new(engine).await;
+    project.set("POSTERN_QUEUE__CONCURRENT_PER_TENANT", "7");
+    let front = |limit: u32, agent: u32| {
+        format!(
+            "limits: {{concurrent: {agent}}}\ntriggers: [{{source: github, concurrency: {{limit: {limit}, key: '{{{{ body.n \
+             }}}}'}}}}]"
+        )
+    };
+    project.agent("one", ECHO, &front(1, 2));
+    let app = TestApp::start(project).await;
+    let (_, shown) = run(&app, &github("d-1", "push", &json!({"n": 1}))).await;
+    let event = shown["event"].as_str().unwrap();
+    let path = format!("/v1/events/{event}/replay");
+    app.project.agent("one", ECHO, &front(5, 6));
+    app.reload().await;
+    let groups_of = async |run: &str| {
+        app.ended(run).await;
+        let groups = groups_in(&app.project.database_url(), run).await;
+        let groups: Vec<Value> = serde_json::from_str(&groups).unwrap();
+        groups.iter().map(|group| group["places"].as_i64().unwrap()).collect::<Vec<_>>()
+    };
+    let old = replayed(&post(&app, &path, &json!({"agent": "one", "version": 1})).await);
+    assert_eq!(groups_of(&old).await, [5, 6, 7]);
+    // None of its triggers wants the event: the agent's limits hold, and the tenant's.
+    app.project.agent("one", ECHO, "concurrency: {limit: 3, key: '{{ body.n }}'}\ntriggers: [{source: stripe}]");
+    app.reload().await;
+    let strange = replayed(&post(&app, &path, &json!({"agent": "one"})).await);
+    assert_eq!(groups_of(&strange).await, [3, 7]);
     app.stop().await;
 }
 

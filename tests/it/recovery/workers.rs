@@ -8,6 +8,7 @@ use crate::{
     chaos::{
         cluster::{Cluster, LEASE},
         journal::Journal,
+        number,
     },
     support::{
         e2e_process::Gateway,
@@ -91,16 +92,23 @@ async fn runs_of_a_dead_machine_are_taken_up_when_their_lease_is_over() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_worker_that_stood_still_for_longer_than_its_lease_writes_nothing_and_ends_its_agent() {
-    let mut cluster = Cluster::start(Engine::Postgres, 7).await;
+    // `make chaos` does it with the lease that is the default, and the longest time that is promised.
+    let lease = Duration::from_secs(number("CHAOS_LEASE", LEASE.as_secs()));
+    let setting = format!("{}s", lease.as_secs());
+    let mut cluster = Cluster::start_with(Engine::Postgres, 7, &[("POSTERN_WORKER__LEASE", &setting)]).await;
     cluster.members[3].process.kill();
     let acknowledged = [cluster.begin_slow("9-1").await];
     let starts = |cluster: &Cluster, count| (cluster.starts("9-1") == count).then_some(());
     eventually("the agent to begin", Duration::from_secs(10), async || starts(&cluster, 1)).await;
     let mut far = worker_elsewhere(&cluster);
     cluster.members[2].process.freeze();
+    let frozen = Instant::now();
     // The other cannot see this agent, which therefore lives on.
-    eventually("the run to start again elsewhere", LEASE * 3, async || starts(&cluster, 2)).await;
+    let patience = lease + LEASE * 2;
+    eventually("the run to start again elsewhere", patience, async || starts(&cluster, 2)).await;
+    println!("taken up after {:?} with leases of {lease:?}", frozen.elapsed());
     assert!(agents_of(&cluster) > 0);
+    tokio::time::sleep((lease * 4 / 3).saturating_sub(frozen.elapsed())).await;
     cluster.members[2].process.thaw();
     let thawed = Instant::now();
     let gone = async || (agents_of(&cluster) == 0).then_some(());

@@ -1,11 +1,12 @@
 //! Random steps of workers, operators, senders and time against the store, with its rules checked after
-//! each. `PROPTEST_CASES` raises the number of cases.
+//! each. `PROPTEST_CASES` raises the number of cases, and `PROPTEST_RNG_SEED` repeats them.
 
-use std::collections::HashMap;
+use std::{cell::RefCell, collections::HashMap, time::Instant};
 
 use postern::{
     clock::Clock,
     domain::{
+        concurrency::Group,
         delivery::{DeliveryState, DeliveryStep},
         id::{DeliveryId, RunId},
         run::{Failure, FailureCode, RunState, RunStep, Usage},
@@ -14,14 +15,15 @@ use postern::{
 };
 use proptest::{collection::vec, prelude::*, test_runner::TestRunner};
 
+use super::groups::group;
 use crate::support::{
-    database::{Database, START, on_sqlite},
+    database::{Database, Eye, START, on_postgres, on_sqlite},
     records::{LEASE_MS, World, failure, page, reap_expired, success},
 };
 
 #[derive(Clone, Debug)]
 enum Step {
-    Accept { session: Option<u8> },
+    Accept { session: Option<u8>, group: Option<u8> },
     Replay { pick: usize, session: Option<u8> },
     Claim { limit: usize },
     Append { pick: usize },
@@ -41,7 +43,8 @@ enum Step {
 fn step() -> impl Strategy<Value = Step> {
     let session = prop::option::weighted(0.8, 0..3_u8);
     prop_oneof![
-        4 => session.clone().prop_map(|session| Step::Accept { session }),
+        4 => (session.clone(), prop::option::weighted(0.4, 0..2_u8))
+            .prop_map(|(session, group)| Step::Accept { session, group }),
         1 => (any::<usize>(), session).prop_map(|(pick, session)| Step::Replay { pick, session }),
         6 => (1..4_usize).prop_map(|limit| Step::Claim { limit }),
         3 => any::<usize>().prop_map(|pick| Step::Append { pick }),
@@ -62,6 +65,7 @@ fn step() -> impl Strategy<Value = Step> {
 /// What the test knows: every claim ever made, old ones included, and which of them holds.
 struct Model<'a> {
     db: &'a Database,
+    eye: &'a mut Eye,
     world: World,
     events: usize,
     runs: HashMap<String, RunState>,
@@ -100,10 +104,12 @@ impl Model<'_> {
 
     async fn take(&mut self, step: Step) {
         match step {
-            Step::Accept { session } => {
+            Step::Accept { session, group } => {
                 self.events += 1;
                 let session = session.map(|n| format!("s{n}"));
-                let run = self.world.start(&format!("e{}", self.events), session.as_deref()).await;
+                let mut event = self.world.work(&format!("e{}", self.events), session.as_deref());
+                event.runs[0].groups = groups(group);
+                let run = self.world.accept(event).await.runs.remove(0);
                 self.runs.insert(run.to_string(), RunState::Queued);
             }
             Step::Replay { pick: at, session } => self.replay(at, session).await,
@@ -268,10 +274,10 @@ impl Model<'_> {
     }
 
     /// What must hold after every step, read past the store.
-    async fn check(&self) {
+    async fn check(&mut self) {
         let none = [
             "SELECT COUNT(*) FROM (SELECT lane FROM jobs WHERE lane IS NOT NULL GROUP BY lane \
-             HAVING SUM(CASE WHEN state = 'blocked' THEN 0 ELSE 1 END) <> 1)",
+             HAVING SUM(CASE WHEN state = 'blocked' THEN 0 ELSE 1 END) <> 1) x",
             "SELECT COUNT(*) FROM runs r WHERE (r.state IN ('queued', 'running')) \
              <> EXISTS (SELECT 1 FROM jobs j WHERE j.id = r.id)",
             "SELECT COUNT(*) FROM runs r WHERE (r.state = 'running') \
@@ -283,9 +289,13 @@ impl Model<'_> {
             "SELECT COUNT(*) FROM runs r WHERE r.messages <> (SELECT COUNT(*) FROM run_messages m WHERE m.run_id = r.id)",
             "SELECT COUNT(*) FROM runs r WHERE (CASE WHEN r.state = 'succeeded' THEN 1 ELSE 0 END) \
              <> (SELECT COUNT(*) FROM deliveries d WHERE d.run_id = r.id)",
+            "SELECT COUNT(*) FROM (SELECT m.group_id FROM job_groups m JOIN concurrency_groups g ON g.id = m.group_id \
+             WHERE m.held GROUP BY m.group_id, g.places HAVING COUNT(*) > g.places) x",
+            "SELECT COUNT(*) FROM job_groups m LEFT JOIN jobs j ON j.id = m.job_id \
+             WHERE j.id IS NULL OR m.held <> (j.state IN ('ready', 'running'))",
         ];
         let sum = none.map(|sql| format!("({sql})")).join(" + ");
-        assert_eq!(self.db.number(&format!("SELECT {sum}")).await, 0, "a rule of the tables is broken");
+        assert_eq!(self.eye.number(&format!("SELECT {sum}")).await, 0, "a rule of the tables is broken");
         let runs = self.world.store.runs(&self.world.tenant, None, None, &page(None, 200)).await.unwrap();
         let found: HashMap<String, RunState> =
             runs.items.into_iter().map(|run| (run.id.to_string(), run.state)).collect();
@@ -324,41 +334,62 @@ fn expected<T: std::fmt::Debug>(result: Result<Option<T>, StoreError>) -> bool {
     }
 }
 
-async fn play(steps: Vec<Step>) {
-    on_sqlite(Clock::fixed(START), async |db| {
-        let mut model = Model {
-            db,
-            world: World::new(&db.store).await,
-            events: 0,
-            runs: HashMap::new(),
-            deliveries: HashMap::new(),
-            held: Vec::new(),
-            sent: Vec::new(),
-            holders: HashMap::new(),
-            owed: 0,
-        };
-        for step in steps.clone() {
-            model.take(step).await;
-            model.check().await;
-        }
-        model.drain().await;
-        model.check().await;
-    })
-    .await;
+/// None, or one or two groups that others share.
+fn groups(number: Option<u8>) -> Vec<Group> {
+    let narrow = number.map(|n| group(&format!("key:{n}"), 1 + i64::from(n)));
+    let wide = narrow.as_ref().map(|_| group("all", 2));
+    narrow.into_iter().chain(wide).collect()
 }
 
-#[test]
-fn no_order_of_steps_breaks_a_rule_fuzz() {
+async fn play(db: &Database, eye: &mut Eye, steps: Vec<Step>) {
+    eye.clear().await;
+    let mut model = Model {
+        db,
+        eye,
+        world: World::new(&db.store).await,
+        events: 0,
+        runs: HashMap::new(),
+        deliveries: HashMap::new(),
+        held: Vec::new(),
+        sent: Vec::new(),
+        holders: HashMap::new(),
+        owed: 0,
+    };
+    for step in steps {
+        model.take(step).await;
+        model.check().await;
+    }
+    model.drain().await;
+    model.check().await;
+}
+
+/// Plays as many cases as `PROPTEST_CASES` says, on one database that is emptied for each.
+async fn play_all(db: &Database, among_others: u32) {
     let mut config = ProptestConfig { failure_persistence: None, max_shrink_iters: 300, ..ProptestConfig::default() };
     if config.cases == 256 {
-        // The default, for a run among other tests.
-        config.cases = 24;
+        // The default: a run among other tests, which is to take a quarter of a minute.
+        config.cases = among_others;
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    TestRunner::new(config)
-        .run(&vec(step(), 1..60), |steps| {
-            runtime.block_on(play(steps));
-            Ok(())
-        })
-        .unwrap();
+    let (runtime, mut eye) = (tokio::runtime::Handle::current(), db.eye().await);
+    let (cases, began) = (config.cases, Instant::now());
+    tokio::task::block_in_place(|| {
+        let eye = RefCell::new(&mut eye);
+        TestRunner::new(config)
+            .run(&vec(step(), 1..60), |steps| {
+                runtime.block_on(play(db, &mut eye.borrow_mut(), steps));
+                Ok(())
+            })
+            .unwrap();
+    });
+    println!("{cases} cases in {:?}", began.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_order_of_steps_breaks_a_rule_on_sqlite_fuzz() {
+    on_sqlite(Clock::fixed(START), async |db| play_all(db, 128).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_order_of_steps_breaks_a_rule_on_postgres_fuzz() {
+    on_postgres(Clock::fixed(START), async |db| play_all(db, 64).await).await;
 }

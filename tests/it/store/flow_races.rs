@@ -94,3 +94,41 @@ async fn every_event_is_in_exactly_one_run_however_writers_and_workers_meet() {
     })
     .await;
 }
+
+/// Copies of a mail that come by two gateways at the same time: one may have a run of its own, the other one would go
+/// with a run of another session.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn of_copies_one_has_a_run_or_goes_with_one_whichever_gateways_take_them() {
+    const ROUNDS: usize = 60;
+    each_engine_in_real_time(async |db| {
+        let world = World::new(&db.store).await;
+        let mut writers = Vec::new();
+        for writer in 0..4 {
+            let store = if writer == 0 { db.store.clone() } else { db.another().await };
+            let world = World { store, ..world.clone() };
+            writers.push(tokio::spawn(async move {
+                let mut runs = 0;
+                for round in 0..ROUNDS {
+                    let mut copy = world.work(&format!("{writer} {round}"), Some(&format!("s{writer}")));
+                    copy.runs[0].once_key = Some(format!("mail {round}"));
+                    if writer > 0 {
+                        let gather = Gather::Batch { events: 1_000, within_ms: 600_000 };
+                        copy.runs[0].flow = Flow { gather: Some((gather, String::new())), ..Flow::default() };
+                    }
+                    let answer = all(world.store.accept(&prepared(&[copy])).await.unwrap()).remove(0);
+                    runs += answer.runs.len();
+                }
+                runs
+            }));
+        }
+        let mut runs = 0;
+        for writer in writers {
+            runs += writer.await.unwrap();
+        }
+        let copies = "SELECT COUNT(*) FROM (SELECT once_key FROM runs WHERE once_key IS NOT NULL \
+                      UNION ALL SELECT once_key FROM run_events WHERE once_key IS NOT NULL) x";
+        assert_eq!(usize::try_from(db.number(copies).await).unwrap(), ROUNDS);
+        assert_eq!(runs, ROUNDS, "and the answers say so");
+    })
+    .await;
+}

@@ -6,6 +6,7 @@ mod chaos;
 mod claims;
 mod connections;
 mod deliveries;
+mod dropping;
 mod fair;
 mod fences;
 mod fetches;

@@ -1,8 +1,10 @@
 //! What is asked after a worker died.
 
+use postern::store::RUN_QUEUE;
+
 use crate::support::{
     database::each_engine,
-    records::{World, success},
+    records::{LEASE_MS, World, success},
 };
 
 #[tokio::test]
@@ -13,7 +15,10 @@ async fn runs_that_have_not_ended_are_told_from_those_that_have() {
         let work = db.store.load_run(&world.claim(1).await[0]).await.unwrap().unwrap();
         db.store.finish_run(&work, &success("x"), &[], &[]).await.unwrap();
         let running = world.start("running", None).await;
-        world.claim(1).await;
+        let held = world.claim(1).await.remove(0).lease;
+        let until_ms = db.clock.now().0 + LEASE_MS;
+        assert_eq!(db.store.held_by(RUN_QUEUE, "one").await.unwrap(), [(held, until_ms)]);
+        assert!(db.store.held_by(RUN_QUEUE, "two").await.unwrap().is_empty());
         let queued = world.start("queued", None).await;
         let mut open = db.store.open_among(&[ended, running.clone(), queued.clone()]).await.unwrap();
         open.sort();

@@ -1,26 +1,107 @@
 //! The schema: made once, refused when newer, and guarding the states by itself.
 
-use postern::store::{SCHEMA_VERSION, StoreError};
+use std::fmt::Write;
+
+use postern::{domain::run::RunState, store::SCHEMA_VERSION};
 
 use crate::support::{
-    database::{each_engine, on_postgres},
-    records::World,
+    database::{Database, each_engine, on_postgres},
+    records::{World, page, success},
 };
 
+/// A later version adds these to every table, and says so.
+async fn upgrade(db: &Database, min_reader: i64) {
+    let tables = [
+        "tenants",
+        "api_keys",
+        "sources",
+        "agents",
+        "agent_versions",
+        "triggers",
+        "sessions",
+        "raw_requests",
+        "events",
+        "attachments",
+        "runs",
+        "run_messages",
+        "deliveries",
+        "delivery_attempts",
+        "jobs",
+        "job_groups",
+        "concurrency_groups",
+        "group_looks",
+        "flows",
+        "run_events",
+        "suppressions",
+        "transcripts",
+        "tasks",
+        "schedules",
+    ];
+    let mut sql = String::new();
+    for table in tables {
+        let _ = writeln!(sql, "ALTER TABLE {table} ADD COLUMN colour TEXT NOT NULL DEFAULT 'red';");
+    }
+    let _ = writeln!(sql, "CREATE TABLE colours (name TEXT PRIMARY KEY);");
+    let _ = writeln!(sql, "UPDATE schema_support SET min_reader = {min_reader};");
+    sql += "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
+            SELECT 9999, description, success, checksum, execution_time FROM _sqlx_migrations WHERE version = 1";
+    db.execute(&sql).await.unwrap();
+}
+
 #[tokio::test]
-async fn migrating_twice_changes_nothing_and_a_newer_schema_is_refused() {
+async fn migrating_twice_changes_nothing() {
     each_engine(async |db| {
         db.store.migrate().await.unwrap();
         assert_eq!(db.store.schema_version().await.unwrap(), SCHEMA_VERSION);
-        let newer = "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
-                     SELECT 9999, description, success, checksum, execution_time FROM _sqlx_migrations WHERE version = 1";
-        db.execute(newer).await.unwrap();
-        let fault = db.store.migrate().await.unwrap_err();
-        assert!(matches!(fault, StoreError::NewerSchema { found: 9999, known: SCHEMA_VERSION }));
-        assert_eq!(
-            fault.to_string(),
-            format!("the database has schema 9999, this postern knows up to {SCHEMA_VERSION}; start the newer postern")
-        );
+        db.store.check_schema().await.unwrap();
+        db.execute(&format!("DELETE FROM _sqlx_migrations WHERE version = {SCHEMA_VERSION}")).await.unwrap();
+        let fault = db.store.check_schema().await.unwrap_err();
+        assert!(fault.to_string().ends_with("run `postern migrate` first"), "{fault}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_newer_schema_that_only_has_more_is_worked_on() {
+    each_engine(async |db| {
+        // Its statements are prepared by then.
+        let world = World::new(&db.store).await;
+        world.owe("before").await;
+        upgrade(db, SCHEMA_VERSION).await;
+        for store in [db.store.clone(), db.another().await] {
+            store.migrate().await.unwrap();
+            store.check_schema().await.unwrap();
+            assert_eq!(store.schema_version().await.unwrap(), 9999);
+            let world = World { store, ..world.clone() };
+            let runs = world.store.runs(&world.tenant, None, None, &page(None, 10)).await.unwrap().items.len();
+            let run = world.start(&format!("event {runs}"), Some("s")).await;
+            let claimed = world.claim(5).await;
+            let work = world.store.load_run(&claimed[0]).await.unwrap().unwrap();
+            assert_eq!(work.run.id, run);
+            world.store.append_messages(&work.lease, &[world.message("x")]).await.unwrap().unwrap();
+            world.store.finish_run(&work, &success("done"), &[], &[world.delivery("x")]).await.unwrap().unwrap();
+            assert_eq!(world.run(&run).await.state, RunState::Succeeded);
+            assert!(
+                !world.store.deliveries(&world.tenant, None, None, &page(None, 10)).await.unwrap().items.is_empty()
+            );
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_newer_schema_that_older_programs_must_leave_alone_is_refused() {
+    each_engine(async |db| {
+        upgrade(db, 9998).await;
+        for fault in [db.store.migrate().await.unwrap_err(), db.store.check_schema().await.unwrap_err()] {
+            assert_eq!(
+                fault.to_string(),
+                format!(
+                    "the database has schema 9999, which needs a postern that knows schema 9998; this one knows \
+                     {SCHEMA_VERSION}: start the newer postern"
+                )
+            );
+        }
     })
     .await;
 }

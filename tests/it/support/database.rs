@@ -75,6 +75,14 @@ impl Database {
         Store::connect(&self.options, self.clock.clone()).await.unwrap()
     }
 
+    /// A connection that stays.
+    pub(crate) async fn eye(&self) -> Eye {
+        match self.options.url.strip_prefix("sqlite:") {
+            Some(path) => Eye::Sqlite(SqliteConnection::connect(path).await.unwrap()),
+            None => Eye::Postgres(PgConnection::connect(&self.options.url).await.unwrap()),
+        }
+    }
+
     /// Runs SQL past the store.
     pub(crate) async fn execute(&self, sql: &str) -> Result<(), sqlx::Error> {
         let sql = AssertSqlSafe(sql.to_owned());
@@ -98,6 +106,48 @@ impl Database {
         } else {
             let mut connection = PgConnection::connect(&self.options.url).await.unwrap();
             sqlx::query_scalar(sql).fetch_one(&mut connection).await.unwrap()
+        }
+    }
+}
+
+/// A connection of its own, past the store.
+pub(crate) enum Eye {
+    Sqlite(SqliteConnection),
+    Postgres(PgConnection),
+}
+
+/// Tables that stay when all else is emptied: what `World` makes, and the schema.
+const LASTING: [&str; 7] =
+    ["tenants", "signing_keys", "sources", "agents", "agent_versions", "triggers", "schema_support"];
+
+impl Eye {
+    /// The one number that a query gives.
+    pub(crate) async fn number(&mut self, sql: &str) -> i64 {
+        let sql = AssertSqlSafe(sql.to_owned());
+        match self {
+            Self::Sqlite(connection) => sqlx::query_scalar(sql).fetch_one(connection).await.unwrap(),
+            Self::Postgres(connection) => sqlx::query_scalar(sql).fetch_one(connection).await.unwrap(),
+        }
+    }
+
+    /// Forgets all records.
+    pub(crate) async fn clear(&mut self) {
+        let tables: Vec<String> = match self {
+            Self::Sqlite(connection) => {
+                let sql = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'";
+                sqlx::query_scalar(sql).fetch_all(connection).await.unwrap()
+            }
+            Self::Postgres(connection) => {
+                let sql = "SELECT tablename::text FROM pg_tables WHERE schemaname = 'public'";
+                sqlx::query_scalar(sql).fetch_all(connection).await.unwrap()
+            }
+        };
+        let gone = tables.iter().filter(|table| !table.starts_with('_') && !LASTING.contains(&table.as_str()));
+        let sql: String = gone.map(|table| format!("DELETE FROM {table};")).collect();
+        let sql = AssertSqlSafe(format!("BEGIN;{sql}COMMIT"));
+        match self {
+            Self::Sqlite(connection) => sqlx::raw_sql(sql).execute(connection).await.map(|_| ()).unwrap(),
+            Self::Postgres(connection) => sqlx::raw_sql(sql).execute(connection).await.map(|_| ()).unwrap(),
         }
     }
 }
