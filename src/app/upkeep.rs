@@ -11,6 +11,7 @@ use crate::{
     config::settings::Settings,
     http::Gateway,
     pipeline::{
+        followups::{self, Followups},
         retention::{self, Cleaner},
         schedules::{self, Schedules},
         tasks::{Task, Tasks},
@@ -28,6 +29,8 @@ impl App {
     pub(super) fn cluster_tasks(&self, settings: &Settings) -> Tasks {
         let cleaner = Cleaner { store: self.store.clone(), settings: settings.retention.clone() };
         let schedules = self.schedules();
+        let followups =
+            Followups { store: self.store.clone(), tenant: self.tenant.clone(), wakes: Arc::clone(&self.wakes) };
         let work = move |stop| schedules.clone().work(stop).boxed();
         Tasks {
             store: self.store.clone(),
@@ -35,6 +38,7 @@ impl App {
             wakes: Arc::clone(&self.wakes),
             tasks: vec![
                 Task { name: schedules::TASK, work: Arc::new(work) },
+                Task { name: followups::TASK, work: Arc::new(move |stop| followups.clone().work(stop).boxed()) },
                 Task { name: retention::TASK, work: Arc::new(move |stop| cleaner.clone().work(stop).boxed()) },
             ],
             on_change: vec![schedules::TASK],

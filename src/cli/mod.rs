@@ -3,6 +3,7 @@
 mod agents;
 mod answers;
 mod apply;
+mod approvals;
 mod client;
 mod completions;
 mod dead_letters;
@@ -85,7 +86,9 @@ enum Command {
     Events(events::Events),
     /// See, follow, cancel and retry runs, one or many.
     Runs(runs::Runs),
-    /// See, run, pause and resume schedules.
+    /// See and answer the questions that runs wait on.
+    Approvals(approvals::Approvals),
+    /// See, run, pause and resume schedules, and cancel what agents want later.
     Schedules(schedules::Schedules),
     /// See how long records are kept, and what would go.
     Retention(retention::Retention),
@@ -158,6 +161,7 @@ async fn run(context: &Context, command: Command) -> anyhow::Result<ExitCode> {
         Command::Sources(arguments) => sources::sources(context, &arguments).await,
         Command::Events(arguments) => events::events(context, &arguments).await,
         Command::Runs(arguments) => runs::runs(context, &arguments).await,
+        Command::Approvals(arguments) => approvals::approvals(context, &arguments).await,
         Command::Schedules(arguments) => schedules::schedules(context, &arguments).await,
         Command::Retention(arguments) => retention::retention(context, &arguments).await,
         Command::Sessions(arguments) => sessions::sessions(context, &arguments).await,

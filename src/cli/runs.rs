@@ -173,8 +173,11 @@ async fn show(context: &Context, client: &Client, id: &str) -> anyhow::Result<()
 fn head(run: &Value) {
     field("id", &run["id"]);
     field_text("agent", &format!("{} (version {})", word(&run["agent_name"]), word(&run["agent_version"])));
-    for key in ["state", "attempt", "event", "session", "replay", "dry_run"] {
+    for key in ["state", "attempt", "event", "session", "parent", "replay", "dry_run"] {
         field(key, &run[key]);
+    }
+    for started in run["started"].as_array().into_iter().flatten() {
+        field("started", started);
     }
     if let Some(events) = run["events"].as_array().filter(|events| events.len() > 1) {
         let events: Vec<String> = events.iter().map(word).collect();

@@ -7,9 +7,9 @@ use serde_json::Value;
 
 use crate::cli::{
     Context,
-    client::{Client, ServerArguments},
+    client::{Client, PageArguments, ServerArguments},
     output,
-    table::{field, field_text, items, table, when, word},
+    table::{field, field_text, items, more, table, when, word},
 };
 
 /// What to do with schedules.
@@ -33,6 +33,19 @@ enum Action {
     Pause(Name),
     /// Let it go on from now; what it missed is not made up for.
     Resume(Name),
+    /// List the runs that agents want later, the newest first.
+    Followups {
+        #[command(flatten)]
+        page: PageArguments,
+        /// Only those in this state: waiting, started, canceled.
+        #[arg(long)]
+        state: Option<String>,
+    },
+    /// Cancel a run that an agent wants later.
+    Cancel {
+        /// Its id, flw_…
+        id: String,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -44,7 +57,12 @@ struct Name {
 pub(super) async fn schedules(context: &Context, arguments: &Schedules) -> anyhow::Result<ExitCode> {
     let client = Client::new(context, &arguments.server)?;
     match &arguments.action {
-        Action::List => output::report(context, &client.get(&["schedules"], &[]).await?, list),
+        Action::List => {
+            let mut found = client.get(&["schedules"], &[]).await?;
+            let query = [("state", "waiting".to_owned()), ("limit", "200".to_owned())];
+            found["followups"] = client.get(&["followups"], &query).await?["items"].take();
+            output::report(context, &found, list);
+        }
         Action::Show(Name { name }) => output::report(context, &client.get(&["schedules", name], &[]).await?, show),
         Action::Run(Name { name }) => {
             let answer = client.post(&["schedules", name, "run"], &[], &Value::Null).await?;
@@ -62,6 +80,23 @@ pub(super) async fn schedules(context: &Context, arguments: &Schedules) -> anyho
         Action::Resume(Name { name }) => {
             output::report(context, &client.post(&["schedules", name, "resume"], &[], &Value::Null).await?, show);
         }
+        Action::Followups { page, state } => {
+            let mut query = page.query();
+            query.extend(state.clone().map(|state| ("state", state)));
+            output::report(context, &client.get(&["followups"], &query).await?, |page| {
+                followups(items(page));
+                more(page);
+            });
+        }
+        Action::Cancel { id } => {
+            let canceled = client.post(&["followups", id, "cancel"], &[], &Value::Null).await?;
+            output::report(context, &canceled, |followup| {
+                output::line(output::one_line(
+                    &format!("{} is {}", word(&followup["id"]), word(&followup["state"])),
+                    200,
+                ));
+            });
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -78,6 +113,20 @@ fn list(page: &Value) {
     };
     let rows: Vec<[String; 5]> = items(page).iter().map(row).collect();
     table(["NAME", "RULE", "NEXT", "LAST", "STATE"], &rows);
+    let wanted = page["followups"].as_array().map(Vec::as_slice).unwrap_or_default();
+    if !wanted.is_empty() {
+        output::line("");
+        followups(wanted);
+    }
+}
+
+fn followups(wanted: &[Value]) {
+    let row = |followup: &Value| {
+        let (agent, due) = (word(&followup["agent_name"]), when(&followup["due_at"]));
+        [word(&followup["id"]), agent, due, word(&followup["state"]), word(&followup["note"]["text"])]
+    };
+    let rows: Vec<[String; 5]> = wanted.iter().map(row).collect();
+    table(["FOLLOW-UP", "AGENT", "DUE", "STATE", "WHAT"], &rows);
 }
 
 fn show(schedule: &Value) {

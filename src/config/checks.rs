@@ -10,7 +10,7 @@ use url::Url;
 use crate::{
     config::{
         agents::Checker,
-        anthropic, claude, commands, executor_keys, flow,
+        anthropic, asks, claude, commands, executor_keys, flow,
         load::join,
         mounts,
         problem::{nearest, suggest},
@@ -82,6 +82,7 @@ pub(crate) fn check(
         ExecutorKind::Anthropic => anthropic::check(spec, settings, checker),
         ExecutorKind::Command => {}
     }
+    asks::check(spec, files, settings, checker);
     check_env(&["env"], spec.executor, &mut spec.env, files, settings, checker);
     setups::check(spec, files, settings, checker);
     for (index, trigger) in spec.triggers.iter_mut().enumerate() {
@@ -346,7 +347,7 @@ pub(crate) fn check_template(path: &[&str], text: &str, checker: &mut Checker<'_
     }
 }
 
-fn check_reply(path: &[&str], reply: &Reply, kind: Kind, settings: &Settings, checker: &mut Checker<'_>) {
+pub(crate) fn check_reply(path: &[&str], reply: &Reply, kind: Kind, settings: &Settings, checker: &mut Checker<'_>) {
     match reply {
         Reply::Word(ReplyWord::Same) if kind == Kind::Webhook => {
             checker.error(

@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// Keys that not every executor knows; the first executor named is the one that an agent with the key likely wants.
-const KEYS: [(&str, &[ExecutorKind]); 27] = [
+const KEYS: [(&str, &[ExecutorKind]); 29] = [
     ("command", &[Command]),
     ("result", &[Command]),
     ("stdin", &[Command]),
@@ -25,6 +25,8 @@ const KEYS: [(&str, &[ExecutorKind]); 27] = [
     ("allowed", &[Claude]),
     ("disallowed", &[Claude]),
     ("permission_mode", &[Claude]),
+    ("ask", &[Claude, Anthropic]),
+    ("may_trigger", &[Claude, Anthropic]),
     ("output_schema", &[Claude, Anthropic]),
     ("agents", &[Claude]),
     ("plugins", &[Claude]),

@@ -2,6 +2,7 @@
 
 pub mod agents;
 mod anthropic;
+mod asks;
 pub mod bundle;
 mod checks;
 mod claude;

@@ -7,11 +7,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::domain::{
+    ask::Ask,
     claude::{Acknowledgement, Effort, McpServer, PermissionMode, ShellSandbox, SubAgent, SystemPrompt, Thinking},
     concurrency::{self, Concurrency},
     database::DatabaseSpec,
     id::AgentId,
     mount::MountSpec,
+    own_tool::OwnTool,
     permission::PermissionRule,
     retries::Retries,
     setup::{LAYER, SetupSpec},
@@ -103,6 +105,13 @@ pub struct AgentSpec {
     /// `claude`: what happens to calls that no rule names.
     #[serde(default)]
     pub permission_mode: PermissionMode,
+    /// `claude`, `anthropic`: who is asked by `ask` rules and by the tool `ask_human`. Without it rules deny, and the tool asks whoever
+    /// sent the event.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ask: Option<Ask>,
+    /// `claude`, `anthropic`: the agents that its tool `trigger_agent` may start.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub may_trigger: Vec<String>,
     /// `claude`, `anthropic`: a JSON Schema that the answer as JSON fits; without such an answer the run fails.
     #[serde(default)]
     pub output_schema: Option<Value>,
@@ -161,6 +170,14 @@ pub struct AgentSpec {
     /// The system prompt: the file's text below the frontmatter.
     #[serde(default)]
     pub prompt: String,
+}
+
+impl AgentSpec {
+    /// Whether its runs may wait for the answer of a person.
+    #[must_use]
+    pub fn may_ask(&self) -> bool {
+        self.ask.is_some() || OwnTool::of(&self.tools, &self.disallowed).contains(&OwnTool::AskHuman)
+    }
 }
 
 const fn one() -> u32 {

@@ -191,7 +191,7 @@ pub struct WebhookMessage {
     pub url: String,
     /// The signing key; a reference, never the value.
     pub secret: ReplySecret,
-    /// The kind, `run.succeeded` or `run.failed`.
+    /// The kind: `run.succeeded`, `run.failed` or `approval.waiting`.
     pub kind: String,
     /// The `data` of the body.
     pub data: Value,

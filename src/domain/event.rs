@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::domain::{
+    agent_note::AgentNote,
     id::{AttachmentId, EventId, SourceId, TenantId},
     mail::{Forwarded, Invite, MailReport, MailSecurity},
     segment::{Segment, SegmentKind},
@@ -100,10 +101,12 @@ pub enum Content {
     Webhook(Webhook),
     /// A time of a schedule; nobody sent it.
     Schedule(Tick),
+    /// What an agent started; nobody sent it.
+    Agent(AgentNote),
 }
 
 impl Content {
-    /// The channel's name: `email`, `sms`, `webhook` or `schedule`.
+    /// The channel's name: `email`, `sms`, `webhook`, `schedule` or `agent`.
     #[must_use]
     pub const fn channel(&self) -> &'static str {
         match self {
@@ -111,6 +114,7 @@ impl Content {
             Self::Sms(_) => "sms",
             Self::Webhook(_) => "webhook",
             Self::Schedule(_) => "schedule",
+            Self::Agent(_) => "agent",
         }
     }
 }
@@ -343,6 +347,7 @@ impl AgentEvent {
                 "headers": hook.headers, "query": hook.query, "body": hook.body.view(),
             }),
             Content::Schedule(tick) => json!({ "schedule": tick }),
+            Content::Agent(note) => json!({ "agent": note }),
         };
         if let (Value::Object(view), Value::Object(fields)) = (&mut view, fields) {
             view.extend(fields);
@@ -360,7 +365,16 @@ impl AgentEvent {
     pub fn message_id(&self) -> Option<&str> {
         match &self.content {
             Content::Email(email) => email.message_id.as_deref().filter(|id| id.len() <= LONGEST_MESSAGE_ID),
-            Content::Sms(_) | Content::Webhook(_) | Content::Schedule(_) => None,
+            Content::Sms(_) | Content::Webhook(_) | Content::Schedule(_) | Content::Agent(_) => None,
+        }
+    }
+
+    /// What an agent wrote, when it made the event.
+    #[must_use]
+    pub const fn note(&self) -> Option<&AgentNote> {
+        match &self.content {
+            Content::Agent(note) => Some(note),
+            Content::Email(_) | Content::Sms(_) | Content::Webhook(_) | Content::Schedule(_) => None,
         }
     }
 }
@@ -383,6 +397,10 @@ impl AgentEvent {
         match &self.content {
             Content::Webhook(_) => json!({ "channel": channel }),
             Content::Schedule(tick) => json!({ "channel": channel, "subject": clip(&tick.name, SUMMARY_SUBJECT) }),
+            Content::Agent(note) => json!({
+                "channel": channel, "from": clip(&note.by, SUMMARY_SUBJECT), "run": note.run,
+                "subject": clip(&note.text, SUMMARY_SUBJECT),
+            }),
             Content::Sms(sms) => json!({"channel": channel, "from": address(&sms.from), "to": [address(&sms.to)]}),
             Content::Email(email) => {
                 let to = email.own_addresses().into_iter().take(SUMMARY_ADDRESSES).map(|to| address(&to));

@@ -124,6 +124,10 @@ ids! {
     KeyId = "key";
     /// A folder that was uploaded.
     UploadId = "upl";
+    /// A question that a run waits on.
+    ApprovalId = "apr";
+    /// A run that an agent wants later.
+    FollowupId = "flw";
 }
 
 #[cfg(test)]

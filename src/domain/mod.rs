@@ -3,6 +3,9 @@
 //! Everything above speaks in these types. One file per noun.
 
 pub mod agent;
+pub mod agent_note;
+pub mod approval;
+pub mod ask;
 pub mod catalog;
 pub mod claude;
 pub mod concurrency;

@@ -1,6 +1,9 @@
 //! What is particular to text messages: consent, and messages that come in parts.
 
-use crate::domain::report::{NewReport, Returned};
+use crate::domain::{
+    approval::Answering,
+    report::{NewReport, Returned},
+};
 
 /// What a request changes beside making an event, in the same transaction and only when the event is new.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -13,16 +16,22 @@ pub struct Effects {
     pub consent: Option<Consent>,
     /// The part of a long message that it carries.
     pub part: Option<MessagePart>,
+    /// The question that it answers.
+    pub answer: Option<Answering>,
 }
 
 impl Effects {
     /// What changes nothing.
-    pub const NONE: Self = Self { reports: Vec::new(), returned: Vec::new(), consent: None, part: None };
+    pub const NONE: Self = Self { reports: Vec::new(), returned: Vec::new(), consent: None, part: None, answer: None };
 
     /// Whether it changes nothing.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
-        self.reports.is_empty() && self.returned.is_empty() && self.consent.is_none() && self.part.is_none()
+        self.reports.is_empty()
+            && self.returned.is_empty()
+            && self.consent.is_none()
+            && self.part.is_none()
+            && self.answer.is_none()
     }
 }
 

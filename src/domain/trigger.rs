@@ -15,7 +15,7 @@ use crate::domain::{
 };
 
 /// A trigger as it stands in an agent's file.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TriggerSpec {
     /// The name of the source; of a trigger with a `schedule` there is none.
@@ -219,6 +219,7 @@ impl Trigger {
     #[must_use]
     pub fn listens_to(&self, event: &AgentEvent) -> bool {
         match (&event.content, &self.spec.schedule) {
+            (Content::Agent(_), _) => false,
             (Content::Schedule(tick), _) => self.schedule_name().is_some_and(|name| name == tick.name),
             (_, Some(_)) => false,
             (_, None) => self.spec.source == event.source_name,

@@ -47,6 +47,9 @@ impl fmt::Display for Trust {
 /// A pattern such as `*` names nobody: whoever is let in by it alone stays unknown, however surely it is they.
 #[must_use]
 pub fn trust(event: &AgentEvent, trigger: Option<&TriggerSpec>) -> (Trust, String) {
+    if let Some(note) = event.note() {
+        return (note.trust, format!("as of the run that wanted this: {}", note.trust_reason));
+    }
     let Some(sender) = &event.sender else {
         return (Trust::Unknown, "the event names no sender".to_owned());
     };

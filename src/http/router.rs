@@ -10,7 +10,8 @@ use axum::{
 
 use crate::http::{
     api::{
-        agents, apply, deliveries, events, explain, memory, replay, runs, schedules, sessions, skills, sources, uploads,
+        agents, apply, approvals, deliveries, events, explain, followups, memory, replay, runs, schedules, sessions,
+        skills, sources, uploads,
     },
     error::ApiError,
     gateway::Gateway,
@@ -22,7 +23,25 @@ const MAX_API_BODY: usize = 64 << 20;
 
 /// The whole surface.
 pub fn router(gateway: Gateway) -> Router {
-    let api = Router::new()
+    Router::new()
+        .route("/in/{source}", any(hooks::receive))
+        .route("/healthz", get(health::healthz))
+        .route("/readyz", get(health::readyz))
+        .nest("/v1", api())
+        .fallback(|| async {
+            ApiError::new(StatusCode::NOT_FOUND, "not_found", "there is nothing here").into_response()
+        })
+        .method_not_allowed_fallback(|| async {
+            let detail = "this method is not allowed here";
+            ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail).into_response()
+        })
+        .layer(axum::middleware::map_response(harden))
+        .with_state(gateway)
+}
+
+/// What needs a key.
+fn api() -> Router<Gateway> {
+    Router::new()
         .route("/agents", get(agents::list))
         .route("/agents/{name}", get(agents::show))
         .route("/agents/{name}/memory", get(memory::of_agent))
@@ -46,6 +65,12 @@ pub fn router(gateway: Gateway) -> Router {
         .route("/runs/{id}/stream", get(stream::stream_run))
         .route("/runs/{id}/cancel", post(runs::cancel))
         .route("/runs/{id}/retry", post(runs::retry))
+        .route("/approvals", get(approvals::list))
+        .route("/approvals/{id}", get(approvals::show))
+        .route("/approvals/{id}/answer", post(approvals::answer))
+        .route("/followups", get(followups::list))
+        .route("/followups/{id}", get(followups::show))
+        .route("/followups/{id}/cancel", post(followups::cancel))
         .route("/sessions", get(sessions::list))
         .route("/sessions/{id}", get(sessions::show))
         .route("/sessions/{id}/close", post(sessions::close))
@@ -74,21 +99,7 @@ pub fn router(gateway: Gateway) -> Router {
         .route("/uploads", get(uploads::list).post(uploads::create))
         .route("/uploads/{name}", get(uploads::show).delete(uploads::delete))
         .route("/apply", post(apply::apply))
-        .layer(DefaultBodyLimit::max(MAX_API_BODY));
-    Router::new()
-        .route("/in/{source}", any(hooks::receive))
-        .route("/healthz", get(health::healthz))
-        .route("/readyz", get(health::readyz))
-        .nest("/v1", api)
-        .fallback(|| async {
-            ApiError::new(StatusCode::NOT_FOUND, "not_found", "there is nothing here").into_response()
-        })
-        .method_not_allowed_fallback(|| async {
-            let detail = "this method is not allowed here";
-            ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail).into_response()
-        })
-        .layer(axum::middleware::map_response(harden))
-        .with_state(gateway)
+        .layer(DefaultBodyLimit::max(MAX_API_BODY))
 }
 
 /// Answers are data: not to be sniffed, framed or kept by caches.

@@ -147,7 +147,13 @@ pub(super) fn dress(message: &mut Message, subject: Option<&str>, files: Vec<Sen
     }
 }
 
-fn delivery(id: DeliveryId, mut message: Message, reply: Option<&Reply>, token: Option<String>) -> NewDelivery {
+/// A delivery of a message, with what finds the conversation by it.
+pub(super) fn delivery(
+    id: DeliveryId,
+    mut message: Message,
+    reply: Option<&Reply>,
+    token: Option<String>,
+) -> NewDelivery {
     let (mut message_id, mut reply_token, mut guest) = (None, None, None);
     if let Message::Email(email) = &mut message {
         reply_token = token.filter(|token| thread::with_token(&email.from, token).is_some());

@@ -219,7 +219,9 @@ impl Execute {
     fn spec(&self, job: &Job, work: &RunWork, inputs: Inputs) -> Result<RunSpec, Failure> {
         let setup = |reason: String| Failure::new(FailureCode::Setup, reason);
         let views: Vec<(&AgentEvent, Value)> = work.events().map(|event| (event, event.view())).collect();
-        let template = match trigger_of(work).and_then(|trigger| trigger.prompt.as_deref()) {
+        // What an agent wrote is said as it wrote it.
+        let worded = trigger_of(work).filter(|_| work.event.event.note().is_none());
+        let template = match worded.and_then(|trigger| trigger.prompt.as_deref()) {
             None => None,
             Some(text) => Some(Template::parse(text).map_err(setup)?),
         };
@@ -359,6 +361,10 @@ impl Execute {
         }
         if !deliveries.is_empty() {
             self.wakes.deliveries();
+        }
+        if work.event.event.note().is_some() {
+            // Whoever started it may wait for its end.
+            self.wakes.news();
         }
         let others_wait = work.run.session.is_some() || work.grouped;
         if others_wait || matches!(end, RunEnd::Again(..)) {

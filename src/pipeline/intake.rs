@@ -155,6 +155,7 @@ async fn commit(store: &Store, wakes: &Wakes, batch: Vec<Waiting>) {
     let fetches = events.iter().any(Prepared::is_fetch);
     let active = events.iter().any(Prepared::concerns_active);
     let notices = events.iter().any(Prepared::may_notify);
+    let has_answers = events.iter().any(Prepared::is_answer);
     let runs = match accept(store, &events).await {
         Ok(accepted) => answer_all(accepted, answers),
         Err(fault) if events.len() > 1 && fault.is_about_a_row() => {
@@ -181,6 +182,9 @@ async fn commit(store: &Store, wakes: &Wakes, batch: Vec<Waiting>) {
     }
     if runs && active {
         wakes.canceled();
+    }
+    if has_answers {
+        wakes.news();
     }
     if notices {
         wakes.deliveries();

@@ -1,17 +1,20 @@
 //! The product: intake · execute · deliver · sweep.
 
 mod answering;
+mod answers;
 pub mod collect;
 mod copies;
 pub mod deliver;
 pub mod execute;
 pub mod fetch;
 mod flow;
+pub mod followups;
 mod given;
 mod groups;
 pub mod hops;
 pub mod intake;
 pub mod join;
+mod noted;
 mod prompt;
 mod record;
 pub mod retention;
@@ -20,13 +23,14 @@ pub mod routes;
 pub mod schedules;
 pub mod senders;
 mod servers;
+mod starts;
 mod steer;
 pub mod supply;
 pub mod sweep;
 pub mod tasks;
 pub mod thread;
 pub mod tidy;
-mod tools;
+pub(crate) mod tools;
 mod transcripts;
 pub mod upkeep;
 pub mod waiting;

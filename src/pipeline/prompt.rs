@@ -12,6 +12,7 @@ use crate::{
         template::{Template, clip},
     },
     executor::Prompt,
+    pipeline::noted,
 };
 
 /// The most of a message's text that is put into a prompt; all of it is in the run's `event.json`.
@@ -67,6 +68,10 @@ pub(super) fn build_all(events: &[(&AgentEvent, Value)], template: Option<&Templ
         blocks.push(format!("{several}{}", task(newest, template.is_some())));
         return Ok(Prompt { plain: plain.join("\n\n"), blocks });
     }
+    if let (Some(note), [_]) = (newest.note(), events) {
+        blocks.push(noted::closing(note, (open, close)));
+        return Ok(Prompt { plain: plain.join("\n\n"), blocks });
+    }
     let said = marks.note(&from);
     blocks.push(format!("{several}{said} {}", task(newest, template.is_some())));
     Ok(Prompt { plain: plain.join("\n\n"), blocks })
@@ -81,6 +86,15 @@ pub(super) fn quoted(event: &AgentEvent, most: usize) -> Result<String, String> 
     let shown = marks.around(event, most);
     let is_ours = matches!(event.content, Content::Schedule(_));
     Ok(if is_ours { shown } else { format!("{shown}\n{}", marks.note(&origin(event))) })
+}
+
+/// What somebody said, for a model that waited for it: between marks, and below them where it is from.
+///
+/// # Errors
+/// When the system has no randomness for the marks.
+pub(super) fn marked(text: &str, from: &str) -> Result<String, String> {
+    let marks = Marks::new()?;
+    Ok(format!("{}\n{}", marks.text(&cut(text)), marks.note(from)))
 }
 
 /// Marks around text from outside, which nobody outside can know.
@@ -136,6 +150,7 @@ fn plain_text(event: &AgentEvent) -> String {
         Content::Sms(sms) => [cut(&sms.text), missing_files(&sms.media)].concat().trim_start().to_owned(),
         Content::Webhook(hook) => cut(&pretty(&hook.body.view())),
         Content::Schedule(tick) => format!("The schedule {} is due: {}", tick.name, tick.local_time),
+        Content::Agent(note) => noted::described(note),
     }
 }
 
@@ -172,7 +187,7 @@ fn describe(event: &AgentEvent) -> String {
             format!("From: {}\nTo: {}\n{files}\n{}{missing}", sms.from, sms.to, cut(&sms.text))
         }
         Content::Webhook(hook) => format!("Event: {}\n\n{}", event.kind, cut(&pretty(&hook.body.view()))),
-        Content::Schedule(_) => plain_text(event),
+        Content::Schedule(_) | Content::Agent(_) => plain_text(event),
     }
 }
 
@@ -242,6 +257,7 @@ fn origin(event: &AgentEvent) -> String {
         Content::Sms(_) => "a text message",
         Content::Webhook(_) => "a webhook",
         Content::Schedule(_) => return "made by this server's own schedule".to_owned(),
+        Content::Agent(ref note) => return noted::origin(note),
     };
     format!("{what} {surely}")
 }
@@ -251,7 +267,9 @@ fn task(event: &AgentEvent, has_template: bool) -> String {
     match event.content {
         Content::Email(_) => format!("{deal}. Your last message is sent to the sender as the reply to that email."),
         Content::Sms(_) => format!("{deal}. Your last message is sent back as a text message, so keep it short."),
-        Content::Webhook(_) | Content::Schedule(_) => format!("{deal}. Your last message is the result."),
+        Content::Webhook(_) | Content::Schedule(_) | Content::Agent(_) => {
+            format!("{deal}. Your last message is the result.")
+        }
     }
 }
 

@@ -11,6 +11,7 @@ use crate::{
         concurrency::{Concurrency, Group},
         event::{AgentEvent, Content, SenderAuth},
         filter::{Filter, Prepared},
+        flow::Flow,
         id::{AgentId, RunId, SourceId},
         imap::ImapSpec,
         pattern::fits,
@@ -18,7 +19,8 @@ use crate::{
         source::{Source, SourceSpec},
         template::Template,
         thread::{self, Threads},
-        trigger::{Routing, SenderRule, Trigger},
+        time::Timestamp,
+        trigger::{Routing, SenderRule, Trigger, WhileRunning},
     },
     ingress::{LabelledSecret, gate::Gate},
     pipeline::{copies, flow::FlowRoute, groups::Limits},
@@ -301,7 +303,7 @@ impl TriggerRoute {
         let event = views.event;
         let default = match event.content {
             Content::Email(_) | Content::Sms(_) => SessionRule::Thread,
-            Content::Webhook(_) | Content::Schedule(_) => SessionRule::Event,
+            Content::Webhook(_) | Content::Schedule(_) | Content::Agent(_) => SessionRule::Event,
         };
         let source = &event.source_name;
         let key = match self.trigger.spec.session.as_ref().unwrap_or(&default) {
@@ -335,6 +337,27 @@ pub fn groups_without_trigger(
     let view = OnceCell::new();
     let limits = Limits::without_trigger(agent, limits, event, catalog)?;
     Ok(limits.groups(|| view.get_or_init(|| event.view())))
+}
+
+/// A run by one trigger, whatever that listens to: its limits hold, and its priority; it waits for its turn. The keys of
+/// limits are made of `event`.
+///
+/// # Errors
+/// What of the trigger cannot be read.
+pub(super) fn run_of(
+    trigger: &Trigger,
+    catalog: &Catalog,
+    event: &AgentEvent,
+    now: Timestamp,
+) -> Result<NewRun, String> {
+    let route = TriggerRoute::compile(trigger, catalog);
+    if let Some(fault) = &route.fault {
+        return Err(fault.clone());
+    }
+    let threads = Threads::default();
+    let run = route.run(&Views::new(event, &threads));
+    let flow = Flow { priority: run.flow.priority, ..Flow::default() };
+    Ok(NewRun { id: RunId::new(now), session_key: None, while_running: WhileRunning::Queue, flow, ..run })
 }
 
 /// A key as it is stored.
@@ -377,7 +400,7 @@ fn own_addresses(event: &AgentEvent) -> Vec<String> {
     match &event.content {
         Content::Email(email) => email.own_addresses(),
         Content::Sms(sms) => vec![sms.to.clone()],
-        Content::Webhook(_) | Content::Schedule(_) => Vec::new(),
+        Content::Webhook(_) | Content::Schedule(_) | Content::Agent(_) => Vec::new(),
     }
 }
 

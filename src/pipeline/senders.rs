@@ -19,6 +19,7 @@ use crate::{
             check::{Suspect, check},
         },
     },
+    pipeline::answers,
     store::{Store, StoreError},
 };
 
@@ -37,7 +38,7 @@ impl Senders {
     }
 
     /// Checks the sender of a raw mail that is not verified already, and finds the conversation that a mail goes on
-    /// with. The check takes at most [`identity::check::PATIENCE`]; without an answer by then the sender stays unknown.
+    /// with, or the question that it answers. The check takes at most [`identity::check::PATIENCE`]; without an answer by then the sender stays unknown.
     ///
     /// # Errors
     /// When the database fails: a mail in the wrong conversation is worse than one that comes again.
@@ -46,7 +47,7 @@ impl Senders {
         if let Content::Email(email) = &parsed.content {
             parsed.threads = self.threads(&source.tenant, email).await?;
         }
-        Ok(())
+        answers::look(&self.store, &source.tenant, parsed).await
     }
 
     async fn check(&self, source: &Source, parsed: &mut Parsed) {

@@ -31,6 +31,8 @@ pub struct Wakes {
     canceled: AtomicBool,
     /// Whether they are to be told that sources or agents changed.
     changed: AtomicBool,
+    /// Whether they are to be told that something came which a tool may wait for.
+    has_news: AtomicBool,
     /// Whether other processes are listened to.
     heard: AtomicBool,
     /// The database did not answer: the connection that listens may be dead without anybody saying so.
@@ -38,6 +40,8 @@ pub struct Wakes {
     /// A value, not a notice: several wait for it.
     changes: watch::Sender<()>,
     tasks: Notify,
+    /// A value, not a notice: several wait for it.
+    news: watch::Sender<()>,
     /// A value, not a notice: whoever is busy renewing when it changes still sees that it did.
     renewals: watch::Sender<()>,
 }
@@ -99,6 +103,19 @@ impl Wakes {
     #[must_use]
     pub fn changes(&self) -> watch::Receiver<()> {
         self.changes.subscribe()
+    }
+
+    /// An answer came, or a run ended, that a tool of an agent may wait for, here or elsewhere.
+    pub fn news(&self) {
+        self.news.send_replace(());
+        self.has_news.store(true, Ordering::SeqCst);
+        self.others.notify_one();
+    }
+
+    /// Sees such news from now on.
+    #[must_use]
+    pub fn news_to_come(&self) -> watch::Receiver<()> {
+        self.news.subscribe()
     }
 
     /// A task may be due in this process.
@@ -176,7 +193,12 @@ impl Wakes {
                         if matches!(notice, Notice::Changed | Notice::Unknown) {
                             self.changes.send_replace(());
                         }
-                        self.here();
+                        if matches!(notice, Notice::News | Notice::Unknown) {
+                            self.news.send_replace(());
+                        }
+                        if notice != Notice::News {
+                            self.here();
+                        }
                     },
                 }
             }
@@ -186,8 +208,13 @@ impl Wakes {
                 self.others.notified().await;
                 let canceled = self.canceled.swap(false, Ordering::SeqCst);
                 let changed = self.changed.swap(false, Ordering::SeqCst);
-                let notices =
-                    [(canceled, Notice::Canceled), (changed, Notice::Changed), (!canceled && !changed, Notice::Work)];
+                let news = self.has_news.swap(false, Ordering::SeqCst);
+                let notices = [
+                    (canceled, Notice::Canceled),
+                    (changed, Notice::Changed),
+                    (news, Notice::News),
+                    (!canceled && !changed, Notice::Work),
+                ];
                 for (_, notice) in notices.into_iter().filter(|(told, _)| *told) {
                     if let Err(fault) = store.announce(notice).await {
                         tracing::debug!(error = %fault, "announcing work failed; polling goes on");

@@ -40,6 +40,8 @@ const CHANNEL: &str = "postern_jobs";
 const CANCELED: &str = "canceled";
 /// What stands in a notice when sources or agents changed.
 const CHANGED: &str = "changed";
+/// What is said when an answer came that a tool waits for.
+const NEWS: &str = "news";
 
 /// Where the records are.
 #[derive(Clone, Debug)]
@@ -184,6 +186,8 @@ pub enum Notice {
     Canceled,
     /// Sources or agents changed; and work may be ready.
     Changed,
+    /// What a tool of an agent waits for may have come.
+    News,
     /// The connection broke: what was announced meanwhile is not known, so it may have been anything.
     Unknown,
 }
@@ -200,6 +204,7 @@ impl Notices {
                 Ok(Some(notice)) => match notice.payload() {
                     CANCELED => Notice::Canceled,
                     CHANGED => Notice::Changed,
+                    NEWS => Notice::News,
                     _ => Notice::Work,
                 },
                 // The connection broke and is made anew.
@@ -328,6 +333,7 @@ impl Store {
         let word = match notice {
             Notice::Work | Notice::Unknown => "",
             Notice::Changed => CHANGED,
+            Notice::News => NEWS,
             Notice::Canceled => CANCELED,
         };
         if let Engine::Postgres(db) = &self.engine {

@@ -86,6 +86,19 @@ macro_rules! write {
                     .execute(&mut **$tx)
                     .await?;
             }
+            if let Some(answer) = &effects.answer {
+                sqlx::query(crate::store::approvals::ANSWER)
+                    .bind(event.tenant.as_str())
+                    .bind(answer.approval.as_str())
+                    .bind(crate::store::clean(&answer.said.answer).into_owned())
+                    .bind(answer.said.denied)
+                    .bind(crate::store::clean(&answer.by).into_owned())
+                    .bind(answer.way.as_str())
+                    .bind(Some(event.id.as_str()))
+                    .bind(event.received_at.0)
+                    .execute(&mut **$tx)
+                    .await?;
+            }
             if let Some(consent) = &effects.consent {
                 let (ours, theirs) = (crate::store::clean(&consent.ours), crate::store::clean(&consent.theirs));
                 let sql =
@@ -122,7 +135,7 @@ pub(super) use write;
 pub(super) const fn text_of(content: &Content) -> Option<&crate::domain::event::Sms> {
     match content {
         Content::Sms(sms) => Some(sms),
-        Content::Email(_) | Content::Webhook(_) | Content::Schedule(_) => None,
+        Content::Email(_) | Content::Webhook(_) | Content::Schedule(_) | Content::Agent(_) => None,
     }
 }
 

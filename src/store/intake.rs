@@ -176,6 +176,12 @@ impl Prepared {
         rates.into_iter().any(|(rate, _)| rate.notice.is_some())
     }
 
+    /// Whether it answers a question on which a run waits.
+    #[must_use]
+    pub const fn is_answer(&self) -> bool {
+        self.acceptance.effects.answer.is_some()
+    }
+
     /// Whether its mail or files are to be fetched.
     #[must_use]
     pub const fn is_fetch(&self) -> bool {

@@ -1,6 +1,8 @@
 //! The records. SQL lives here and nowhere else: one text for Postgres and SQLite, and where a
 //! statement must differ a `match` on the engine at that place, with its reason.
 
+mod approvals;
+mod approvals_found;
 mod attachments;
 mod bulk;
 mod catalog;
@@ -15,6 +17,7 @@ mod fetches;
 mod flow;
 mod flow_rows;
 mod folders;
+mod followups;
 mod gates;
 mod groups;
 mod intake;
@@ -48,6 +51,7 @@ mod steering;
 mod suppressions;
 mod tasks;
 mod threads;
+mod tool_calls;
 mod transcripts;
 mod trust;
 mod turns;
@@ -56,6 +60,8 @@ mod unfenced;
 mod uploads;
 mod webhooks;
 
+pub use approvals::{ApprovalFilter, Asked, NewApproval};
+pub use approvals_found::MailIds;
 pub use catalog::ApplyMode;
 pub use connect::{ConnectOptions, Notice, Notices};
 pub use deliveries::Next;
@@ -65,6 +71,7 @@ pub use events::{EventRecord, EventStatus, EventSummary};
 pub use fetch_files::{FetchedFile, FileEnd};
 pub use fetches::{Fetch, FetchEnd, FetchState, FetchWork};
 pub use folders::{Cursor, FolderClaim, FolderLease, FolderRecord, FolderWish};
+pub use followups::{Followup, NewFollowup, Wanted};
 pub use intake::{Acceptance, Accepted, NewRun, Prepared, RawRequest};
 pub use jobs::{Claimed, DELIVERY_QUEUE, FETCH_QUEUE, Finish, Glance, Lease, NewJob, Outcome, RUN_QUEUE};
 pub use keys::KeyRecord;
@@ -87,6 +94,7 @@ pub use sessions::Waiting;
 pub use steering::{Merge, MergedRun};
 pub use suppressions::Suppression;
 pub use tasks::{TaskLease, TaskRecord, TaskWish};
+pub use tool_calls::{CallKey, Numbered};
 pub use transcripts::{MAX_TRANSCRIPT_BYTES, TranscriptHead};
 pub use uploads::NewUpload;
 

@@ -77,6 +77,8 @@ UNION SELECT j.event_id FROM run_events j JOIN runs r ON r.id = j.run_id
   WHERE j.event_id @any($1) AND (r.finished_at IS NULL OR r.finished_at >= $2)
 UNION SELECT j.event_id FROM run_events j JOIN deliveries d ON d.run_id = j.run_id
   WHERE j.event_id @any($1) AND (d.finished_at IS NULL OR d.finished_at >= $2)
+UNION SELECT r.event_id FROM runs r JOIN followups f ON f.run_id = r.id
+  WHERE r.event_id @any($1) AND f.state = 'waiting'
 UNION SELECT event_id FROM fetches WHERE event_id @any($1) AND state = 'pending'
 UNION SELECT r.event_id FROM runs r JOIN deliveries d ON d.run_id = r.id
   WHERE r.event_id @any($1) AND NOT r.replay AND (d.finished_at IS NULL OR d.finished_at >= $2)
@@ -96,7 +98,11 @@ const REMOVE_SENT_FILES: &str = "DELETE FROM delivery_files WHERE delivery_id @a
 const REMOVE_REPORTS: &str = "DELETE FROM delivery_reports WHERE tenant_id = $2 AND about @any($1)";
 
 /// All that is of some events; `$1` is their ids.
-const OF_EVENTS: [&str; 15] = [
+const OF_EVENTS: [&str; 19] = [
+    "DELETE FROM approvals WHERE run_id IN (SELECT id FROM runs WHERE event_id @any($1))",
+    "DELETE FROM tool_calls WHERE run_id IN (SELECT id FROM runs WHERE event_id @any($1))",
+    "DELETE FROM followups WHERE run_id IN (SELECT id FROM runs WHERE event_id @any($1)) AND state <> 'waiting'",
+    "DELETE FROM followups WHERE event_id @any($1)",
     "DELETE FROM run_messages WHERE run_id IN (SELECT id FROM runs WHERE event_id @any($1))",
     "DELETE FROM delivery_attempts WHERE delivery_id IN \
      (SELECT d.id FROM deliveries d JOIN runs r ON r.id = d.run_id WHERE r.event_id @any($1))",

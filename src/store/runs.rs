@@ -121,6 +121,7 @@ impl Store {
                 if let Some((true,)) = remove.fetch_optional(&mut *tx).await? {
                     groups::leave!(tx, db, &[run.to_string()]);
                 }
+                sqlx::query(super::approvals::CANCEL_OPEN).bind(run.as_str()).bind(now).execute(&mut *tx).await?;
                 if let Some(session) = session {
                     jobs::promote!(tx, db, &[session], now);
                 }

@@ -13,7 +13,7 @@ use crate::{
         time::Timestamp,
     },
     store::{
-        Claimed, EventRecord, Lease, MergedRun, Store, StoreError, clean, groups, jobs, on_engine, rows,
+        Claimed, EventRecord, Lease, MergedRun, Store, StoreError, approvals, clean, groups, jobs, on_engine, rows,
         run_events::Several, threads, to_json,
     },
 };
@@ -52,13 +52,17 @@ pub struct RunWork {
     pub given_back: bool,
     /// The runs that were merged into it so far, in order.
     pub merged: Vec<MergedRun>,
+    /// The event that a follow-up goes back to, as long as it is kept.
+    pub origin: Option<Box<EventRecord>>,
 }
 
 impl RunWork {
-    /// The event that is answered, and the place of its trigger: the newest one that the agent has.
+    /// The event that is answered, and the place of its trigger: the newest one that the agent has. A follow-up
+    /// answers the event that it goes back to.
     #[must_use]
     pub fn newest(&self) -> (&EventRecord, usize) {
-        self.merged.last().map_or((&self.event, self.position), |merged| (&merged.event, merged.position))
+        let own = || (self.origin.as_deref().unwrap_or(&self.event), self.position);
+        self.merged.last().map_or_else(own, |merged| (&merged.event, merged.position))
     }
 
     /// Every event of the run, in the order in which they came.
@@ -86,6 +90,7 @@ impl RunWork {
             grouped: self.grouped,
             given_back: self.given_back,
             merged: self.merged.clone(),
+            origin: self.origin.clone(),
         }
     }
 }
@@ -190,7 +195,6 @@ macro_rules! owe {
         job.bind($now.0).bind(0_i64).bind("ready").execute(&mut *$tx).await?;
     }};
 }
-
 pub(super) use owe;
 
 impl Store {
@@ -228,8 +232,13 @@ impl Store {
         // Nothing can have been merged into a run that was never at work.
         let begun = run.session.is_some() && (run.attempt > 1 || row.last_attempt.is_some());
         let merged = if begun { self.merged_runs(&run.tenant, &run.id).await? } else { Vec::new() };
+        let origin = match event.event.note().and_then(|note| note.origin.as_ref()) {
+            Some(origin) => self.event(&run.tenant, origin).await?.map(Box::new),
+            None => None,
+        };
         Ok(Some(RunWork {
             merged,
+            origin,
             lease: claimed.lease.clone(),
             position: usize::try_from(row.trigger_position).unwrap_or(usize::MAX),
             event,
@@ -295,6 +304,7 @@ impl Store {
             if grouped {
                 groups::leave!(tx, db, std::slice::from_ref(&lease.id));
             }
+            sqlx::query(approvals::CANCEL_OPEN).bind(&lease.id).bind(now).execute(&mut *tx).await?;
             if let Some(session) = session {
                 jobs::promote!(tx, db, &[session], now);
             }
@@ -373,6 +383,9 @@ impl Store {
                     continue;
                 }
                 owe!(tx, work, &session, delivery, now);
+            }
+            if columns.again_at.is_none() && work.agent.spec.may_ask() {
+                sqlx::query(approvals::CANCEL_OPEN).bind(&lease.id).bind(now.0).execute(&mut *tx).await?;
             }
             if let (Some(session), None) = (session, columns.again_at) {
                 jobs::promote!(tx, db, &[session], now.0);

@@ -66,7 +66,8 @@ const CLOSE: &str = "UPDATE sessions SET closed_at = $3, closed_reason = $4 \
 
 const EXPIRE: &str = "UPDATE sessions SET closed_at = $2, closed_reason = 'expired' WHERE closed_at IS NULL \
     AND last_event_at < $1 AND id IN (SELECT s.id FROM sessions s WHERE s.closed_at IS NULL AND s.last_event_at < $1 \
-      AND NOT EXISTS (SELECT 1 FROM jobs j WHERE j.lane = s.id) ORDER BY s.id LIMIT $3 @skip_locked) RETURNING id";
+      AND NOT EXISTS (SELECT 1 FROM jobs j WHERE j.lane = s.id) \
+      AND NOT EXISTS (SELECT 1 FROM followups f WHERE f.lane = s.id AND f.state = 'waiting') ORDER BY s.id LIMIT $3 @skip_locked) RETURNING id";
 
 const FORGET: &str = "DELETE FROM transcripts WHERE owner @any($1)";
 

@@ -62,12 +62,14 @@ const LIST: &str = "SELECT name, owner, lease_until, next_at, last_began_at, las
 
 const ADD: &str = "INSERT INTO tasks (name, next_at) VALUES ($1, $2) ON CONFLICT DO NOTHING";
 
-const CLAIM: &str = "UPDATE tasks SET owner = $2, lease_until = $3, fence = fence + 1, last_began_at = $4 \
+const CLAIM: &str = "UPDATE tasks SET owner = $2, lease_until = $3, fence = fence + 1, last_began_at = $4, next_at = $4 \
     WHERE name = $1 AND next_at <= $4 AND (owner IS NULL OR lease_until < $4 OR owner = $5) RETURNING fence";
 
 const RENEW: &str = "UPDATE tasks SET lease_until = $3 WHERE name = $1 AND fence = $2 AND owner IS NOT NULL";
 
-const SUCCEED: &str = "UPDATE tasks SET owner = NULL, lease_until = NULL, next_at = $3, last_ended_at = $4, last_done = $5, \
+/// One that was hurried while it was done (`next_at` 0) is due at once: it may not have seen why.
+const SUCCEED: &str = "UPDATE tasks SET owner = NULL, lease_until = NULL, \
+    next_at = CASE WHEN next_at = 0 THEN $4 ELSE $3 END, last_ended_at = $4, last_done = $5, \
     error = NULL, failures = 0 WHERE name = $1 AND fence = $2 AND owner IS NOT NULL";
 
 const FAIL: &str = "UPDATE tasks SET owner = NULL, lease_until = NULL, next_at = $3, last_ended_at = $4, error = $5, \
@@ -76,7 +78,8 @@ const FAIL: &str = "UPDATE tasks SET owner = NULL, lease_until = NULL, next_at =
 const RELEASE: &str =
     "UPDATE tasks SET owner = NULL, lease_until = NULL WHERE name = $1 AND fence = $2 AND owner IS NOT NULL";
 
-const HURRY: &str = "UPDATE tasks SET next_at = $2 WHERE name = $1 AND next_at > $2";
+const HURRY: &str = "UPDATE tasks SET next_at = CASE WHEN owner IS NULL THEN $2 ELSE 0 END \
+    WHERE name = $1 AND (next_at > $2 OR owner IS NOT NULL)";
 
 impl Store {
     /// Now, by the clock that all processes share: the database's.
@@ -165,7 +168,7 @@ impl Store {
         Ok(())
     }
 
-    /// Makes a task due now. A task that is being done is due again when it ends, unless its end says otherwise.
+    /// Makes a task due now. One that is being done is due again when it ends.
     ///
     /// # Errors
     /// When the database fails.

@@ -4,6 +4,7 @@ mod agents;
 mod answers;
 mod anthropic;
 mod api;
+mod asks;
 mod captured;
 mod claude;
 mod flow;

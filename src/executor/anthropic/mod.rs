@@ -14,7 +14,7 @@ mod work;
 use std::sync::Arc;
 
 use serde_json::json;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 
 pub use self::api::AnthropicSetup;
 use crate::{
@@ -26,7 +26,7 @@ use crate::{
         mask::Mask,
         pipes::Meter,
         skills::Chosen,
-        tools::masked,
+        tools::{masked, out_of_time},
     },
 };
 
@@ -83,7 +83,7 @@ impl AnthropicExecutor {
         let ended = tokio::select! {
             biased;
             () = spec.cancel.cancelled() => Err(Stopped::Canceled),
-            () = sleep_until(until) => Err(Work::too_long(&bounds).into()),
+            () = out_of_time(until, spec.tools.as_ref()) => Err(Work::too_long(&bounds).into()),
             ended = work.run() => ended,
         };
         match ended {

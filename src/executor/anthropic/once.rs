@@ -13,6 +13,7 @@ use crate::{
             work::Work,
         },
         claude::record,
+        tools::end_of,
     },
 };
 
@@ -26,7 +27,8 @@ impl Work<'_> {
     }
 
     async fn read(&mut self, body: Vec<u8>, answer: &mut Answer) -> Result<Result<(), Trouble>, Stopped> {
-        let whole = self.until.saturating_duration_since(Instant::now());
+        let until = end_of(self.until, self.spec.tools.as_ref());
+        let whole = until.saturating_duration_since(Instant::now());
         let mut stream = match self.api.ask(body, whole).await {
             Ok(stream) => stream,
             Err(trouble) => return Ok(Err(trouble)),

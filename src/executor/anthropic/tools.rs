@@ -151,9 +151,10 @@ fn own_name(name: &str, host: &dyn ToolHost) -> Option<String> {
 }
 
 async fn within(host: &dyn ToolHost, call: ToolCall) -> ToolReply {
-    match tokio::time::timeout(CALL_LIMIT, host.call(call)).await {
+    let limit = host.patience(&call.name).unwrap_or(CALL_LIMIT);
+    match tokio::time::timeout(limit, host.call(call)).await {
         Ok(reply) => reply,
-        Err(_) => failed(format!("it took longer than {} s", CALL_LIMIT.as_secs())),
+        Err(_) => failed(format!("it took longer than {} s", limit.as_secs())),
     }
 }
 

@@ -1,9 +1,9 @@
 //! One attempt of a run: how it takes up its conversation, holds it, and goes on once when the CLI dies.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use serde_json::json;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 
 use crate::{
     domain::run::{Failure, FailureCode, MessageKind, RunResult, Usage},
@@ -33,6 +33,8 @@ use crate::{
 
 const REMINDER: &str = "You have not given your answer with the tool StructuredOutput. Call it now, with your answer \
                         in the form that its schema asks for. Nothing else of what you say is used.";
+/// How long our hook may take to answer where nobody is asked.
+const HOOK_PATIENCE: Duration = Duration::from_secs(60);
 /// CLIs of one attempt: one that dies is started again once.
 pub(super) const ROUNDS: u32 = 2;
 
@@ -95,14 +97,15 @@ impl Attempt<'_> {
         let starting = tokio::select! {
             permit = executor.starting.clone().acquire_owned() => permit.ok(),
             () = self.spec.cancel.cancelled() => return Err(Stopped::Canceled),
-            () = sleep_until(self.until) => return Err(self.too_long(executor)),
+            () = tools::out_of_time(self.until, self.spec.tools.as_ref()) => return Err(self.too_long(executor)),
         };
         let agent = &self.spec.agent.spec;
         let started = process::start(&executor.ground, &mut self.place, self.spec, &cli, &self.permissions).await?;
         let mut process = started.process;
         let mut first = started.first;
         let prompt = self.skills.system_prompt(&agent.prompt, &process::skills_folder(&self.place, round));
-        first.extend(Request::Initialize(setup::content(self.spec, &prompt, &started.plugins)?).line());
+        let content = setup::content(self.spec, &prompt, &started.plugins)?;
+        first.extend(Request::Initialize(content, hook_patience_s(self.spec)).line());
         // A conversation that goes on may bring the mode of an earlier version of the agent. (The model is an argument;
         // `set_model` would ask the API for a word to see whether there is such a model.)
         let requests = if is_new { Vec::new() } else { vec![Request::SetPermissionMode(agent.permission_mode)] };
@@ -128,7 +131,7 @@ impl Attempt<'_> {
         let ended = tokio::select! {
             biased;
             () = self.spec.cancel.cancelled() => Err(Stopped::Canceled),
-            () = sleep_until(self.until) => Err(too_long(bounds.wall_clock)),
+            () = tools::out_of_time(self.until, self.spec.tools.as_ref()) => Err(too_long(bounds.wall_clock)),
             ended = talk.hold(&mut process, &mut pipes) => ended,
         };
         self.usage = talk.usage();
@@ -155,6 +158,12 @@ impl Attempt<'_> {
     fn too_long(&self, executor: &ClaudeExecutor) -> Stopped {
         too_long(executor.ground.bounds(self.spec).wall_clock)
     }
+}
+
+/// How long the hook may take to answer: where a person is asked, longer than anybody is waited for.
+fn hook_patience_s(spec: &RunSpec) -> u64 {
+    let waits = spec.agent.spec.ask.as_ref().map_or(Duration::ZERO, |ask| ask.wait().to_std());
+    HOOK_PATIENCE.max(waits + HOOK_PATIENCE).as_secs()
 }
 
 fn too_long(wall_clock: std::time::Duration) -> Stopped {

@@ -11,7 +11,7 @@ const START_LIMIT: Duration = Duration::from_secs(60);
 /// From the result of a turn until the CLI says that it has nothing more to do. It says so at once, or works on.
 const SETTLE_LIMIT: Duration = Duration::from_secs(30);
 /// How long no clock runs while we are asked something: answers have limits of their own.
-const ANSWERING: Duration = Duration::from_secs(86_400);
+const ANSWERING: Duration = Duration::from_secs(25 * 3_600);
 
 /// Which clock ran out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -287,6 +287,8 @@ impl Conversation<'_> {
     }
 
     async fn say(&mut self, answered: Answered) -> Result<(), Stopped> {
+        // Until now it waited for us.
+        self.state.clocks.hear();
         self.state.pending.extend(answered.line);
         match answered.note {
             Some(note) => self.record(note).await,
@@ -385,7 +387,7 @@ impl Conversation<'_> {
     }
 
     fn hear_answer(&mut self, answer: &Answer) -> Result<(), Failure> {
-        if answer.request_id == (Request::Initialize(Value::Null)).id() {
+        if answer.request_id == (Request::Initialize(Value::Null, 0)).id() {
             return self.ready(answer);
         }
         if let Some(at) = self.state.unanswered.iter().position(|id| *id == answer.request_id) {

@@ -166,6 +166,9 @@ pub(in crate::executor) enum Question {
         /// Its input.
         #[serde(default)]
         input: Value,
+        /// The call's id in the conversation.
+        #[serde(default)]
+        tool_use_id: Option<String>,
     },
     /// A hook that we registered.
     HookCallback {

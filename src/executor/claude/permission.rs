@@ -23,6 +23,8 @@ pub(super) enum Decision {
     Allow,
     /// It does not; why, for the model and the record.
     Deny(String),
+    /// A person decides; the rule that wants it.
+    Ask(String),
     /// No rule says; the CLI's own judgement holds, and what it would ask is denied.
     Unsaid,
 }
@@ -62,6 +64,8 @@ pub(super) struct Permissions {
     /// Empty in a sandbox, where mounts are where rules say.
     places: Vec<Place>,
     walled: bool,
+    /// Whether a person can be asked.
+    asks: bool,
     /// Where its skills are.
     skills: Vec<PathBuf>,
 }
@@ -85,6 +89,7 @@ impl Permissions {
             home: workdir.seen_home(),
             places,
             walled,
+            asks: spec.ask.is_some(),
             skills: Vec::new(),
         }
     }
@@ -112,6 +117,7 @@ impl Permissions {
             return match rule.effect {
                 Effect::Allow => Decision::Allow,
                 Effect::Deny => Decision::Deny(format!("the rule `deny: {}` forbids it", rule.shown())),
+                Effect::Ask if self.asks => Decision::Ask(rule.shown()),
                 Effect::Ask => {
                     Decision::Deny(format!("the rule `ask: {}` wants a person, and nobody can be asked", rule.shown()))
                 }
@@ -149,7 +155,8 @@ impl Permissions {
             let limited = self.is_limited(at);
             match rule.effect {
                 Effect::Allow => allow.extend(self.for_cli(rule)),
-                Effect::Ask if !limited => ask.extend(self.for_cli(rule)),
+                // Where somebody is asked the hook has their answer, and the CLI would ask once more.
+                Effect::Ask if !limited && !self.asks => ask.extend(self.for_cli(rule)),
                 Effect::Deny if !limited => deny.extend(self.for_cli(rule)),
                 Effect::Ask | Effect::Deny => {}
             }

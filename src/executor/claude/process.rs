@@ -269,6 +269,7 @@ fn environment(env: &mut Environment, cli: &Cli<'_>) {
         ("CLAUDE_CODE_MAX_RETRIES", "3"),
         ("API_TIMEOUT_MS", "120000"),
         ("MCP_TIMEOUT", "10000"),
+        ("MCP_TOOL_TIMEOUT", "90000000"),
         ("CLAUDE_CODE_STARTUP_FAILURE_RESULTS", "1"),
         ("CLAUDE_CODE_EMIT_SESSION_STATE_EVENTS", "1"),
         ("CLAUDE_CODE_DISABLE_BACKGROUND_TASKS", "1"),

@@ -18,8 +18,9 @@ const KEPT_BYTES: usize = 256 * 1024;
 /// What we ask of the CLI.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Request {
-    /// The first one: everything that is long or secret, and the hook. What else is in it is the setup's business.
-    Initialize(Value),
+    /// The first one: everything that is long or secret, and the hook, with the seconds that it may take to answer. What
+    /// else is in it is the setup's business.
+    Initialize(Value, u64),
     /// Another way with calls that no rule names.
     SetPermissionMode(PermissionMode),
     /// Stops the turn and the tools that it runs.
@@ -32,7 +33,7 @@ impl Request {
     /// Its name, by which its answer is known: each is asked once in a conversation.
     pub(super) const fn id(&self) -> &'static str {
         match self {
-            Self::Initialize(_) => "postern-initialize",
+            Self::Initialize(..) => "postern-initialize",
             Self::SetPermissionMode(_) => "postern-set-permission-mode",
             Self::Interrupt => "postern-interrupt",
             Self::EndSession => "postern-end-session",
@@ -42,10 +43,10 @@ impl Request {
     /// The line that asks it.
     pub(super) fn line(&self) -> Vec<u8> {
         let request = match self {
-            Self::Initialize(setup) => {
+            Self::Initialize(setup, patience) => {
                 // Without `block`, a hook that cannot answer lets the tool run.
-                let hook =
-                    json!({"matcher": null, "hookCallbackIds": ["permission"], "timeout": 60, "onFailure": "block"});
+                let hook = json!({"matcher": null, "hookCallbackIds": ["permission"], "timeout": patience,
+                    "onFailure": "block"});
                 let mut request = setup.clone();
                 request["subtype"] = json!("initialize");
                 request["hooks"] = json!({"PreToolUse": [hook]});
@@ -71,7 +72,7 @@ pub(super) fn permit(request_id: &str, decision: &Decision, input: &Value) -> Ve
     let response = match decision {
         Decision::Allow => json!({"behavior": "allow", "updatedInput": input}),
         Decision::Deny(why) => json!({"behavior": "deny", "message": why, "interrupt": false}),
-        Decision::Unsaid => {
+        Decision::Ask(_) | Decision::Unsaid => {
             json!({"behavior": "deny", "message": "no rule allows it, and nobody can be asked", "interrupt": false})
         }
     };
@@ -87,6 +88,7 @@ pub(super) fn hook(request_id: &str, decision: &Decision) -> Vec<u8> {
     let response = match decision {
         Decision::Allow => output("allow", "a rule of the agent allows it"),
         Decision::Deny(why) => output("deny", why),
+        Decision::Ask(_) => output("deny", "nobody can be asked"),
         Decision::Unsaid => json!({}),
     };
     answer(request_id, &response)

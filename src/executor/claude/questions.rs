@@ -17,7 +17,7 @@ use crate::executor::{
         record::{Line, status},
         served,
     },
-    tools::ToolHost,
+    tools::{PermissionAsked, Permit, ToolHost},
 };
 
 /// Questions that are open at the same time at most.
@@ -58,10 +58,10 @@ impl Questions {
             return Some(protocol::refusal(&request_id, "too many questions at once"));
         }
         let answer: BoxFuture<'static, Answered> = match request {
-            Question::CanUseTool { tool_name, input } => {
-                permit(self.permissions.clone(), request_id.clone(), tool_name, input).boxed()
+            Question::CanUseTool { tool_name, input, tool_use_id } => {
+                permit(self.judge(), request_id.clone(), (tool_name, tool_use_id), input).boxed()
             }
-            Question::HookCallback { input } => judge(self.permissions.clone(), request_id.clone(), input).boxed(),
+            Question::HookCallback { input } => judge(self.judge(), request_id.clone(), input).boxed(),
             Question::McpMessage { server_name, message } => {
                 serve(self.tools.clone(), request_id.clone(), server_name, message).boxed()
             }
@@ -71,6 +71,10 @@ impl Questions {
         self.open.insert(request_id, handle);
         self.running.push(Abortable::new(answer, registration));
         None
+    }
+
+    fn judge(&self) -> Judge {
+        Judge { permissions: Arc::clone(&self.permissions), tools: self.tools.clone() }
     }
 
     /// Stops answering one that nobody waits for any more.
@@ -96,20 +100,66 @@ impl Questions {
     }
 }
 
-async fn permit(permissions: Arc<Permissions>, request_id: String, tool: String, input: Value) -> Answered {
-    let decision = match permissions.decide(&tool, &input) {
-        Decision::Unsaid => Decision::Deny("no rule allows it, and nobody can be asked".to_owned()),
-        decision @ (Decision::Allow | Decision::Deny(_)) => decision,
-    };
-    let line = protocol::permit(&request_id, &decision, &input);
-    Answered { request_id, line, note: note(&tool, &decision) }
+/// Decides about calls: by the rules, and by a person where a rule wants that.
+struct Judge {
+    permissions: Arc<Permissions>,
+    tools: Option<Arc<dyn ToolHost>>,
 }
 
-async fn judge(permissions: Arc<Permissions>, request_id: String, input: Value) -> Answered {
-    let tool = input.get("tool_name").and_then(Value::as_str).unwrap_or_default().to_owned();
-    let decision = permissions.decide(&tool, input.get("tool_input").unwrap_or(&Value::Null));
+impl Judge {
+    /// The decision, and what the record is told of it.
+    async fn decide(&self, tool: &str, input: &Value, id: Option<&str>) -> (Decision, Option<Line>) {
+        let rule = match self.permissions.decide(tool, input) {
+            Decision::Ask(rule) => rule,
+            Decision::Deny(why) => {
+                let note = status(format!("{tool} was denied: {why}"));
+                return (Decision::Deny(why), Some(note));
+            }
+            decision @ (Decision::Allow | Decision::Unsaid) => return (decision, None),
+        };
+        let asked = PermissionAsked {
+            tool: tool.to_owned(),
+            input: input.clone(),
+            rule: rule.clone(),
+            id: id.map(str::to_owned),
+        };
+        let permit = match &self.tools {
+            Some(tools) => tools.permit(asked).await,
+            None => Permit::Denied("nobody can be asked".to_owned()),
+        };
+        match permit {
+            Permit::Allowed(why) => {
+                (Decision::Allow, Some(status(format!("{tool} was allowed by the rule `ask: {rule}`: {why}"))))
+            }
+            Permit::Denied(why) => {
+                let why = format!("the rule `ask: {rule}` wants a person: {why}");
+                let note = status(format!("{tool} was denied: {why}"));
+                (Decision::Deny(why), Some(note))
+            }
+        }
+    }
+}
+
+async fn permit(judge: Judge, request_id: String, (tool, id): (String, Option<String>), input: Value) -> Answered {
+    let (decision, note) = match judge.decide(&tool, &input, id.as_deref()).await {
+        (Decision::Unsaid, _) => {
+            let why = "no rule allows it, and nobody can be asked".to_owned();
+            let note = status(format!("{tool} was denied: {why}"));
+            (Decision::Deny(why), Some(note))
+        }
+        decided => decided,
+    };
+    let line = protocol::permit(&request_id, &decision, &input);
+    Answered { request_id, line, note }
+}
+
+async fn judge(judge: Judge, request_id: String, input: Value) -> Answered {
+    let word = |key: &str| input.get(key).and_then(Value::as_str);
+    let tool = word("tool_name").unwrap_or_default();
+    let told = input.get("tool_input").unwrap_or(&Value::Null);
+    let (decision, note) = judge.decide(tool, told, word("tool_use_id")).await;
     let line = protocol::hook(&request_id, &decision);
-    Answered { request_id, line, note: note(&tool, &decision) }
+    Answered { request_id, line, note }
 }
 
 async fn serve(host: Option<Arc<dyn ToolHost>>, request_id: String, server: String, message: Value) -> Answered {
@@ -118,11 +168,4 @@ async fn serve(host: Option<Arc<dyn ToolHost>>, request_id: String, server: Stri
         Err(why) => protocol::refusal(&request_id, &why),
     };
     Answered { request_id, line, note: None }
-}
-
-fn note(tool: &str, decision: &Decision) -> Option<Line> {
-    match decision {
-        Decision::Deny(why) => Some(status(format!("{tool} was denied: {why}"))),
-        Decision::Allow | Decision::Unsaid => None,
-    }
 }

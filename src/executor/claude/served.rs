@@ -72,6 +72,7 @@ async fn call(limit: Duration, host: &dyn ToolHost, params: &Value) -> Result<Va
     }
     let id = params.pointer("/_meta/claudecode~1toolUseId").and_then(Value::as_str).map(str::to_owned);
     let call = ToolCall { name: name.to_owned(), input, id };
+    let limit = host.patience(name).unwrap_or(limit);
     Ok(match tokio::time::timeout(limit, host.call(call)).await {
         Ok(reply) => said(&reply.text, reply.is_error),
         Err(_) => said(&format!("it took longer than {} s", limit.as_secs_f64()), true),

@@ -2,9 +2,11 @@
 
 pub(super) mod agents;
 pub(super) mod apply;
+pub(super) mod approvals;
 pub(super) mod deliveries;
 pub(super) mod events;
 pub(super) mod explain;
+pub(super) mod followups;
 mod many;
 pub(super) mod memory;
 pub(super) mod replay;

@@ -217,7 +217,7 @@ impl Replayer {
         let gateway = &self.gateway;
         let threads = match &event.content {
             Content::Email(email) => gateway.senders.threads(&self.tenant, email).await?,
-            Content::Sms(_) | Content::Webhook(_) | Content::Schedule(_) => Threads::default(),
+            Content::Sms(_) | Content::Webhook(_) | Content::Schedule(_) | Content::Agent(_) => Threads::default(),
         };
         let (routes, named, event) = (gateway.routes(), self.named.clone(), event.clone());
         let matched = gateway

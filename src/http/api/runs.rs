@@ -22,6 +22,7 @@ use crate::{
         extract::{self, Path, Query},
         gateway::Gateway,
     },
+    pipeline::tools::trigger_agent,
     store::{PageOf, RunFilter, StoreError},
 };
 
@@ -44,6 +45,8 @@ pub(in crate::http) async fn show(
     let run = gateway.store.run(&tenant, &id).await?.ok_or_else(|| ApiError::not_found("run"))?;
     let mut shown = json!(run);
     shown["events"] = json!(gateway.store.run_events(&tenant, &id).await?);
+    shown["parent"] = json!(gateway.store.parent_run(&tenant, &run.event).await?);
+    shown["started"] = json!(gateway.store.runs_made(&tenant, &id, trigger_agent::NAME).await?);
     Ok(Json(shown))
 }
 

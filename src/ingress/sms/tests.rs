@@ -24,7 +24,9 @@ fn parse(provider: &str, content_type: &str, body: &str) -> Parsed {
 fn text(parsed: &Parsed) -> &Sms {
     match &parsed.content {
         Content::Sms(sms) => sms,
-        Content::Email(_) | Content::Webhook(_) | Content::Schedule(_) => panic!("no text message: {parsed:?}"),
+        Content::Email(_) | Content::Webhook(_) | Content::Schedule(_) | Content::Agent(_) => {
+            panic!("no text message: {parsed:?}")
+        }
     }
 }
 

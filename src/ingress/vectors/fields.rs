@@ -50,7 +50,7 @@ pub(super) fn of(parsed: &Parsed, reading: &Reading<'_>) -> Map<String, Value> {
         Content::Sms(sms) => sms_fields(sms, &parsed.kind),
         Content::Webhook(hook) => hook_fields(hook, parsed),
         // No request is one.
-        Content::Schedule(_) => Map::new(),
+        Content::Schedule(_) | Content::Agent(_) => Map::new(),
     };
     if let Some(Value::String(message)) = reading.json().ok().and_then(|json| json.get("Message"))
         && let Ok(message) = body::read_json(message.as_bytes())

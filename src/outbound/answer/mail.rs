@@ -57,6 +57,7 @@ pub(super) fn to_third(event: &AgentEvent, to: &str, agent: &str, text: String) 
         }
         Content::Sms(_) | Content::Webhook(_) => (String::new(), format!("{agent}: {}", event.kind), None),
         Content::Schedule(tick) => (String::new(), format!("{agent}: {}", tick.local_time), None),
+        Content::Agent(note) => (String::new(), format!("{agent}: {} by {}", event.kind, note.by), None),
     };
     Answered::send(Message::Email(EmailMessage {
         from,
@@ -69,8 +70,40 @@ pub(super) fn to_third(event: &AgentEvent, to: &str, agent: &str, text: String) 
         reply_token: None,
         hops: match &event.content {
             Content::Email(email) => email.hops().saturating_add(1),
-            Content::Sms(_) | Content::Webhook(_) | Content::Schedule(_) => 1,
+            Content::Sms(_) | Content::Webhook(_) | Content::Schedule(_) | Content::Agent(_) => 1,
         },
+        hops_proof: None,
+        files: Vec::new(),
+    }))
+}
+
+/// To somebody whom the agent's file names, about what it works on: they do not have the mail that came, and are not
+/// shown it.
+pub(super) fn question(
+    event: &AgentEvent,
+    (to, from): (&str, Option<&str>),
+    subject: String,
+    text: String,
+) -> Answered {
+    let email = match &event.content {
+        Content::Email(email) => Some(email),
+        Content::Sms(_) | Content::Webhook(_) | Content::Schedule(_) | Content::Agent(_) => None,
+    };
+    let ours = from.map(str::to_owned).or_else(|| own_address(email?)).unwrap_or_default();
+    let is_ours = |address: String| address.eq_ignore_ascii_case(&base_address(to));
+    if is_ours(ours.clone()) || email.is_some_and(|email| own_addresses(email).any(is_ours)) {
+        return Answered::nothing("the agent's `ask` names our own address");
+    }
+    Answered::send(Message::Email(EmailMessage {
+        from: ours,
+        to: to.to_owned(),
+        subject,
+        text,
+        in_reply_to: None,
+        references: Vec::new(),
+        quote: None,
+        reply_token: None,
+        hops: email.map_or(1, |email| email.hops().saturating_add(1)),
         hops_proof: None,
         files: Vec::new(),
     }))

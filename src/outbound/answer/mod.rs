@@ -99,8 +99,17 @@ pub fn notice(event: &AgentEvent, text: String) -> Answered {
     match &event.content {
         Content::Email(email) => mail::same_thread(event, email, text),
         Content::Sms(sms) => text_back(&event.kind, sms, text),
-        Content::Webhook(_) | Content::Schedule(_) => Answered::nothing("nobody is there to be told"),
+        Content::Webhook(_) | Content::Schedule(_) | Content::Agent(_) => {
+            Answered::nothing("nobody is there to be told")
+        }
     }
+}
+
+/// A question of an agent to somebody by mail, outside of the thread of `event`. Without `from` it comes from the address
+/// that the event came to, else from the channel's own.
+#[must_use]
+pub fn question(event: &AgentEvent, (to, from): (&str, Option<&str>), subject: String, text: String) -> Answered {
+    mail::question(event, (to, from), subject, text)
 }
 
 fn for_people(event: &AgentEvent, reply: Option<&Reply>, finished: &Finished<'_>) -> Answered {
@@ -116,6 +125,7 @@ fn for_people(event: &AgentEvent, reply: Option<&Reply>, finished: &Finished<'_>
         (Some(Reply::Email(reply)), _) => mail::to_third(event, &reply.email, finished.agent, text),
         (_, Content::Email(email)) => mail::same_thread(event, email, text),
         (_, Content::Sms(sms)) => text_back(&event.kind, sms, text),
+        (_, Content::Agent(_)) => Answered::nothing("an agent asked, and finds the answer in this run"),
         (_, Content::Schedule(_)) => {
             Answered::nothing("nobody asked: schedules are answered where the trigger names a `reply`")
         }

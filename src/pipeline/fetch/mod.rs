@@ -137,6 +137,7 @@ impl FetchStored {
         let routes = Routes::of_triggers(catalog);
         thread::recall(&self.store, &told.tenant, &self.loops, &routes, &mut parsed).await;
         let acceptance = Prepared::from(intake::acceptance(origin, parsed, &routes, self.store.clock()));
+        let is_answer = acceptance.is_answer();
         let accepted =
             intake::accept(&self.store, std::slice::from_ref(&acceptance)).await?.into_iter().next().flatten();
         let accepted = accepted.ok_or_else(|| StoreError::Conflict("the event could not be looked up".to_owned()))?;
@@ -147,6 +148,9 @@ impl FetchStored {
         );
         if !accepted.runs.is_empty() {
             self.wakes.runs();
+        }
+        if is_answer {
+            self.wakes.news();
         }
         Ok(accepted.event)
     }

@@ -1,33 +1,47 @@
 //! The tools of Postern's own, as an agent at work calls them: one file a tool. Whatever one writes is fenced by the
 //! lease of the run.
 
+mod ask_human;
+mod asking;
 mod final_answer;
 mod get_event;
 mod get_thread;
+mod letter;
 mod recall;
 mod remember;
 mod reply;
+mod schedule_followup;
+pub(crate) mod trigger_agent;
+mod waits;
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::{
-    domain::own_tool::OwnTool,
+    domain::{
+        ask::{Ask, DEFAULT_WAIT},
+        own_tool::OwnTool,
+    },
     executor::{
         BoxFuture,
-        tools::{ToolCall, ToolHost, ToolReply, ToolSpec},
+        tools::{PermissionAsked, Permit, ToolCall, ToolHost, ToolReply, ToolSpec},
     },
-    pipeline::execute::Execute,
+    pipeline::{execute::Execute, tools::waits::Waits},
     store::{RunWork, StoreError},
 };
 
 /// Calls of all tools together in one attempt of a run.
 const MOST_CALLS: usize = 200;
+/// How long a question may take beside the wait for its answer.
+const ASKING: Duration = Duration::from_secs(30);
 /// Bytes of what one call is told, as JSON.
 const MAX_INPUT_BYTES: usize = 256 * 1024;
 
@@ -47,17 +61,18 @@ pub(super) struct Host {
     tools: Vec<OwnTool>,
     calls: AtomicUsize,
     context: Context,
+    waits: Waits,
 }
 
 impl Host {
-    /// The tools that the agent's file names; `None` when it names none.
+    /// The tools that the agent's file names; `None` when it names none and has no need to ask anybody.
     pub(super) fn open(execute: &Execute, work: &RunWork) -> Option<Arc<Self>> {
         let tools = OwnTool::of(&work.agent.spec.tools, &work.agent.spec.disallowed);
-        if tools.is_empty() {
+        if tools.is_empty() && work.agent.spec.ask.is_none() {
             return None;
         }
         let context = Context { execute: execute.clone(), work: work.without_bytes() };
-        Some(Arc::new(Self { tools, calls: AtomicUsize::new(0), context }))
+        Some(Arc::new(Self { tools, calls: AtomicUsize::new(0), context, waits: Waits::default() }))
     }
 
     async fn answer(&self, call: ToolCall) -> Said {
@@ -76,32 +91,34 @@ impl Host {
             OwnTool::GetThread => get_thread::call(context, read(call.input)?).await,
             OwnTool::Remember => remember::call(context, read(call.input)?).await,
             OwnTool::Recall => recall::call(context, read(call.input)?).await,
-            OwnTool::AskHuman | OwnTool::ScheduleFollowup | OwnTool::TriggerAgent => {
-                Err(format!("there is no tool `{}` here", call.name))
-            }
+            OwnTool::AskHuman => ask_human::call(context, &self.waits, read(call.input)?).await,
+            OwnTool::ScheduleFollowup => schedule_followup::call(context, call.id.as_deref(), read(call.input)?).await,
+            OwnTool::TriggerAgent => trigger_agent::call(context, call.id.as_deref(), read(call.input)?).await,
         }
     }
 }
 
 /// What a model is told of a tool: what it does, and what its input is.
-fn describe(tool: OwnTool) -> Option<(&'static str, Value)> {
+fn describe(tool: OwnTool) -> (&'static str, Value) {
     match tool {
-        OwnTool::GetEvent => Some(get_event::describe()),
-        OwnTool::Reply => Some(reply::describe()),
-        OwnTool::GetThread => Some(get_thread::describe()),
-        OwnTool::Remember => Some(remember::describe()),
-        OwnTool::Recall => Some(recall::describe()),
-        OwnTool::AskHuman | OwnTool::ScheduleFollowup | OwnTool::TriggerAgent => None,
+        OwnTool::GetEvent => get_event::describe(),
+        OwnTool::Reply => reply::describe(),
+        OwnTool::GetThread => get_thread::describe(),
+        OwnTool::Remember => remember::describe(),
+        OwnTool::Recall => recall::describe(),
+        OwnTool::AskHuman => ask_human::describe(),
+        OwnTool::ScheduleFollowup => schedule_followup::describe(),
+        OwnTool::TriggerAgent => trigger_agent::describe(),
     }
 }
 
 impl ToolHost for Host {
     fn list(&self) -> Vec<ToolSpec> {
         let spec = |tool: &OwnTool| {
-            let (description, input_schema) = describe(*tool)?;
-            Some(ToolSpec { name: tool.as_str().to_owned(), description: description.to_owned(), input_schema })
+            let (description, input_schema) = describe(*tool);
+            ToolSpec { name: tool.as_str().to_owned(), description: description.to_owned(), input_schema }
         };
-        self.tools.iter().filter_map(spec).collect()
+        self.tools.iter().map(spec).collect()
     }
 
     fn call(&self, call: ToolCall) -> BoxFuture<'_, ToolReply> {
@@ -111,6 +128,20 @@ impl ToolHost for Host {
                 Err(text) => ToolReply { text, is_error: true },
             }
         })
+    }
+
+    fn patience(&self, tool: &str) -> Option<Duration> {
+        let ask = self.context.work.agent.spec.ask.as_ref();
+        let wait = ask.map_or(DEFAULT_WAIT, Ask::wait);
+        (tool == OwnTool::AskHuman.as_str()).then(|| wait.to_std() + ASKING)
+    }
+
+    fn permit(&self, asked: PermissionAsked) -> BoxFuture<'_, Permit> {
+        Box::pin(ask_human::permit(&self.context, &self.waits, asked))
+    }
+
+    fn waited(&self) -> Duration {
+        self.waits.total()
     }
 }
 

@@ -288,4 +288,36 @@ pub(super) const CASES: &[(&str, &str)] = &[
         "agents/a.md:5:3: warning: everybody can start this trigger",
     ),
     ("executor: claude", "agents/a.md: warning: nothing starts this agent"),
+    (
+        "executor: claude\nask: sender\npermissions: [{ask: Bash}]\ntriggers:\n- source: hooks",
+        "agents/a.md:3:1: no event of this agent has a sender who could be asked; name somebody",
+    ),
+    (
+        "executor: claude\nask: { email: nobody }\npermissions: [{ask: Bash}]",
+        "agents/a.md:3:8: `nobody` is no mail address",
+    ),
+    (
+        "executor: claude\nask: { email: a@example.com, sms: '+15550001111' }\npermissions: [{ask: Bash}]",
+        "`ask` names several ways; keep one of `email`, `sms` and `webhook`",
+    ),
+    (
+        "executor: claude\nask: { email: a@example.com, wait: 2d }\npermissions: [{ask: Bash}]",
+        "`ask.wait` is 2d; write a span between 1s and 1d",
+    ),
+    (
+        "executor: claude\nask: { webhook: 'https://x.example' }\npermissions: [{ask: Bash}]",
+        "nothing signs the callback; add `secret: name`",
+    ),
+    (
+        "executor: claude\nask: { sms: '+15550001111' }\npermissions: [{ask: Bash}]\ntriggers:\n- source: hooks",
+        "there is no number of ours to text from",
+    ),
+    ("executor: claude\nask: { email: a@example.com }", "agents/a.md:3:1: warning: nothing of this agent asks anybody"),
+    ("executor: command\ncommand: ['true']\nask: sender", "agents/a.md:4:1: `ask` means nothing with executor command"),
+    (
+        "executor: claude\ntools: [mcp__postern__trigger_agent]\nmay_trigger: [b]",
+        "agents/a.md:4:15: there is no agent `b`",
+    ),
+    ("executor: claude\ntools: [mcp__postern__trigger_agent]", "`trigger_agent` may start nobody; name agents"),
+    ("executor: claude\nmay_trigger: [a]", "agents/a.md:3:1: nothing of this agent starts others"),
 ];

@@ -1,6 +1,7 @@
 //! Every function of the store on both engines.
 
 mod accept;
+mod approvals;
 mod catalog;
 mod chaos;
 mod claims;

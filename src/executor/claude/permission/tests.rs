@@ -23,6 +23,7 @@ fn permissions(rules: &[PermissionRule]) -> Permissions {
         work: PathBuf::from("/workspace"),
         home: PathBuf::from("/home/agent"),
         places: Vec::new(),
+        asks: false,
         walled: true,
         skills: vec![PathBuf::from("/run/plugin/skills")],
     }

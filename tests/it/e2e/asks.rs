@@ -1,0 +1,288 @@
+//! Tools that ask people and start runs, called by the real Claude Code CLI.
+
+use std::{net::TcpListener, time::Duration};
+
+use serde_json::{Value, json};
+
+use super::{claude::project, run_of};
+use crate::support::{
+    e2e_app::TestApp,
+    e2e_client::{Api, Call},
+    e2e_process::{Gateway, healthy},
+    e2e_project::{Engine, on_both_engines},
+    e2e_senders::{Mail, sms},
+    eventually,
+    messages_api::{MessagesApi, Step},
+};
+
+on_both_engines!(
+    a_reply_to_the_question_is_its_answer_and_starts_nothing,
+    a_text_answers_the_question_that_was_texted,
+    nobody_else_answers_and_time_runs_out,
+    a_rule_that_asks_goes_by_the_answer,
+    a_worker_that_dies_while_it_waits_asks_nobody_twice,
+    a_follow_up_goes_on_in_the_conversation_and_answers_its_sender,
+    an_agent_starts_another_one_once_and_hears_its_result,
+);
+
+const PATIENCE: Duration = Duration::from_secs(40);
+
+/// Ada with these lines of frontmatter.
+fn ada(front: &str) -> String {
+    format!(
+        "---\nexecutor: claude\nmodel: claude-sonnet-5-5\n{front}\ntriggers:\n- {{source: mail, from: ['*@example.com']}}\n\
+         - {{source: sms, from: ['+1555*']}}\n---\nYou are Ada of this test.\n"
+    )
+}
+
+fn ask() -> Step {
+    Step::Tool("mcp__postern__ask_human", json!({"question": "Refund order 7?", "options": ["Refund", "Refuse"]}))
+}
+
+async fn waiting(app: &Api) -> Value {
+    eventually("a question", PATIENCE, async || {
+        app.get("/v1/approvals?state=waiting").await["items"].as_array().unwrap().first().cloned()
+    })
+    .await
+}
+
+fn reply(approval: &Value, token: &str, from: &'static str, text: &'static str) -> Mail {
+    let mut mail = Mail { from, text, ..Mail::new(token, "ada@agents.example") };
+    let id = format!("<{}@agents.example>", approval["delivery"].as_str().unwrap());
+    mail.headers.push(("In-Reply-To", id.clone()));
+    mail.headers.push(("References", id));
+    mail
+}
+
+async fn answer(app: &Api, approval: &Value, body: Value) -> u16 {
+    let path = format!("/v1/approvals/{}/answer", approval["id"].as_str().unwrap());
+    app.ask(Call::post(&path, body.to_string()).with("content-type", "application/json")).await.status
+}
+
+async fn a_reply_to_the_question_is_its_answer_and_starts_nothing(engine: Engine) {
+    let api = MessagesApi::start([ask(), Step::Text("Refunded.")]).await;
+    let project = project(engine, &api).await;
+    project.agent_file("ada", &ada("tools: [mcp__postern__ask_human]\nask: {email: boss@example.com, wait: 5m}"));
+    let app = TestApp::start(project).await;
+    let run = run_of(&app.send(&Mail::new("one", "ada@agents.example").call()).await);
+    let approval = waiting(&app).await;
+    assert_eq!((&approval["asked"], &approval["run"]), (&json!("boss@example.com"), &json!(run)), "{approval}");
+    let path = format!("/v1/deliveries/{}", approval["delivery"].as_str().unwrap());
+    let sent = app.get(&path).await;
+    assert!(sent["message"]["text"].as_str().unwrap().contains("Refund order 7?\n"), "{sent}");
+    assert_eq!(sent["message"]["subject"], "ada asks: Refund order 7?", "{sent}");
+
+    let mail = reply(&approval, "two", "boss@example.com", "2)");
+    let said = app.send(&mail.call()).await.json();
+    assert_eq!(said["status"], "ignored", "{said}");
+    let ended = app.ended(&run).await;
+    assert_eq!((&ended["state"], &ended["result_text"]), (&json!("succeeded"), &json!("Refunded.")), "{ended}");
+    let asked = api.asked().pop().unwrap().body["messages"].to_string();
+    assert!(
+        asked.contains("boss@example.com (by email) answered") && asked.contains("\\nRefuse\\n</outside-"),
+        "{asked}"
+    );
+    let approval = app.get(&format!("/v1/approvals/{}", approval["id"].as_str().unwrap())).await;
+    assert_eq!((&approval["state"], &approval["answer"]), (&json!("answered"), &json!("Refuse")), "{approval}");
+    let event = app.get(&format!("/v1/events/{}", approval["event"].as_str().unwrap())).await;
+    assert!(event["reason"].as_str().unwrap().contains(approval["id"].as_str().unwrap()), "{event}");
+    // Another copy of the answer, whose subject a list has changed.
+    let copy = Mail { token: format!("{:0<50}", "three"), subject: "[team] Numbers of May", ..mail };
+    assert_eq!(app.send(&copy.call()).await.json()["status"], "ignored");
+    assert_eq!(app.all("/v1/runs").await.len(), 1);
+    app.stop().await;
+}
+
+async fn a_text_answers_the_question_that_was_texted(engine: Engine) {
+    let api = MessagesApi::start([ask(), Step::Text("Done.")]).await;
+    let project = project(engine, &api).await;
+    project.agent_file("ada", &ada("tools: [mcp__postern__ask_human]"));
+    let app = TestApp::start(project).await;
+    let run = {
+        app.send(&sms(app.address, "SM1", "+15550001111", "Where is order 7?")).await;
+        app.all("/v1/runs").await[0]["id"].as_str().unwrap().to_owned()
+    };
+    let approval = waiting(&app).await;
+    assert_eq!((&approval["channel"], &approval["asked"]), (&json!("sms"), &json!("+15550001111")), "{approval}");
+    assert_eq!(app.send(&sms(app.address, "SM2", "+15550001111", "refund!")).await.status, 200);
+    let ended = app.ended(&run).await;
+    assert_eq!(ended["result_text"], "Done.", "{ended}");
+    assert!(api.asked_text().contains("+15550001111 (by sms) answered"));
+    assert_eq!(app.all("/v1/runs").await.len(), 1);
+    app.stop().await;
+}
+
+async fn nobody_else_answers_and_time_runs_out(engine: Engine) {
+    let api = MessagesApi::start([ask(), Step::Text("Fine."), Step::Text("Fine.")]).await;
+    let project = project(engine, &api).await;
+    project.agent_file("ada", &ada("tools: [mcp__postern__ask_human]\nask: {email: boss@example.com, wait: 14s}\nlimits: {wall_clock: 12s, idle: 6s}"));
+    let app = TestApp::start(project).await;
+    let run = run_of(&app.send(&Mail::new("one", "ada@agents.example").call()).await);
+    let approval = waiting(&app).await;
+    // Somebody else, and the boss of whom nobody knows whether it is they.
+    let eve = app.send(&reply(&approval, "two", "eve@example.com", "Refund").call()).await;
+    assert_eq!(eve.json()["status"], "accepted");
+    let mut unsure = reply(&approval, "three", "boss@example.com", "Refund");
+    unsure.headers.retain(|(name, _)| *name != "X-Mailgun-Spf");
+    app.send(&unsure.call()).await;
+    let ended = app.ended(&run).await;
+    assert_eq!(
+        (&ended["state"], &ended["result_text"]),
+        (&json!("succeeded"), &json!("Fine.")),
+        "waiting takes no time: {ended}"
+    );
+    let approval = app.get(&format!("/v1/approvals/{}", approval["id"].as_str().unwrap())).await;
+    assert_eq!((&approval["state"], &approval["answer"]), (&json!("expired"), &Value::Null), "{approval}");
+    assert!(api.asked_text().contains("nobody answered in time"));
+    assert_eq!(answer(&app, &approval, json!({"answer": "Refund"})).await, 409);
+    app.stop().await;
+}
+
+async fn a_rule_that_asks_goes_by_the_answer(engine: Engine) {
+    let bash = |command: &str| Step::Tool("Bash", json!({"command": command, "description": "work"}));
+    let api = MessagesApi::start([
+        bash("echo one > one.txt; cat one.txt"),
+        bash("echo two > two.txt"),
+        Step::Text("Both tried."),
+    ])
+    .await;
+    let project = project(engine, &api).await;
+    project
+        .agent_file("ada", &ada("tools: [Bash]\npermissions: [{ask: Bash(echo *)}]\nask: {email: boss@example.com}"));
+    let app = TestApp::start(project).await;
+    let run = run_of(&app.send(&Mail::new("one", "ada@agents.example").call()).await);
+    let first = waiting(&app).await;
+    assert_eq!(first["kind"], "permission", "{first}");
+    assert!(first["question"].as_str().unwrap().contains("echo one > one.txt"), "{first}");
+    assert_eq!(answer(&app, &first, json!({"answer": "perhaps"})).await, 400);
+    assert_eq!(answer(&app, &first, json!({"answer": "yes", "by": "Dana"})).await, 200);
+    let second = eventually("another question", PATIENCE, async || {
+        let found = waiting(&app).await;
+        (found["id"] != first["id"]).then_some(found)
+    })
+    .await;
+    assert_eq!(answer(&app, &second, json!({"deny": true, "reason": "Two is too many."})).await, 200);
+    let ended = app.ended(&run).await;
+    assert_eq!(ended["result_text"], "Both tried.", "{ended}");
+    let lines = app.get(&format!("/v1/runs/{run}/messages")).await.to_string();
+    assert!(lines.contains("Bash was allowed by the rule `ask: Bash(echo *)`: Dana (by the API) said yes"), "{lines}");
+    assert!(lines.contains("Bash was denied: the rule `ask: Bash(echo *)` wants a person"), "{lines}");
+    let asked = api.asked();
+    let result = asked[1].body["messages"].to_string();
+    assert!(result.contains("\"content\":\"one\""), "it ran: {result}");
+    assert!(asked[2].body["messages"].to_string().contains("Two is too many."), "the reason is told");
+    app.stop().await;
+}
+
+async fn a_worker_that_dies_while_it_waits_asks_nobody_twice(engine: Engine) {
+    let api = MessagesApi::start([ask()]).await;
+    let mut project = project(engine, &api).await;
+    project.agent_file("ada", &ada("tools: [mcp__postern__ask_human]\nask: {email: boss@example.com, wait: 5m}"));
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    project.set("POSTERN_SERVER__LISTEN", &address.to_string());
+    let mut gateway = Gateway::start(&project, "up", "up");
+    let app = Api { address, key: gateway.key().await };
+    healthy(address, Duration::from_secs(10)).await;
+    let run = run_of(&app.send(&Mail::new("one", "ada@agents.example").call()).await);
+    let approval = waiting(&app).await;
+    gateway.kill();
+    // The model says the same again, whether or not the CLI makes the call by itself.
+    api.then([ask(), Step::Text("Refunded."), Step::Text("Refunded.")]);
+    gateway = Gateway::start(&project, "up", "up");
+    healthy(address, Duration::from_secs(10)).await;
+    let again = waiting(&app).await;
+    assert_eq!(again["id"], approval["id"]);
+    assert_eq!(answer(&app, &approval, json!({"answer": "refund"})).await, 200);
+    let ended = app.ended(&run).await;
+    assert_eq!((&ended["state"], &ended["result_text"]), (&json!("succeeded"), &json!("Refunded.")), "{ended}");
+    let asked = api.asked().pop().unwrap().body["messages"].to_string();
+    assert!(asked.contains("api (by the API) answered"), "{asked}");
+    assert_eq!(app.all("/v1/approvals").await.len(), 1);
+    let deliveries = app.all(&format!("/v1/deliveries?run={run}")).await;
+    let questions = deliveries.iter().filter(|delivery| delivery["message"]["to"] == "boss@example.com").count();
+    assert_eq!(questions, 1, "{deliveries:?}");
+    gateway.terminate();
+    assert!(gateway.exit(Duration::from_secs(30)).await.success());
+}
+
+async fn a_follow_up_goes_on_in_the_conversation_and_answers_its_sender(engine: Engine) {
+    let later = |after: &str, prompt: &str| {
+        Step::Tool("mcp__postern__schedule_followup", json!({"in": after, "prompt": prompt, "note": "order 7"}))
+    };
+    let steps = [later("1s", "See whether it arrived."), Step::Text("I will look again."), Step::Text("It arrived.")];
+    let api = MessagesApi::start(steps).await;
+    let project = project(engine, &api).await;
+    project.agent_file("ada", &ada("tools: [mcp__postern__schedule_followup]"));
+    let app = TestApp::start(project).await;
+    let first = run_of(&app.send(&Mail::new("one", "ada@agents.example").call()).await);
+    let first = app.ended(&first).await;
+    assert_eq!(first["result_text"], "I will look again.", "{first}");
+    let second = eventually("the second run", PATIENCE, async || {
+        let runs = app.all("/v1/runs").await;
+        runs.into_iter().find(|run| run["id"] != first["id"])
+    })
+    .await;
+    let second = app.ended(second["id"].as_str().unwrap()).await;
+    assert_eq!((&second["result_text"], &second["session"]), (&json!("It arrived."), &first["session"]), "{second}");
+    assert_eq!(second["parent"], first["id"], "{second}");
+    let asked = api.asked().pop().unwrap().body["messages"].to_string();
+    for text in ["Please look at the numbers.", "See whether it arrived.", "order 7", "your own note from earlier"] {
+        assert!(asked.contains(text), "{text}: {asked}");
+    }
+    let sent = app.delivered(second["id"].as_str().unwrap()).await;
+    assert_eq!(
+        (&sent["message"]["to"], &sent["message"]["in_reply_to"]),
+        (&json!("alice@example.com"), &json!("one@mail.example.com")),
+        "{sent}"
+    );
+    let wanted = app.all("/v1/followups").await;
+    assert_eq!((wanted.len(), &wanted[0]["state"]), (1, &json!("started")), "{wanted:?}");
+    assert_eq!(wanted[0]["note"]["trust"], "verified", "{wanted:?}");
+
+    // One that is canceled comes to nothing.
+    api.then([later("1h", "Never mind."), Step::Text("Noted.")]);
+    let third = run_of(&app.send(&Mail::new("two", "ada@agents.example").call()).await);
+    assert_eq!(app.ended(&third).await["result_text"], "Noted.");
+    let waiting = app.get("/v1/followups?state=waiting").await["items"][0]["id"].as_str().unwrap().to_owned();
+    assert_eq!(app.post(&format!("/v1/followups/{waiting}/cancel")).await.json()["state"], "canceled");
+    assert_eq!(app.post(&format!("/v1/followups/{waiting}/cancel")).await.status, 409);
+    app.stop().await;
+}
+
+async fn an_agent_starts_another_one_once_and_hears_its_result(engine: Engine) {
+    let trigger = || {
+        Step::Tool("mcp__postern__trigger_agent", json!({"agent": "helper", "prompt": "Count to three.", "wait": true}))
+    };
+    let other = Step::Tool("mcp__postern__trigger_agent", json!({"agent": "ada", "prompt": "Be me."}));
+    let api = MessagesApi::start([trigger(), Step::Hang]).await;
+    let mut project = project(engine, &api).await;
+    project.agent_file("ada", &ada("tools: [mcp__postern__trigger_agent]\nmay_trigger: [helper]"));
+    project.agent("helper", "printf 'heard: '; cat \"$POSTERN_PROMPT_FILE\"\n", "triggers: [{source: standard}]");
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    project.set("POSTERN_SERVER__LISTEN", &address.to_string());
+    let mut gateway = Gateway::start(&project, "up", "up");
+    let app = Api { address, key: gateway.key().await };
+    healthy(address, Duration::from_secs(10)).await;
+    let run = run_of(&app.send(&Mail::new("one", "ada@agents.example").call()).await);
+    // It has the result, and dies.
+    api.wait_for(2).await;
+    gateway.kill();
+    api.then([trigger(), other, Step::Text("Three.")]);
+    gateway = Gateway::start(&project, "up", "up");
+    healthy(address, Duration::from_secs(10)).await;
+    let ended = app.ended(&run).await;
+    assert_eq!((&ended["state"], &ended["result_text"]), (&json!("succeeded"), &json!("Three.")), "{ended}");
+    let asked = api.asked().pop().unwrap().body["messages"].to_string();
+    assert!(asked.contains("heard: Count to three."), "{asked}");
+    assert!(asked.contains("you may not start an agent `ada`"), "{asked}");
+    let runs = app.all("/v1/runs").await;
+    let children: Vec<&Value> = runs.iter().filter(|found| found["agent_name"] == "helper").collect();
+    assert_eq!(children.len(), 1, "{runs:?}");
+    assert_eq!(ended["started"], json!([children[0]["id"]]), "{ended}");
+    let child = app.ended(children[0]["id"].as_str().unwrap()).await;
+    assert_eq!((&child["parent"], &child["state"]), (&json!(run), &json!("succeeded")), "{child}");
+    let lines = app.get(&format!("/v1/runs/{}/messages", child["id"].as_str().unwrap())).await.to_string();
+    assert!(lines.contains("\"trust\":\"verified\""), "trust is inherited: {lines}");
+    gateway.terminate();
+    assert!(gateway.exit(Duration::from_secs(30)).await.success());
+}
