@@ -64,8 +64,8 @@ impl AnthropicSetup {
                 }
             };
         }
-        let said = answer.rest(MAX_ERROR_BYTES).await;
-        let said: Value = serde_json::from_slice(&said).unwrap_or_default();
+        let said = tokio::time::timeout(first, answer.rest(MAX_ERROR_BYTES)).await;
+        let said: Value = serde_json::from_slice(&said.unwrap_or_default()).unwrap_or_default();
         let words = said.pointer("/error/message").and_then(Value::as_str).unwrap_or_default();
         Err(refused(answer.status, words, answer.retry_after_ms(Clock::system().now())))
     }
