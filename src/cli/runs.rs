@@ -44,6 +44,20 @@ enum Action {
     Show(Id),
     /// Follow a run until it ends, or the run into which it was merged. Exit code 0 when it succeeded.
     Tail(Id),
+    /// Have a run of a claude agent go on with another model, from its next request on.
+    SetModel {
+        /// Its id, run_…
+        id: String,
+        /// The model's id or alias.
+        model: String,
+    },
+    /// Have a run of a claude agent go on in another permission mode: default, acceptEdits, dontAsk or plan.
+    SetPermissionMode {
+        /// Its id, run_…
+        id: String,
+        /// Which.
+        mode: String,
+    },
     /// Stop runs that wait or run.
     Cancel {
         #[command(flatten)]
@@ -100,6 +114,10 @@ pub(super) async fn runs(context: &Context, arguments: &Runs) -> anyhow::Result<
         }
         Action::Show(Id { id }) => show(context, &client, id).await?,
         Action::Tail(Id { id }) => return tail(context, &client, id).await,
+        Action::SetModel { id, model } => control(context, &client, id, &json!({"set_model": model})).await?,
+        Action::SetPermissionMode { id, mode } => {
+            control(context, &client, id, &json!({"set_permission_mode": mode})).await?;
+        }
         Action::Cancel { which, filter } => match which.only() {
             Some(id) => changed(context, &client.post(&["runs", id, "cancel"], &[], &Value::Null).await?),
             None => {
@@ -119,6 +137,14 @@ pub(super) async fn runs(context: &Context, arguments: &Runs) -> anyhow::Result<
 }
 
 /// Prints a page of runs.
+async fn control(context: &Context, client: &Client, id: &str, control: &Value) -> anyhow::Result<()> {
+    let asked = client.post(&["runs", id, "control"], &[], control).await?;
+    output::report(context, &asked, |_| {
+        output::line(format!("{id} hears of it within seconds; its record says what became of it"));
+    });
+    Ok(())
+}
+
 pub(super) fn list(page: &Value) {
     let row = |run: &Value| {
         let text =

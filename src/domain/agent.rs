@@ -207,6 +207,12 @@ impl ExecutorKind {
         }
     }
 
+    /// Whether model and permission mode of its runs can be changed while they are at work.
+    #[must_use]
+    pub const fn takes_orders(self) -> bool {
+        matches!(self, Self::Claude)
+    }
+
     /// Whether its agents can be told more while they are at work.
     #[must_use]
     pub const fn takes_input(self) -> bool {

@@ -69,6 +69,15 @@ pub enum SystemPrompt {
     Append,
 }
 
+/// Whether a text can be the id or the alias of a model.
+#[must_use]
+pub fn is_model(text: &str) -> bool {
+    !text.is_empty()
+        && text.len() <= 200
+        && !text.starts_with('-')
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || "-_.:/[]@".contains(c))
+}
+
 /// What the CLI does with calls that no rule names.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

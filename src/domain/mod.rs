@@ -9,6 +9,7 @@ pub mod ask;
 pub mod catalog;
 pub mod claude;
 pub mod concurrency;
+pub mod control;
 pub mod database;
 pub mod delivery;
 pub mod event;

@@ -13,6 +13,7 @@ mod leftovers;
 mod lines;
 mod mask;
 mod mounts;
+mod orders;
 pub mod outbox;
 mod pipes;
 pub mod processes;
@@ -29,6 +30,7 @@ use std::{
 };
 
 pub use input::{Input, Inputs, Taken};
+pub use orders::{Order, Orders};
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
@@ -93,6 +95,9 @@ pub struct RunSpec {
     /// What comes while the agent is at work. Only executors whose agents [take input](ExecutorKind::takes_input)
     /// look there.
     pub inputs: Inputs,
+    /// What somebody changes of it while the agent is at work. Only executors that
+    /// [take orders](ExecutorKind::takes_orders) look there.
+    pub orders: Orders,
     /// What attempts before this one took of it: said again where the conversation does not hold it.
     pub taken: Vec<Taken>,
     /// Secrets of MCP servers, by `McpServer::secret_name`.

@@ -10,8 +10,8 @@ use axum::{
 
 use crate::http::{
     api::{
-        agents, apply, approvals, deliveries, events, explain, followups, memory, replay, runs, schedules, sessions,
-        skills, sources, uploads,
+        agents, apply, approvals, controls, deliveries, events, explain, followups, memory, replay, runs, schedules,
+        sessions, skills, sources, uploads,
     },
     error::ApiError,
     gateway::Gateway,
@@ -64,6 +64,7 @@ fn api() -> Router<Gateway> {
         .route("/runs/{id}/messages", get(runs::messages))
         .route("/runs/{id}/stream", get(stream::stream_run))
         .route("/runs/{id}/cancel", post(runs::cancel))
+        .route("/runs/{id}/control", get(controls::list).post(controls::add))
         .route("/runs/{id}/retry", post(runs::retry))
         .route("/approvals", get(approvals::list))
         .route("/approvals/{id}", get(approvals::show))

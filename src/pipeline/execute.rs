@@ -16,9 +16,10 @@ use crate::{
         trigger::TriggerSpec,
         trust::{Trust, trust},
     },
-    executor::{AttachmentFile, Executors, Inputs, LeaseLost, RunSink, RunSpec, Stopped, tools::ToolHost},
+    executor::{AttachmentFile, Executors, Inputs, LeaseLost, Orders, RunSink, RunSpec, Stopped, tools::ToolHost},
     live::Live,
     pipeline::{
+        controls::{self, Controls},
         hops::LoopGuard,
         prompt,
         record::Recorder,
@@ -117,8 +118,10 @@ impl Execute {
             return (ended, Vec::new());
         }
         let (sender, inputs) = steer::open(work);
+        let (order, orders) = controls::open(work);
+        let controls = Controls { store: &self.store, job, work };
         let spec = match self.spec(job, work, inputs) {
-            Ok(spec) => spec,
+            Ok(spec) => RunSpec { agent: controls.agent().await, orders, ..spec },
             Err(failure) => return (Ended::Run(RunEnd::Failed(failure, Usage::default())), Vec::new()),
         };
         if self.open_record(work, &spec, &mut sink).await.is_err() {
@@ -135,7 +138,7 @@ impl Execute {
             over.cancel();
             stopped
         };
-        let (outcome, merged) = tokio::join!(agent, steering.run(sender, &over));
+        let (outcome, merged, ()) = tokio::join!(agent, steering.run(sender, &over), controls.run(order, &over));
         let ended = match outcome {
             Ok(result) => Ended::Run(RunEnd::Succeeded(result)),
             Err(Stopped::LeaseLost) => Ended::Lost,
@@ -258,6 +261,7 @@ impl Execute {
             mount_tokens: self.mount_tokens(&work.agent.spec.mounts).map_err(setup)?,
             agent: Arc::new(work.agent.clone()),
             inputs,
+            orders: Orders::default(),
             taken: steer::taken(work).map_err(setup)?,
             cancel: job.stop().clone(),
             over: job.canceled().clone(),

@@ -3,6 +3,7 @@
 mod answering;
 mod answers;
 pub mod collect;
+mod controls;
 mod copies;
 pub mod deliver;
 pub mod execute;

@@ -319,6 +319,10 @@ async fn tell_of_more(core: &Core, held: &[Lease]) {
         Ok(steered) => core.held.more(&steered),
         Err(fault) => tracing::warn!(error = ?fault, "looking for what is to be handed into runs failed"),
     }
+    match core.store.controlled(held).await {
+        Ok(controlled) => core.held.ordered(&controlled),
+        Err(fault) => tracing::warn!(error = ?fault, "looking for what is to be changed of runs failed"),
+    }
 }
 
 async fn take_back(core: &Core, watch: &mut LeaseWatch) {

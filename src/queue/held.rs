@@ -36,6 +36,8 @@ struct Inner {
 struct Stop {
     /// Not a stop: there is more for the job.
     more: Arc<Notify>,
+    /// Not a stop: somebody wants its run changed.
+    ordered: Arc<Notify>,
     /// Cancelled before `token` when that is because somebody wants the run stopped.
     canceled: CancellationToken,
     token: CancellationToken,
@@ -85,6 +87,11 @@ impl Job {
     /// Waits until there may be more for it: another run of its session that is to be handed in.
     pub async fn more(&self) {
         self.0.stop.more.notified().await;
+    }
+
+    /// Waits until somebody may want its run changed.
+    pub async fn ordered(&self) {
+        self.0.stop.ordered.notified().await;
     }
 
     /// Why it must stop, once [`Job::stop`] is cancelled.
@@ -160,6 +167,14 @@ impl Held {
         let held = self.lock();
         for stop in leases.iter().filter_map(|lease| held.get(lease)) {
             stop.more.notify_one();
+        }
+    }
+
+    /// Tells some jobs that somebody wants their runs changed.
+    pub(super) fn ordered(&self, leases: &[Lease]) {
+        let held = self.lock();
+        for stop in leases.iter().filter_map(|lease| held.get(lease)) {
+            stop.ordered.notify_one();
         }
     }
 

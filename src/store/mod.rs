@@ -8,6 +8,7 @@ mod bulk;
 mod catalog;
 mod claims;
 mod connect;
+mod controls;
 mod deliveries;
 mod effects;
 mod event_selection;

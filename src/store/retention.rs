@@ -98,12 +98,13 @@ const REMOVE_SENT_FILES: &str = "DELETE FROM delivery_files WHERE delivery_id @a
 const REMOVE_REPORTS: &str = "DELETE FROM delivery_reports WHERE tenant_id = $2 AND about @any($1)";
 
 /// All that is of some events; `$1` is their ids.
-const OF_EVENTS: [&str; 19] = [
+const OF_EVENTS: [&str; 20] = [
     "DELETE FROM approvals WHERE run_id IN (SELECT id FROM runs WHERE event_id @any($1))",
     "DELETE FROM tool_calls WHERE run_id IN (SELECT id FROM runs WHERE event_id @any($1))",
     "DELETE FROM followups WHERE run_id IN (SELECT id FROM runs WHERE event_id @any($1)) AND state <> 'waiting'",
     "DELETE FROM followups WHERE event_id @any($1)",
     "DELETE FROM run_messages WHERE run_id IN (SELECT id FROM runs WHERE event_id @any($1))",
+    "DELETE FROM run_controls WHERE run_id IN (SELECT id FROM runs WHERE event_id @any($1))",
     "DELETE FROM delivery_attempts WHERE delivery_id IN \
      (SELECT d.id FROM deliveries d JOIN runs r ON r.id = d.run_id WHERE r.event_id @any($1))",
     "DELETE FROM deliveries WHERE run_id IN (SELECT id FROM runs WHERE event_id @any($1))",

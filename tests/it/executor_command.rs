@@ -160,6 +160,7 @@ pub(crate) fn spec(agent: Value) -> RunSpec {
         mount_tokens: BTreeMap::new(),
         hidden: Vec::new(),
         inputs: Inputs::default(),
+        orders: postern::executor::Orders::default(),
         taken: Vec::new(),
         mcp_secrets: BTreeMap::new(),
         trust: postern::domain::trust::Trust::Unknown,

@@ -11,7 +11,7 @@ use crate::{
     config::{agents::Checker, checks::Files, problem::suggest, settings::Settings},
     domain::{
         agent::{AgentSpec, EnvValue, ExecutorKind},
-        claude::{Acknowledgement, PermissionMode, SubAgent, Thinking},
+        claude::{Acknowledgement, PermissionMode, SubAgent, Thinking, is_model},
         mount::MountSpec,
         trigger::{SenderRule, TriggerSpec},
         trust,
@@ -83,18 +83,12 @@ fn is_open(trigger: &TriggerSpec) -> bool {
 }
 
 pub(super) fn check_models(spec: &AgentSpec, checker: &mut Checker<'_>) {
-    let word = |text: &str| {
-        !text.is_empty()
-            && text.len() <= 200
-            && !text.starts_with('-')
-            && text.chars().all(|c| c.is_ascii_alphanumeric() || "-_.:/[]@".contains(c))
-    };
     for (key, model) in [("model", &spec.model), ("fallback_model", &spec.fallback_model)] {
         match model.as_deref() {
             Some(model) if model.trim().is_empty() => {
                 checker.error(&[key], format!("`{key}` is empty"), "name a model, or remove it");
             }
-            Some(model) if !word(model) => {
+            Some(model) if !is_model(model) => {
                 checker.error(&[key], format!("`{model}` is no model"), "write an id such as claude-sonnet-5-5");
             }
             Some(_) | None => {}

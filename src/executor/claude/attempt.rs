@@ -6,7 +6,10 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use crate::{
-    domain::run::{Failure, FailureCode, MessageKind, RunResult, Usage},
+    domain::{
+        control::Control,
+        run::{Failure, FailureCode, MessageKind, RunResult, Usage},
+    },
     executor::{
         RunSink, RunSpec, Stopped,
         claude::{
@@ -58,6 +61,8 @@ pub(super) struct Attempt<'a> {
     pub(super) until: Instant,
     /// What it took so far.
     pub(super) usage: Usage,
+    /// What was changed by hand; a CLI that follows is told.
+    pub(super) held: Vec<Control>,
 }
 
 impl Attempt<'_> {
@@ -91,7 +96,7 @@ impl Attempt<'_> {
                 }
             };
         let session = begin.id().to_owned();
-        let (is_new, is_fork) = (matches!(begin, Begin::New(_)), matches!(begin, Begin::Fork(..)));
+        let is_fork = matches!(begin, Begin::Fork(..));
         let (settings, api_key) = (&executor.settings, executor.api_key.as_ref());
         let cli = Cli { program: self.program.clone(), settings, api_key, begin, round, skills: &self.skills };
         let starting = tokio::select! {
@@ -106,9 +111,7 @@ impl Attempt<'_> {
         let prompt = self.skills.system_prompt(&agent.prompt, &process::skills_folder(&self.place, round));
         let content = setup::content(self.spec, &prompt, &started.plugins)?;
         first.extend(Request::Initialize(content, hook_patience_s(self.spec)).line());
-        // A conversation that goes on may bring the mode of an earlier version of the agent. (The model is an argument;
-        // `set_model` would ask the API for a word to see whether there is such a model.)
-        let requests = if is_new { Vec::new() } else { vec![Request::SetPermissionMode(agent.permission_mode)] };
+        let requests = self.requests(&cli.begin);
         let bounds = executor.ground.bounds(self.spec);
         // Of a fork the CLI passes on what is new alone: all of it is kept when it has ended.
         let kept = self.spec.transcripts.clone().filter(|_| !is_fork);
@@ -122,6 +125,7 @@ impl Attempt<'_> {
             requests,
             session: session.clone(),
             further,
+            orders: &self.spec.orders,
             servers: agent.mcp.keys().cloned().collect(),
             opening,
             wanted: wanted(self.spec, round),
@@ -135,6 +139,7 @@ impl Attempt<'_> {
             ended = talk.hold(&mut process, &mut pipes) => ended,
         };
         self.usage = talk.usage();
+        self.held.append(&mut talk.state.held);
         match ended {
             Ok(_) => {}
             // A limit: the turn is over, and the conversation shall say so.
@@ -153,6 +158,23 @@ impl Attempt<'_> {
             keep::bring(self.spec, &self.place.workdir, self.mask, &session).await?;
         }
         outcome
+    }
+
+    /// What a CLI is asked before it is given work: what was changed by hand of the one before, of each kind the last.
+    fn requests(&self, begin: &Begin) -> Vec<Request> {
+        // A conversation that goes on may bring the mode of an earlier version of the agent. (The model is an argument;
+        // `set_model` would ask the API for a word to see whether there is such a model.)
+        let mode = Request::SetPermissionMode(self.spec.agent.spec.permission_mode);
+        let mut requests = if matches!(begin, Begin::New(_)) { Vec::new() } else { vec![mode] };
+        for control in &self.held {
+            let request = match control {
+                Control::SetModel(model) => Request::SetModel(model.clone()),
+                Control::SetPermissionMode(mode) => Request::SetPermissionMode(*mode),
+            };
+            requests.retain(|earlier| earlier.id() != request.id());
+            requests.push(request);
+        }
+        requests
     }
 
     fn too_long(&self, executor: &ClaudeExecutor) -> Stopped {

@@ -9,9 +9,12 @@ use tokio::{
 };
 
 use crate::{
-    domain::run::{Failure, FailureCode, MessageKind, Usage},
+    domain::{
+        control::Control,
+        run::{Failure, FailureCode, MessageKind, Usage},
+    },
     executor::{
-        RunSink, Stopped,
+        Order, Orders, RunSink, Stopped,
         claude::{
             clocks::{Clock, Clocks},
             further::Further,
@@ -19,7 +22,7 @@ use crate::{
             mirror::Mirror,
             outcome::Wanted,
             pipes::{self, Pipes},
-            protocol::{Framing, Request},
+            protocol::{self, Framing, Request},
             questions::{Answered, Questions},
             record::{self, Line},
         },
@@ -53,6 +56,8 @@ pub(super) struct Conversation<'a> {
     pub(super) opening: Opening,
     /// What is said besides, while it works.
     pub(super) further: Further<'a>,
+    /// What somebody changes while it works.
+    pub(super) orders: &'a Orders,
     /// What the answer must be.
     pub(super) wanted: Wanted,
     /// Given back once the CLI is up, so that the next may start.
@@ -89,6 +94,11 @@ pub(super) struct State<'a> {
     tail: Tail,
     /// Requests of ours that the CLI has not answered, the prompt behind them.
     unanswered: Vec<&'static str>,
+    /// Orders that the CLI was told of, by the id of the request; how many there were.
+    ordered: Vec<(String, Order)>,
+    orders: usize,
+    /// Orders that hold.
+    pub(super) held: Vec<Control>,
     /// The CLI is ready, and is spoken to then if it has not begun.
     nudge_at: Option<Instant>,
     last: Option<Box<TurnResult>>,
@@ -112,6 +122,9 @@ impl<'a> State<'a> {
             clocks: Clocks::start(bounds.idle),
             tail: Tail::default(),
             unanswered: Vec::new(),
+            ordered: Vec::new(),
+            orders: 0,
+            held: Vec::new(),
             nudge_at: None,
             last: None,
             usage,
@@ -155,6 +168,7 @@ impl Conversation<'_> {
                     let line = self.further.say(input);
                     self.state.pending.extend(line);
                 }
+                order = self.orders.next(), if self.state.clocks.has_begun() => self.order(order),
                 () = sleep_until(settled.unwrap_or(clock_at)), if settled.is_some() => self.state.over = true,
                 () = sleep_until(send_at.unwrap_or(clock_at)), if send_at.is_some() => self.send_transcript().await?,
                 () = sleep_until(nudge_at.unwrap_or(clock_at)), if nudge_at.is_some() => self.nudge(),
@@ -311,7 +325,11 @@ impl Conversation<'_> {
                 self.state.pending.extend(self.questions.ask(asked).unwrap_or_default());
             }
             Message::ControlCancel(cancelled) => self.questions.cancel(&cancelled.request_id),
-            Message::ControlResponse(answer) => self.hear_answer(&answer.response)?,
+            Message::ControlResponse(answer) => {
+                if !self.hear_order(&answer.response).await? {
+                    self.hear_answer(&answer.response)?;
+                }
+            }
             Message::Mirror(frame) => self.state.mirror.take(frame),
             Message::RateLimit(limit) if limit.rate_limit_info.status == "rejected" => {
                 let now = crate::clock::Clock::system().now().0;
@@ -384,6 +402,30 @@ impl Conversation<'_> {
             }
             None => self.state.over = true,
         }
+    }
+
+    fn order(&mut self, order: Order) {
+        self.state.orders += 1;
+        let id = format!("postern-order-{}", self.state.orders);
+        self.state.pending.extend(protocol::order(&id, &order.control));
+        self.state.ordered.push((id, order));
+    }
+
+    /// Whether it is the answer to an order; what became of that is recorded.
+    async fn hear_order(&mut self, answer: &Answer) -> Result<bool, Stopped> {
+        let Some(at) = self.state.ordered.iter().position(|(id, _)| *id == answer.request_id) else { return Ok(false) };
+        let (_, order) = self.state.ordered.swap_remove(at);
+        let words = order.control.in_words();
+        if answer.subtype == "success" {
+            self.record(record::status(format!("changed by hand: {words}"))).await?;
+            self.state.held.push(order.control.clone());
+            order.end(Ok(()));
+        } else {
+            let why = self.mask.text(answer.error.as_deref().unwrap_or("it says no more"));
+            self.record(record::status(format!("could not be changed to {words}: {why}"))).await?;
+            order.end(Err(why));
+        }
+        Ok(true)
     }
 
     fn hear_answer(&mut self, answer: &Answer) -> Result<(), Failure> {

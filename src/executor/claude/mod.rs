@@ -88,7 +88,9 @@ impl ClaudeExecutor {
         let folders = (0..attempt::ROUNDS).map(|round| process::skills_folder(&place, round)).collect();
         let permissions = Arc::new(permissions.reading(folders));
         let (skills, usage) = (Chosen::of(spec, sink).await?, Usage::default());
-        Attempt { spec, sink, program, mask: &mask, place, permissions, skills, until, usage }.run(self).await
+        Attempt { spec, sink, program, mask: &mask, place, permissions, skills, until, usage, held: Vec::new() }
+            .run(self)
+            .await
     }
 
     /// The CLI's path and version, looked at once; a failure is looked at again by the next run.

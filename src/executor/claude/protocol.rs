@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use crate::{
     domain::{
         claude::PermissionMode,
+        control::Control,
         run::{Failure, FailureCode},
     },
     executor::claude::permission::Decision,
@@ -23,6 +24,8 @@ pub(super) enum Request {
     Initialize(Value, u64),
     /// Another way with calls that no rule names.
     SetPermissionMode(PermissionMode),
+    /// Another model, which a CLI before this one was told of.
+    SetModel(String),
     /// Stops the turn and the tools that it runs.
     Interrupt,
     /// Ends the CLI.
@@ -35,6 +38,7 @@ impl Request {
         match self {
             Self::Initialize(..) => "postern-initialize",
             Self::SetPermissionMode(_) => "postern-set-permission-mode",
+            Self::SetModel(_) => "postern-set-model",
             Self::Interrupt => "postern-interrupt",
             Self::EndSession => "postern-end-session",
         }
@@ -53,11 +57,21 @@ impl Request {
                 request
             }
             Self::SetPermissionMode(mode) => json!({"subtype": "set_permission_mode", "mode": mode.as_str()}),
+            Self::SetModel(model) => json!({"subtype": "set_model", "model": model}),
             Self::Interrupt => json!({"subtype": "interrupt"}),
             Self::EndSession => json!({"subtype": "end_session"}),
         };
         line(&json!({"type": "control_request", "request_id": self.id(), "request": request}))
     }
+}
+
+/// The line that changes something of a run at work. `id` is one that no other request of the conversation has.
+pub(super) fn order(id: &str, control: &Control) -> Vec<u8> {
+    let request = match control {
+        Control::SetModel(model) => json!({"subtype": "set_model", "model": model}),
+        Control::SetPermissionMode(mode) => json!({"subtype": "set_permission_mode", "mode": mode.as_str()}),
+    };
+    line(&json!({"type": "control_request", "request_id": id, "request": request}))
 }
 
 /// A message to the model. `client_composed` keeps the CLI from expanding `@path` and `/command` in it.

@@ -3,6 +3,7 @@
 pub(super) mod agents;
 pub(super) mod apply;
 pub(super) mod approvals;
+pub(super) mod controls;
 pub(super) mod deliveries;
 pub(super) mod events;
 pub(super) mod explain;

@@ -10,7 +10,7 @@ use serde_json::json;
 use super::run_of;
 use crate::support::{
     e2e_app::TestApp,
-    e2e_client::Api,
+    e2e_client::{Api, Call},
     e2e_project::{Engine, TestProject, on_both_engines},
     e2e_senders::{Mail, github, now_s, sms, standard},
     messages_api::{MessagesApi, Step},
@@ -20,6 +20,7 @@ on_both_engines!(
     a_mail_thread_is_one_conversation_with_claude,
     another_machine_goes_on_with_the_conversation,
     what_a_webhook_says_reaches_claude_marked_and_nothing_of_it_is_run,
+    a_run_goes_on_with_another_model_and_mode_when_somebody_says_so,
 );
 
 /// A project whose agents talk to a Messages API of the test's own.
@@ -105,6 +106,56 @@ async fn another_machine_goes_on_with_the_conversation(engine: Engine) {
         assert!(asked.contains(text), "the second request lacks {text:?}: {asked}");
     }
     assert!(elsewhere.join("sessions").is_dir());
+    app.stop().await;
+}
+
+async fn a_run_goes_on_with_another_model_and_mode_when_somebody_says_so(engine: Engine) {
+    let slow = Step::Tool("Bash", json!({"command": "sleep 4; echo one", "description": "work"}));
+    let write = Step::Tool("Write", json!({"file_path": "made.txt", "content": "x"}));
+    // The CLI asks for a word to see whether there is such a model.
+    let api = MessagesApi::start([slow, Step::Text("yes"), write, Step::Text("done")]).await;
+    let project = project(engine, &api).await;
+    project.agent_file(
+        "ada",
+        "---\nexecutor: claude\nmodel: claude-sonnet-5-5\ntools: [Bash, Write]\npermissions:\n- allow: Bash(*)\n\
+         triggers:\n- {source: github}\n---\nYou are Ada of this test.\n",
+    );
+    project.agent("echo", "echo hi", "triggers: [{source: standard}]");
+    let app = TestApp::start(project).await;
+    let run = run_of(&app.send(&github("d-1", "issues", &json!({"action": "opened"}))).await);
+    api.wait_for(1).await;
+    let path = format!("/v1/runs/{run}/control");
+    let say = async |path: &str, body: serde_json::Value| {
+        let call = Call::post(path, body.to_string()).with("content-type", "application/json");
+        app.ask(call).await
+    };
+    for (body, expected) in [
+        (json!({"set_model": "--x"}), "`set_model` is no model"),
+        (json!({"set_permission_mode": "bypassPermissions"}), "for the agent's file alone"),
+        (json!({"set_permission_mode": "loud"}), "loud"),
+        (json!({"set_colour": "red"}), "set_colour"),
+    ] {
+        let refused = say(&path, body).await;
+        assert!(refused.status == 400 && refused.text().contains(expected), "{}", refused.text());
+    }
+    assert_eq!(say(&path, json!({"set_model": "claude-haiku-4-5"})).await.status, 202);
+    assert_eq!(say(&path, json!({"set_permission_mode": "acceptEdits"})).await.status, 202);
+    assert_eq!(app.ended(&run).await["state"], "succeeded");
+    let models: Vec<String> =
+        api.asked().iter().map(|asked| asked.body["model"].as_str().unwrap().to_owned()).collect();
+    assert_eq!((models[0].as_str(), models.last().unwrap().as_str()), ("claude-sonnet-5-5", "claude-haiku-4-5"));
+    let record = app.get(&format!("/v1/runs/{run}/messages")).await.to_string();
+    for words in ["changed by hand: model claude-haiku-4-5", "changed by hand: permission mode acceptEdits"] {
+        assert!(record.contains(words), "{words}: {record}");
+    }
+    assert!(record.contains("made.txt") && !record.contains("\"is_error\":true"), "{record}");
+    let known = app.get(&path).await;
+    assert_eq!((&known["items"][0]["state"], &known["items"][1]["state"]), (&json!("done"), &json!("done")), "{known}");
+    assert_eq!(say(&path, json!({"set_model": "claude-haiku-4-5"})).await.status, 409, "it has ended");
+    let other = run_of(&app.send(&standard("m-1", &json!({}), now_s())).await);
+    let refused = say(&format!("/v1/runs/{other}/control"), json!({"set_model": "claude-haiku-4-5"})).await;
+    assert_eq!((refused.status, &refused.json()["code"]), (409, &json!("not_changeable")));
+    app.ended(&other).await;
     app.stop().await;
 }
 

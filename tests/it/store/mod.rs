@@ -6,6 +6,7 @@ mod catalog;
 mod chaos;
 mod claims;
 mod connections;
+mod controls;
 mod deliveries;
 mod dropping;
 mod fair;
