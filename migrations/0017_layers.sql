@@ -1,3 +1,4 @@
+-- schema: additive
 -- What preparing the layers of agents came to the last time, by the worker's disk that has them. failure says why there
 -- is none; output is the end of what the setup said, without secrets.
 CREATE TABLE layers (

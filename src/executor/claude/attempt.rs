@@ -95,8 +95,7 @@ impl Attempt<'_> {
                     (begin, opening, Further::new(&self.spec.inputs, known, again))
                 }
             };
-        let session = begin.id().to_owned();
-        let is_fork = matches!(begin, Begin::Fork(..));
+        let (session, is_fork) = (begin.id().to_owned(), matches!(begin, Begin::Fork(..)));
         let (settings, api_key) = (&executor.settings, executor.api_key.as_ref());
         let cli = Cli { program: self.program.clone(), settings, api_key, begin, round, skills: &self.skills };
         let starting = tokio::select! {
