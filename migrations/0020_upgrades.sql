@@ -6,7 +6,7 @@ CREATE TABLE schema_support (
   min_reader BIGINT NOT NULL,
   CONSTRAINT one_row CHECK (one = 1)
 );
-INSERT INTO schema_support (one, min_reader) VALUES (1, 17);
+INSERT INTO schema_support (one, min_reader) VALUES (1, 20);
 
 -- The order in which suppressed addresses are listed.
 CREATE INDEX suppressions_in_order ON suppressions (tenant_id, event_id, delivery_id);
