@@ -72,6 +72,23 @@ pub fn sha256_hex(bytes: &[u8]) -> String {
     data_encoding::HEXLOWER.encode(&Sha256::digest(bytes))
 }
 
+/// A SHA-256 of bytes that come bit by bit.
+#[derive(Default)]
+pub struct Sha256Stream(Sha256);
+
+impl Sha256Stream {
+    /// Adds bytes.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// Of all of them, in lower-case hex.
+    #[must_use]
+    pub fn hex(self) -> String {
+        data_encoding::HEXLOWER.encode(&self.0.finalize())
+    }
+}
+
 /// The first 100 bits of an HMAC-SHA256 over the parts, in lower-case base32 (`0-9a-v`): 20 characters. A line break
 /// stands between parts, so none of them may have one.
 #[must_use]

@@ -75,6 +75,12 @@ impl Client {
         self.exchange(Request::get(self.url(path, query)?)).await
     }
 
+    /// `GET /v1/…` of bytes.
+    pub(super) async fn bytes(&self, path: &[&str]) -> anyhow::Result<Vec<u8>> {
+        let answer = self.ask(Request::get(self.url(path, &[])?)).await?;
+        if answer.is_success() { Ok(answer.body) } else { self.read(&answer).map(|_| Vec::new()) }
+    }
+
     /// `POST /v1/…` with a JSON body.
     pub(super) async fn post(&self, path: &[&str], query: &[(&str, String)], body: &Value) -> anyhow::Result<Value> {
         let request = Request::post(self.url(path, query)?, body.to_string());
@@ -112,10 +118,14 @@ impl Client {
     }
 
     async fn exchange(&self, request: Request) -> anyhow::Result<Value> {
+        self.read(&self.ask(request).await?)
+    }
+
+    async fn ask(&self, request: Request) -> anyhow::Result<Answer> {
         let key = self.key.expose_str().unwrap_or_default();
         let request = request.header("authorization", &format!("Bearer {key}")).context("the API key")?;
         match self.egress.send(Policy::Trusted, request).await {
-            Ok(answer) => self.read(&answer),
+            Ok(answer) => Ok(answer),
             Err(fault @ EgressError::Connect { .. }) => Err(anyhow::Error::new(fault).context(format!(
                 "no postern answers at {}; start it with `postern up`, or name it with --server",
                 self.base

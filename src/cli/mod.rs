@@ -4,6 +4,7 @@ mod agents;
 mod answers;
 mod apply;
 mod approvals;
+mod artifacts;
 mod client;
 mod completions;
 mod dead_letters;

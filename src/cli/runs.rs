@@ -1,13 +1,13 @@
 //! `runs`: the work of agents, and its record.
 
-use std::{process::ExitCode, time::Duration};
+use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use crate::{
     cli::{
-        Context,
+        Context, artifacts,
         client::{Client, PageArguments, ServerArguments},
         deliveries,
         many::{self, FilterArguments, WhichArguments},
@@ -57,6 +57,14 @@ enum Action {
         id: String,
         /// Which.
         mode: String,
+    },
+    /// List the files that a run left for people, and save them.
+    Artifacts {
+        #[command(flatten)]
+        run: Id,
+        /// The folder in which they are saved; nothing there is overwritten.
+        #[arg(long, value_name = "DIR")]
+        out: Option<PathBuf>,
     },
     /// Stop runs that wait or run.
     Cancel {
@@ -113,6 +121,9 @@ pub(super) async fn runs(context: &Context, arguments: &Runs) -> anyhow::Result<
             output::report(context, &client.get(&["runs"], &query).await?, list);
         }
         Action::Show(Id { id }) => show(context, &client, id).await?,
+        Action::Artifacts { run, out } => {
+            artifacts::artifacts(context, &client, &run.id, out.as_deref()).await?;
+        }
         Action::Tail(Id { id }) => return tail(context, &client, id).await,
         Action::SetModel { id, model } => control(context, &client, id, &json!({"set_model": model})).await?,
         Action::SetPermissionMode { id, mode } => {
@@ -179,6 +190,7 @@ async fn show(context: &Context, client: &Client, id: &str) -> anyhow::Result<()
         return Ok(());
     }
     head(&run);
+    files(client, id, &run).await?;
     output::line("\nrecord");
     let mut rows: Vec<[String; 4]> = Vec::new();
     let mut after = Some(0);
@@ -235,6 +247,7 @@ fn head(run: &Value) {
         &format!("{turns} turns; tokens: {input} in, {output} out, {read} from cache, {written} to cache"),
     );
     field_text("cost", &dollars(&usage["cost_micros"]));
+    spent(run);
     if run["failure"].is_object() {
         field_text("failure", &record::failure(&run["failure"]));
     }
@@ -247,6 +260,45 @@ fn head(run: &Value) {
     if !run["result_json"].is_null() {
         block("result, as JSON", &serde_json::to_string_pretty(&run["result_json"]).unwrap_or_default());
     }
+}
+
+/// What is known of its attempts beside usage and end.
+fn spent(run: &Value) {
+    if !run["model"].is_null() {
+        field("model", &run["model"]);
+    }
+    let models = run["models"].as_object().into_iter().flatten();
+    for (name, took) in models {
+        let [input, output, cost] = ["input_tokens", "output_tokens", "cost_micros"].map(|key| &took[key]);
+        field_text("spent on", &format!("{name}: {} ({} in, {} out)", dollars(cost), word(input), word(output)));
+    }
+    let seconds = |ms: &Value| ms.as_i64().map(|ms| format!("{}.{:03} s", ms / 1000, ms % 1000));
+    if let Some(worked) = seconds(&run["duration_ms"]) {
+        let api = seconds(&run["api_ms"]).map_or_else(String::new, |api| format!(", the model's API {api} of it"));
+        field_text("worked", &format!("{worked}{api}"));
+    }
+}
+
+/// The files that it changed, and those of them that are for people.
+async fn files(client: &Client, id: &str, run: &Value) -> anyhow::Result<()> {
+    let any =
+        |counts: &Value, keys: &[&str]| keys.iter().any(|key| counts[key].as_i64().is_some_and(|count| count > 0));
+    if any(&run["files"], &["created", "modified", "deleted"]) || run["files"]["truncated"] == true {
+        let page = client.get(&["runs", id, "files"], &[]).await?;
+        output::line(if run["files"]["truncated"] == true { "\nfiles (not all are known)" } else { "\nfiles" });
+        let row = |file: &Value| {
+            let hash: String = word(&file["sha256"]).chars().take(12).collect();
+            [word(&file["change"]), word(&file["size"]), word(&file["size_before"]), hash, word(&file["path"])]
+        };
+        let rows: Vec<[String; 5]> = items(&page).iter().map(row).collect();
+        table(["CHANGE", "BYTES", "BEFORE", "SHA-256", "PATH"], &rows);
+    }
+    if any(&run["artifacts"], &["count", "left_out"]) {
+        let counts = &run["artifacts"];
+        let (count, left_out) = (word(&counts["count"]), word(&counts["left_out"]));
+        output::line(format!("\nartifacts: {count} kept, {left_out} left out; `postern runs artifacts {id}`"));
+    }
+    Ok(())
 }
 
 async fn lines(client: &Client, id: &str, after: i64) -> anyhow::Result<Value> {

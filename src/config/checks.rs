@@ -23,6 +23,7 @@ use crate::{
         agent::{AgentSpec, EnvValue, ExecutorKind, Skill},
         concurrency::{self, Concurrency},
         filter::{Filter, NAMES},
+        glob,
         session::SessionRule,
         source::SecretRef,
         template::{Template, clip},
@@ -74,6 +75,7 @@ pub(crate) fn check(
     executor_keys::check(spec, given, checker);
     check_executor(spec, checker);
     check_limits(spec, checker);
+    check_artifacts(spec, checker);
     skill_uses::check(spec, files, checker);
     mounts::check(&mut spec.mounts, files, settings, checker);
     repositories::check_databases(spec, files, settings, checker);
@@ -114,6 +116,19 @@ fn check_executor(spec: &AgentSpec, checker: &mut Checker<'_>) {
         }
         ExecutorKind::Command => commands::check(spec, checker),
         ExecutorKind::Claude | ExecutorKind::Anthropic => {}
+    }
+}
+
+fn check_artifacts(spec: &AgentSpec, checker: &mut Checker<'_>) {
+    if spec.artifacts.len() > glob::MAX_PATTERNS {
+        let message = format!("`artifacts` has {} entries", spec.artifacts.len());
+        checker.error(&["artifacts"], message, format!("write {} at most", glob::MAX_PATTERNS));
+    }
+    for (index, pattern) in spec.artifacts.iter().enumerate() {
+        if let Err(why) = glob::check(pattern) {
+            let message = format!("`{}` names no files of the work directory: {why}", clip(pattern, 80));
+            checker.error(&["artifacts", &index.to_string()], message, "write for example report/*.pdf or out/**");
+        }
     }
 }
 

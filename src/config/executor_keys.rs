@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// Keys that not every executor knows; the first executor named is the one that an agent with the key likely wants.
-const KEYS: [(&str, &[ExecutorKind]); 29] = [
+const KEYS: [(&str, &[ExecutorKind]); 30] = [
     ("command", &[Command]),
     ("result", &[Command]),
     ("stdin", &[Command]),
@@ -35,6 +35,7 @@ const KEYS: [(&str, &[ExecutorKind]); 29] = [
     ("sandbox", &[Claude]),
     ("mcp", &[Claude]),
     ("mounts", &[Claude, Command]),
+    ("artifacts", &[Claude, Command]),
     ("databases", &[Claude, Command]),
     ("setup", &[Claude, Command]),
     ("env", &[Claude, Command]),

@@ -277,6 +277,8 @@ pub struct ClaudeSettings {
     pub model: String,
     /// CLIs that may be starting at the same time; 0 is one for each core.
     pub max_starting: usize,
+    /// From a CLI's start until it begins its work.
+    pub start_timeout: Span,
 }
 
 /// `[anthropic]`

@@ -169,6 +169,7 @@ impl Checker<'_> {
             (["worker", "poll"], settings.worker.poll, 10),
             (["limits", "wall_clock"], settings.limits.wall_clock, 1_000),
             (["limits", "idle"], settings.limits.idle, 1_000),
+            (["claude", "start_timeout"], settings.claude.start_timeout, 1_000),
             (["egress", "timeout"], settings.egress.timeout, 100),
             (["anthropic", "timeout"], settings.anthropic.timeout, 1_000),
         ] {
@@ -186,7 +187,8 @@ impl Checker<'_> {
         let names = [None].into_iter().chain(settings.retention.tenants.keys().map(Some));
         for name in names {
             let retention = settings.retention.of(name.map_or("", String::as_str));
-            for kept in Kept::ALL {
+            // Artifacts go with attachments.
+            for kept in Kept::ALL.into_iter().filter(|kept| *kept != Kept::Artifacts) {
                 let least = if kept == Kept::Events { SHORTEST_EVENTS } else { SHORTEST };
                 let Keep::For(span) = retention.of(kept) else { continue };
                 if span >= least {

@@ -133,6 +133,9 @@ pub struct AgentSpec {
     /// Files and directories of the host, as `host:/container` or `host:/container:ro|rw`, and of git repositories.
     #[serde(default)]
     pub mounts: Vec<MountSpec>,
+    /// Files of the work directory that are for people, beside those in `artifacts/`: `report/*.pdf`, `out/**`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub artifacts: Vec<String>,
     /// Databases that it may read, by a name for people.
     #[serde(default)]
     pub databases: BTreeMap<String, DatabaseSpec>,

@@ -94,6 +94,8 @@ pub enum Kept {
     RawRequests,
     /// See [`Retention::attachments`].
     Attachments,
+    /// The bytes of files that runs left; see [`Retention::attachments`].
+    Artifacts,
     /// See [`Retention::messages`].
     Messages,
     /// See [`Retention::deliveries`].
@@ -104,7 +106,8 @@ pub enum Kept {
 
 impl Kept {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::RawRequests, Self::Attachments, Self::Messages, Self::Deliveries, Self::Events];
+    pub const ALL: [Self; 6] =
+        [Self::RawRequests, Self::Attachments, Self::Artifacts, Self::Messages, Self::Deliveries, Self::Events];
 
     /// The word in settings and answers.
     #[must_use]
@@ -112,6 +115,7 @@ impl Kept {
         match self {
             Self::RawRequests => "raw_requests",
             Self::Attachments => "attachments",
+            Self::Artifacts => "artifacts",
             Self::Messages => "messages",
             Self::Deliveries => "deliveries",
             Self::Events => "events",
@@ -125,7 +129,7 @@ impl Retention {
     pub const fn of(&self, kept: Kept) -> Keep {
         match kept {
             Kept::RawRequests => self.raw_requests,
-            Kept::Attachments => self.attachments,
+            Kept::Attachments | Kept::Artifacts => self.attachments,
             Kept::Messages => self.messages,
             Kept::Deliveries => self.deliveries,
             Kept::Events => self.events,

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+pub use crate::domain::failure::{Failure, FailureClass, FailureCode};
 use crate::domain::{
+    details::RunDetails,
     id::{AgentId, EventId, RunId, SessionId, TenantId, TriggerId},
     time::Timestamp,
 };
@@ -91,123 +93,6 @@ impl RunState {
     #[must_use]
     pub fn parse(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|state| state.as_str() == word)
-    }
-}
-
-/// Why a run failed: the value that every reader branches on, so that nobody matches on text.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum FailureCode {
-    /// More turns than the agent may take.
-    MaxTurns,
-    /// The agent's budget for a run was spent.
-    Budget,
-    /// Longer than the agent may run.
-    Timeout,
-    /// No output for longer than the agent may be silent.
-    Idle,
-    /// More output than the agent may make, or an answer that was cut.
-    OutputLimit,
-    /// The answer does not fit the schema that the agent's file asks for, or there is none.
-    Output,
-    /// The model's API refused the credentials.
-    ModelAuth,
-    /// The model's API is overloaded, limits us or cannot be reached; worth another try.
-    ModelBusy,
-    /// The model's API failed otherwise.
-    Model,
-    /// The agent itself ended in an error.
-    Agent,
-    /// The agent could not be started: no binary, wrong version, missing mount or secret.
-    Setup,
-    /// Preparing the layer of its `setup` failed.
-    Layer,
-    /// The executor broke: unreadable output, no result.
-    Executor,
-    /// The worker vanished too often.
-    Lost,
-}
-
-impl FailureCode {
-    /// The word in columns and JSON.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::MaxTurns => "max_turns",
-            Self::Budget => "budget",
-            Self::Timeout => "timeout",
-            Self::Idle => "idle",
-            Self::OutputLimit => "output_limit",
-            Self::Output => "output",
-            Self::ModelAuth => "model_auth",
-            Self::ModelBusy => "model_busy",
-            Self::Model => "model",
-            Self::Agent => "agent",
-            Self::Setup => "setup",
-            Self::Layer => "layer",
-            Self::Executor => "executor",
-            Self::Lost => "lost",
-        }
-    }
-}
-
-/// What failures have in common when it is asked whether another try makes sense; see `agent::Retries`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum FailureClass {
-    /// The model's API is overloaded, limits us or cannot be reached.
-    ModelBusy,
-    /// The model's API failed otherwise.
-    Model,
-    /// The agent itself ended in an error.
-    Agent,
-    /// Preparing its layer failed.
-    Layer,
-    /// The executor broke.
-    Executor,
-    /// The worker vanished.
-    Lost,
-    /// A limit of the agent was hit; never tried again.
-    Limit,
-    /// The agent cannot be started, or its key is refused; never tried again by itself.
-    Setup,
-}
-
-impl FailureCode {
-    /// Its class.
-    #[must_use]
-    pub const fn class(self) -> FailureClass {
-        match self {
-            Self::ModelBusy => FailureClass::ModelBusy,
-            Self::Model => FailureClass::Model,
-            Self::Agent | Self::Output => FailureClass::Agent,
-            Self::Layer => FailureClass::Layer,
-            Self::Executor => FailureClass::Executor,
-            Self::Lost => FailureClass::Lost,
-            Self::MaxTurns | Self::Budget | Self::Timeout | Self::Idle | Self::OutputLimit => FailureClass::Limit,
-            Self::ModelAuth | Self::Setup => FailureClass::Setup,
-        }
-    }
-}
-
-/// A failure with its reason in words. Holds no secrets: executors mask them.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Failure {
-    /// What readers branch on.
-    pub code: FailureCode,
-    /// Always the code's.
-    pub class: FailureClass,
-    /// What people read.
-    pub message: String,
-    /// When the other side said that another try makes sense, in milliseconds from now.
-    pub retry_after_ms: Option<i64>,
-}
-
-impl Failure {
-    /// A failure without a hint when to try again.
-    #[must_use]
-    pub fn new(code: FailureCode, message: impl Into<String>) -> Self {
-        Self { code, class: code.class(), message: message.into(), retry_after_ms: None }
     }
 }
 
@@ -362,6 +247,9 @@ pub struct Run {
     pub failure: Option<Failure>,
     /// What it took so far.
     pub usage: Usage,
+    /// The rest of what is known of its attempts.
+    #[serde(flatten)]
+    pub details: RunDetails,
     /// When somebody asked to stop it.
     pub cancel_requested_at: Option<Timestamp>,
     /// Why it was to stop, when another run wanted it: an event that interrupts.

@@ -1,5 +1,7 @@
 //! Keeps the values of secrets out of everything that is recorded or returned.
 
+mod forms;
+
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -19,6 +21,8 @@ const MIN_SECRET_LINE_BYTES: usize = 16;
 pub(super) struct Mask {
     pattern: Option<regex::bytes::Regex>,
     secrets: Arc<Vec<Zeroizing<Vec<u8>>>>,
+    /// Of each byte the secrets that begin with it, as places in `secrets`.
+    beginning: Arc<Vec<Vec<usize>>>,
     longest: usize,
 }
 
@@ -60,6 +64,9 @@ impl Mask {
             if whole.contains(&b'\n') {
                 whole.split(|byte| *byte == b'\n').for_each(|line| keep(line.trim_ascii(), MIN_SECRET_LINE_BYTES));
             }
+            if whole.len() >= MIN_SECRET_BYTES {
+                forms::of(whole).iter().chain(&forms::of(whole.trim_ascii())).for_each(|form| keep(form, 0));
+            }
         }
         // The longest first: where one secret begins another, the whole of the longer is masked.
         secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
@@ -68,8 +75,25 @@ impl Mask {
         let pattern = (!any.is_empty())
             .then(|| regex::bytes::RegexBuilder::new(&format!("(?-u:{})", any.join("|"))))
             .and_then(|mut builder| builder.size_limit(usize::MAX).build().ok());
+        let mut beginning = vec![Vec::new(); 256];
+        for (place, secret) in secrets.iter().enumerate() {
+            let first = secret.first().and_then(|byte| beginning.get_mut(usize::from(*byte)));
+            first.into_iter().for_each(|places| places.push(place));
+        }
         let longest = secrets.first().map_or(0, |secret| secret.len());
-        Self { pattern, secrets: Arc::new(secrets), longest }
+        Self { pattern, secrets: Arc::new(secrets), beginning: Arc::new(beginning), longest }
+    }
+
+    /// What finds a secret in bytes; `None` when there is none to find.
+    pub(super) fn finder(&self) -> Option<regex::bytes::Regex> {
+        self.pattern.clone()
+    }
+
+    /// Whether a secret that is longer than `tail` begins with it.
+    fn may_begin_with(&self, tail: &[u8]) -> bool {
+        let places = tail.first().and_then(|byte| self.beginning.get(usize::from(*byte)));
+        let mut secrets = places.into_iter().flatten().filter_map(|place| self.secrets.get(*place));
+        secrets.any(|secret| secret.len() > tail.len() && secret.starts_with(tail))
     }
 
     /// `text` without secrets.
@@ -134,9 +158,7 @@ impl<'a> MaskStream<'a> {
     /// Where the earliest tail begins that a secret also begins with.
     fn hold_from(&self) -> usize {
         let from = self.held.len().saturating_sub(self.mask.longest.saturating_sub(1));
-        let may_begin =
-            |tail: &[u8]| self.mask.secrets.iter().any(|secret| secret.len() > tail.len() && secret.starts_with(tail));
-        (from..self.held.len()).find(|at| may_begin(&self.held[*at..])).unwrap_or(self.held.len())
+        (from..self.held.len()).find(|at| self.mask.may_begin_with(&self.held[*at..])).unwrap_or(self.held.len())
     }
 
     fn release(&mut self, hold: usize, out: &mut Vec<u8>) {
@@ -176,6 +198,17 @@ mod tests {
         for at in 0..text.len() {
             let (head, tail) = text.split_at(at);
             assert_eq!(stream(&["tok-abc123"], &[head, tail]), "key=[secret] and tok-abc[secret]!", "cut at {at}");
+        }
+    }
+
+    #[test]
+    fn an_encoded_secret_is_masked_however_the_stream_is_cut() {
+        let text = "Authorization: Basic dXNlcjp0b2stYWJjMTIzIQ== and tok-abc123";
+        for at in 0..text.len() {
+            let (head, tail) = text.split_at(at);
+            let masked = stream(&["tok-abc123"], &[head, tail]);
+            // What is left of the base64 belongs to what stands around the secret.
+            assert_eq!(masked, "Authorization: Basic dXNlcjp[secret]IQ== and [secret]", "cut at {at}");
         }
     }
 

@@ -1,6 +1,7 @@
 //! Ways to run an agent. The only module that starts processes.
 
 pub mod anthropic;
+mod changes;
 pub mod claude;
 pub mod command;
 mod environment;
@@ -9,6 +10,7 @@ mod ground;
 mod input;
 mod keeping;
 mod layers;
+mod left;
 mod leftovers;
 mod lines;
 mod mask;
@@ -22,6 +24,7 @@ mod skills;
 pub mod tools;
 pub mod transcripts;
 pub mod trash;
+mod tree;
 pub mod uploads;
 mod workdir;
 
@@ -30,6 +33,7 @@ use std::{
 };
 
 pub use input::{Input, Inputs, Taken};
+pub use left::{LeftFiles, NewArtifact};
 pub use orders::{Order, Orders};
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use serde_json::Value;
@@ -40,6 +44,7 @@ use crate::{
     crypto::Secret,
     domain::{
         agent::{AgentVersion, ExecutorKind},
+        details::ModelUsage,
         id::{RunId, SessionId},
         mount::GitProtocol,
         run::{Failure, MessageKind, RunResult, Usage},
@@ -152,6 +157,25 @@ pub trait RunSink: Send {
     /// What preparing the agent's layer came to, for whoever asks about the agent.
     fn prepared<'a>(&'a mut self, _report: &'a LayerReport) -> BoxFuture<'a, ()> {
         Box::pin(std::future::ready(()))
+    }
+
+    /// The model that the agent itself works with.
+    fn model(&mut self, _id: &str) {}
+
+    /// What a model took since it was last said, by its id: sub-agents' and fallbacks, too. It is kept however the
+    /// attempt ends; the sum of all is in [`RunResult::usage`] or [`Stopped::Failed`], and counted from here when a
+    /// person stops the run.
+    fn spent(&mut self, _model: &str, _took: ModelUsage) {}
+
+    /// Milliseconds in which a model's API worked since it was last said.
+    fn api_time(&mut self, _ms: i64) {}
+
+    /// The files that the run changed in its work directory, compared with its beginning; said once, at the end.
+    fn files(&mut self, _left: LeftFiles) {}
+
+    /// A file that the run left for people, behind [`RunSink::files`]. Fails when the lease is gone.
+    fn artifact(&mut self, _artifact: NewArtifact) -> BoxFuture<'_, Result<(), LeaseLost>> {
+        Box::pin(async { Ok(()) })
     }
 }
 

@@ -28,6 +28,11 @@ pub(super) fn parse(entries: &[MountSpec], fetched: Vec<Mount>) -> Result<Vec<Mo
     });
     for mount in of_host.chain(fetched.into_iter().map(Ok)) {
         let mount = mount?;
+        if !mount.host.exists() {
+            let (host, inside) = (mount.host.display(), mount.container.display());
+            let why = format!("mount `{host}:{inside}`: there is nothing at that path on this worker");
+            return Err(Failure::new(FailureCode::FileAccess, why));
+        }
         if let Some(other) = mounts.iter().find(|other| overlap(&other.container, &mount.container)) {
             let entry = mount.container.display().to_string();
             return Err(refusal(&entry, &format!("it clashes with `{}`", other.container.display())));
@@ -47,9 +52,6 @@ fn parse_one(entry: &str) -> Result<Mount, &'static str> {
     let (host, container) = (PathBuf::from(host), container(inside)?);
     if entry.contains('\0') || !host.is_absolute() {
         return Err("the path on the host must be absolute");
-    }
-    if !host.exists() {
-        return Err("there is nothing at that path on the host");
     }
     Ok(Mount { host, container, read_only })
 }

@@ -70,7 +70,7 @@ impl Sandbox {
         }
         match self.find().await {
             Walls::Missing(why) if self.mode == SandboxMode::Required => Err(Failure::new(
-                FailureCode::Setup,
+                FailureCode::Sandbox,
                 format!("a sandbox is required, but {why}; install bubblewrap or set sandbox.mode to \"auto\""),
             )),
             Walls::Missing(why) => {
@@ -194,6 +194,14 @@ impl Inside<'_> {
         args.extend(texts(&["--remount-ro", "/", "--chdir", WORK, "--"]));
         args
     }
+}
+
+/// The failure of a program that ended with these words on standard error, when they are bubblewrap's own: it could not
+/// put its walls up, and never started the program.
+pub(super) fn broke(said: &str) -> Option<Failure> {
+    let why = said.lines().last()?.strip_prefix("bwrap: ")?;
+    let code = if why.starts_with("execvp ") { FailureCode::Setup } else { FailureCode::Sandbox };
+    Some(Failure::new(code, format!("bubblewrap could not start the agent: {why}")))
 }
 
 /// A program by path, or by name in `path`; only files that may be executed.

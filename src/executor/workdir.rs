@@ -23,6 +23,7 @@ use crate::{
     },
     executor::{
         AttachmentFile, RunSpec,
+        changes::Watched,
         environment::Environment,
         git::Fetched,
         mounts::{self, Mount},
@@ -47,6 +48,8 @@ pub(super) struct Workdir {
     _held: Vec<Held>,
     /// What the agent's file mounts.
     pub(super) mounts: Vec<Mount>,
+    /// What tells which files of it the run changed.
+    pub(super) watched: Watched,
     sandboxed: bool,
 }
 
@@ -92,8 +95,9 @@ impl Workdir {
         let mounts = mounts::parse(&order.agent.spec.mounts, fetched.mounts)?;
         let runs = root.join("runs");
         let own = runs.join(format!("{}-{}", order.run, order.fence));
-        let fail =
-            |error: io::Error| Failure::new(FailureCode::Setup, format!("work directory {}: {error}", own.display()));
+        let fail = |error: io::Error| {
+            Failure::new(FailureCode::FileAccess, format!("work directory {}: {error}", own.display()))
+        };
         clear_leftovers(&runs, &own, &trash, order).map_err(fail)?;
         let mut held = vec![trash::hold(&own, FlockOperation::NonBlockingLockExclusive).map_err(fail)?];
         held.extend(fetched.held);
@@ -102,14 +106,20 @@ impl Workdir {
             base = root.join("sessions").join(session.as_str());
             held.push(trash::hold(&base, FlockOperation::NonBlockingLockShared).map_err(fail)?);
         }
-        let workdir = Self { trash, own: own.clone(), base, _held: held, mounts, sandboxed: order.sandboxed };
+        let (work, run, goes_on) = (base.join("work"), order.run.to_string(), order.session.is_some());
+        let watched = Watched { work, base: base.clone(), run, goes_on };
+        let workdir = Self { trash, own: own.clone(), base, _held: held, mounts, watched, sandboxed: order.sandboxed };
         workdir.lay_out(order).map_err(fail)?;
+        if let Err(error) = workdir.watched.begin() {
+            // The run does not depend on it; its record will say that the list of its files is not whole.
+            tracing::warn!(run = %order.run, %error, "what is in a work directory could not be noted");
+        }
         Ok(workdir)
     }
 
     /// Where the agent starts, as the host sees it.
     pub(super) fn work(&self) -> PathBuf {
-        self.base.join("work")
+        self.watched.work.clone()
     }
 
     /// Its home, as the host sees it.

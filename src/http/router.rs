@@ -10,8 +10,8 @@ use axum::{
 
 use crate::http::{
     api::{
-        agents, apply, approvals, controls, deliveries, events, explain, followups, memory, replay, runs, schedules,
-        sessions, skills, sources, uploads,
+        agents, apply, approvals, controls, deliveries, events, explain, followups, left, memory, replay, runs,
+        schedules, sessions, skills, sources, uploads,
     },
     error::ApiError,
     gateway::Gateway,
@@ -62,6 +62,9 @@ fn api() -> Router<Gateway> {
         .route("/runs/retry", post(runs::retry_many))
         .route("/runs/{id}", get(runs::show))
         .route("/runs/{id}/messages", get(runs::messages))
+        .route("/runs/{id}/files", get(left::files))
+        .route("/runs/{id}/artifacts", get(left::artifacts))
+        .route("/runs/{id}/artifacts/{*name}", get(left::artifact))
         .route("/runs/{id}/stream", get(stream::stream_run))
         .route("/runs/{id}/cancel", post(runs::cancel))
         .route("/runs/{id}/control", get(controls::list).post(controls::add))

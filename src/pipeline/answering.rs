@@ -7,7 +7,7 @@ use crate::{
         delivery::{Message, SentFile},
         event::Content,
         id::DeliveryId,
-        run::{Failure, MessageKind, RunResult},
+        run::{Failure, MessageKind, RunResult, Usage},
         thread,
         trigger::Reply,
     },
@@ -55,7 +55,13 @@ impl Execute {
             }
         };
         let mut lines = vec![line(MessageKind::Result, result_line(outcome))];
-        let finished = Finished { run: &work.run.id, agent: &work.agent.name, outcome };
+        let attempt = match end {
+            RunEnd::Succeeded(result) => result.usage,
+            RunEnd::Failed(_, usage) | RunEnd::Again(_, usage, _) => *usage,
+            RunEnd::Canceled => Usage::default(),
+        };
+        let (usage, details) = (work.run.usage.plus(attempt), work.run.details.clone().plus(&work.details));
+        let finished = Finished { run: &work.run.id, agent: &work.agent.name, outcome, usage, details: &details };
         let (event, position) = work.newest();
         let reply = work.agent.spec.triggers.get(position).and_then(|trigger| trigger.reply.as_ref());
         match answer(&event.event, reply, &finished) {

@@ -103,6 +103,12 @@ impl Execute {
         let (ended, mut merged) = self.run(job, &work, recorder.clone()).await;
         work.merged.append(&mut merged);
         work.conversation = recorder.continues_by();
+        let ended = match (ended, recorder.keep_files().await) {
+            (Ended::Run(_), Err(LeaseLost)) => Ended::Lost,
+            (ended, _) => ended,
+        };
+        work.details = recorder.details();
+        work.details.duration_ms = (self.store.clock().now().0 - began.0).max(0);
         let rest = recorder.rest(writer).await;
         match ended {
             Ended::Lost => JobEnd::Abandoned,
@@ -126,6 +132,14 @@ impl Execute {
         };
         if self.open_record(work, &spec, &mut sink).await.is_err() {
             return (Ended::Lost, Vec::new());
+        }
+        if work.lost > 0 || work.given_back || work.run.attempt > 1 {
+            // What an earlier attempt left is told anew by this one.
+            match self.store.forget_left(&work.lease).await {
+                Ok(true) => {}
+                Ok(false) => return (Ended::Lost, Vec::new()),
+                Err(fault) => tracing::warn!(run = %work.run.id, error = ?fault, "what a run left before stays told"),
+            }
         }
         if work.lost > 0 {
             // The worker before may be standing still while its agent goes on.
@@ -382,7 +396,7 @@ impl Execute {
         let (state, code, usage) = match end {
             RunEnd::Succeeded(result) => (RunState::Succeeded, None, result.usage),
             RunEnd::Failed(failure, usage) => (RunState::Failed, Some(failure.code.as_str()), *usage),
-            RunEnd::Canceled => (RunState::Canceled, None, Usage::default()),
+            RunEnd::Canceled => (RunState::Canceled, None, work.details.usage()),
             RunEnd::Again(failure, usage, _) => (RunState::Queued, Some(failure.code.as_str()), *usage),
         };
         tracing::info!(

@@ -14,22 +14,34 @@ use tokio::sync::{Mutex as AsyncMutex, Notify};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
-    domain::{id::RunId, run::MessageKind, setup::LayerReport},
-    executor::{BoxFuture, LeaseLost, RunSink},
+    domain::{
+        details::{ModelUsage, RunDetails},
+        file::ChangedFile,
+        id::RunId,
+        run::MessageKind,
+        setup::LayerReport,
+        template::clip,
+    },
+    executor::{BoxFuture, LeaseLost, LeftFiles, NewArtifact, RunSink},
     live::Live,
-    store::{Lease, NewMessage, Store},
+    store::{Lease, NewMessage, Store, StoreError},
 };
 
 /// How long a line waits for others.
 const GATHER: Duration = Duration::from_millis(40);
 /// How long the store is left alone after it failed.
 const PAUSE: Duration = Duration::from_millis(500);
+/// How often something beside the lines is written before it is given up.
+const MAX_TRIES: usize = 20;
 /// Lines that wait at most; beyond them the agent waits.
 const MAX_LINES: usize = 1_000;
 /// Bytes of lines that wait at most.
 const MAX_BYTES: usize = 4 << 20;
 /// Bytes of one line at most; longer ones are cut and say so.
 const MAX_LINE_BYTES: usize = 256 << 10;
+
+/// Fields of a line that is too long which have no more than these bytes stay as they are.
+const MAX_FIELD_BYTES: usize = 1_024;
 
 /// Where an executor's lines go.
 #[derive(Clone)]
@@ -49,6 +61,8 @@ struct Shared {
     room: Notify,
     lost: AtomicBool,
     conversation: Mutex<Option<String>>,
+    details: Mutex<RunDetails>,
+    files: Mutex<Vec<ChangedFile>>,
 }
 
 #[derive(Default)]
@@ -71,6 +85,8 @@ impl Recorder {
             room: Notify::new(),
             lost: AtomicBool::new(false),
             conversation: Mutex::default(),
+            details: Mutex::default(),
+            files: Mutex::default(),
         });
         // It ends with the attempt, also when that breaks off in a panic.
         let writer = AbortOnDropHandle::new(tokio::spawn(write(Arc::clone(&shared))));
@@ -80,6 +96,25 @@ impl Recorder {
     /// The executor's id of the conversation, when the agent has something of it.
     pub(super) fn continues_by(&self) -> Option<String> {
         self.shared.conversation.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What the executor said of the attempt beside its end.
+    pub(super) fn details(&self) -> RunDetails {
+        self.shared.details().clone()
+    }
+
+    /// Stores which files the run changed, where it changed any.
+    pub(super) async fn keep_files(&self) -> Result<(), LeaseLost> {
+        let files = std::mem::take(&mut *self.shared.files.lock().unwrap_or_else(PoisonError::into_inner));
+        if files.is_empty() {
+            return Ok(());
+        }
+        let shared = &self.shared;
+        match shared.insist("the files that a run changed", || shared.store.keep_files(&shared.lease, &files)).await? {
+            Some(()) => {}
+            None => shared.details().files.truncated = true,
+        }
+        Ok(())
     }
 
     /// Ends the writing and hands over the lines that are not stored yet.
@@ -95,9 +130,35 @@ impl Shared {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn details(&self) -> MutexGuard<'_, RunDetails> {
+        self.details.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn is_full(&self) -> bool {
         let waiting = self.lock();
         waiting.lines.len() >= MAX_LINES || waiting.bytes >= MAX_BYTES
+    }
+
+    /// Writes something beside the lines. Database trouble is waited out for a while; `None` when it lasts.
+    async fn insist<F: Future<Output = Result<bool, StoreError>>>(
+        &self,
+        what: &str,
+        write: impl Fn() -> F,
+    ) -> Result<Option<()>, LeaseLost> {
+        for _ in 0..MAX_TRIES {
+            match write().await {
+                Ok(true) => return Ok(Some(())),
+                Ok(false) => {
+                    self.lost.store(true, Ordering::SeqCst);
+                    return Err(LeaseLost);
+                }
+                Err(fault) => {
+                    tracing::warn!(run = %self.run, what, error = ?fault, "storing it failed; trying again");
+                    tokio::time::sleep(PAUSE).await;
+                }
+            }
+        }
+        Ok(None)
     }
 
     /// Stores what waits. Database trouble is waited out: the lease decides when it is too late.
@@ -144,17 +205,30 @@ fn size(line: &NewMessage) -> usize {
     line.body.to_string().len() + 64
 }
 
-/// Bounds a line: what is too long becomes its start.
+/// Bounds a line: what is too long in it becomes its start, as text.
 fn bounded(body: Value) -> Value {
     let text = body.to_string();
     if text.len() <= MAX_LINE_BYTES {
         return body;
     }
-    let start = match body.get("text").and_then(Value::as_str) {
-        Some(text) => crate::domain::template::clip(text, MAX_LINE_BYTES).to_owned(),
-        None => crate::domain::template::clip(&text, MAX_LINE_BYTES).to_owned(),
+    let Value::Object(mut fields) = body else {
+        return serde_json::json!({ "text": clip(&text, MAX_LINE_BYTES), "cut": true, "bytes": text.len() });
     };
-    serde_json::json!({ "text": start, "cut": true, "bytes": text.len() })
+    let of_field = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let long: Vec<String> = fields.iter().filter(|(_, value)| is_long(value)).map(|(key, _)| key.clone()).collect();
+    for key in &long {
+        if let Some(value) = fields.get_mut(key) {
+            *value = Value::String(clip(&of_field(value), MAX_LINE_BYTES / long.len()).to_owned());
+        }
+    }
+    fields.insert("cut".to_owned(), Value::Bool(true));
+    fields.insert("bytes".to_owned(), text.len().into());
+    Value::Object(fields)
+}
+
+/// Whether a field of a line that is too long is cut; the others say what it is of.
+fn is_long(value: &Value) -> bool {
+    value.to_string().len() > MAX_FIELD_BYTES
 }
 
 impl RunSink for Recorder {
@@ -191,5 +265,70 @@ impl RunSink for Recorder {
 
     fn conversation(&mut self, id: &str) {
         *self.shared.conversation.lock().unwrap_or_else(PoisonError::into_inner) = Some(id.to_owned());
+    }
+
+    fn model(&mut self, id: &str) {
+        self.shared.details().work_with(id);
+    }
+
+    fn spent(&mut self, model: &str, took: ModelUsage) {
+        self.shared.details().spend(model, took);
+    }
+
+    fn api_time(&mut self, ms: i64) {
+        self.shared.details().wait_for_api(ms);
+    }
+
+    fn files(&mut self, left: LeftFiles) {
+        self.shared.details().files = left.counts;
+        *self.shared.files.lock().unwrap_or_else(PoisonError::into_inner) = left.files;
+    }
+
+    fn artifact(&mut self, new: NewArtifact) -> BoxFuture<'_, Result<(), LeaseLost>> {
+        Box::pin(async move {
+            let NewArtifact { mut artifact, mut bytes } = new;
+            let shared = &self.shared;
+            let counts = shared.details().artifacts;
+            let position = counts.count + counts.left_out;
+            let kept = shared
+                .insist("a run's artifact", || shared.store.add_artifact(&shared.lease, position, &artifact, &bytes));
+            if kept.await?.is_none() {
+                (artifact.sha256, bytes) = (None, Vec::new());
+                artifact.left_out = Some("it could not be stored".to_owned());
+                tracing::warn!(run = %shared.run, artifact = artifact.name, "an artifact is not kept");
+            }
+            let mut details = shared.details();
+            match artifact.left_out {
+                None => {
+                    details.artifacts.count += 1;
+                    details.artifacts.bytes += i64::try_from(bytes.len()).unwrap_or(i64::MAX);
+                }
+                Some(_) => details.artifacts.left_out += 1,
+            }
+            Ok(())
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::{MAX_LINE_BYTES, bounded};
+
+    #[test]
+    fn a_line_that_is_too_long_still_says_what_it_is_of() {
+        let long = "x".repeat(MAX_LINE_BYTES);
+        let result = bounded(json!({"id": "toolu_1", "is_error": true, "content": [{"type": "text", "text": long}]}));
+        assert_eq!(
+            (&result["id"], &result["is_error"], &result["cut"]),
+            (&json!("toolu_1"), &json!(true), &json!(true))
+        );
+        assert_eq!(result["content"].as_str().unwrap().len(), MAX_LINE_BYTES);
+        assert!(result["bytes"].as_u64().unwrap() > MAX_LINE_BYTES as u64);
+        let call = bounded(json!({"name": "Write", "input": {"content": long}, "other": long}));
+        assert!(call["name"] == "Write" && call.to_string().len() < MAX_LINE_BYTES + 2_000);
+        let small = json!({"text": "fine"});
+        assert_eq!(bounded(small.clone()), small);
     }
 }

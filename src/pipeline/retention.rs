@@ -25,6 +25,8 @@ const BATCH: i64 = 200;
 const PAUSE: Duration = Duration::from_millis(50);
 /// How long one go lasts at most; the next one follows soon.
 const GO: Duration = Duration::from_secs(300);
+/// How long bytes stay that nothing refers to.
+const UNUSED_MS: i64 = 86_400_000;
 /// How often old records are looked for.
 const EVERY_MS: i64 = 3_600_000;
 /// When it goes on after a go that did not come to its end.
@@ -81,6 +83,13 @@ impl Cleaner {
                     after = last;
                     tokio::time::sleep(PAUSE).await;
                 }
+            }
+            // Whatever the settings: what runs tried again left is not referred to any more.
+            while !stop.is_cancelled() && Instant::now() < until {
+                if self.store.sweep_bytes(&tenant, now.plus_ms(-UNUSED_MS)).await.map_err(shown)? == 0 {
+                    break;
+                }
+                tokio::time::sleep(PAUSE).await;
             }
         }
         removed.retain(|_, count| *count > 0);

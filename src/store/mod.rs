@@ -3,6 +3,7 @@
 
 mod approvals;
 mod approvals_found;
+mod artifacts;
 mod attachments;
 mod bulk;
 mod catalog;
@@ -41,6 +42,7 @@ mod replies;
 mod retention;
 mod rows;
 mod run_events;
+mod run_files;
 mod runs;
 mod runs_work;
 mod schedules;

@@ -63,6 +63,8 @@ const FILES: &str = "SELECT id, event_id FROM attachments WHERE id > $1 AND id <
     AND refused IS NULL ORDER BY id LIMIT $4";
 const RECORDS: &str = "SELECT DISTINCT run_id, '' FROM run_messages WHERE run_id > $1 AND run_id < $2 AND tenant_id = $3 \
     ORDER BY run_id LIMIT $4";
+const ARTIFACTS: &str = "SELECT DISTINCT run_id, '' FROM artifacts WHERE run_id > $1 AND run_id < $2 AND tenant_id = $3 \
+    AND left_out IS NULL ORDER BY run_id LIMIT $4";
 const ENDED_RUNS: &str = "SELECT id FROM runs WHERE id @any($1) AND finished_at < $2";
 const DELIVERIES: &str = "SELECT id, '' FROM deliveries WHERE id > $1 AND id < $2 AND tenant_id = $3 \
     AND finished_at < $5 ORDER BY id LIMIT $4";
@@ -91,6 +93,10 @@ const REMOVE_REQUESTS: &str = "DELETE FROM raw_requests WHERE id @any($1)";
 const REMOVE_FILES: &str = "UPDATE attachments SET bytes = $2, refused = $3 WHERE id @any($1) AND refused IS NULL";
 const REMOVE_RECORDS: &str = "DELETE FROM run_messages WHERE run_id @any($1) AND run_id IN (SELECT id FROM runs \
     WHERE id @any($1) AND finished_at < $2)";
+const REMOVE_RUN_FILES: &str = "DELETE FROM run_files WHERE run_id @any($1) AND run_id IN (SELECT id FROM runs \
+    WHERE id @any($1) AND finished_at < $2)";
+const REMOVE_ARTIFACTS: &str = "UPDATE artifacts SET left_out = $3 WHERE run_id @any($1) AND left_out IS NULL \
+    AND run_id IN (SELECT id FROM runs WHERE id @any($1) AND finished_at < $2)";
 const REMOVE_DELIVERIES: &str = "DELETE FROM deliveries WHERE id @any($1) AND finished_at < $2 \
     RETURNING id, COALESCE(provider_id, id)";
 const REMOVE_ATTEMPTS: &str = "DELETE FROM delivery_attempts WHERE delivery_id @any($1)";
@@ -98,13 +104,15 @@ const REMOVE_SENT_FILES: &str = "DELETE FROM delivery_files WHERE delivery_id @a
 const REMOVE_REPORTS: &str = "DELETE FROM delivery_reports WHERE tenant_id = $2 AND about @any($1)";
 
 /// All that is of some events; `$1` is their ids.
-const OF_EVENTS: [&str; 20] = [
+const OF_EVENTS: [&str; 22] = [
     "DELETE FROM approvals WHERE run_id IN (SELECT id FROM runs WHERE event_id @any($1))",
     "DELETE FROM tool_calls WHERE run_id IN (SELECT id FROM runs WHERE event_id @any($1))",
     "DELETE FROM followups WHERE run_id IN (SELECT id FROM runs WHERE event_id @any($1)) AND state <> 'waiting'",
     "DELETE FROM followups WHERE event_id @any($1)",
     "DELETE FROM run_messages WHERE run_id IN (SELECT id FROM runs WHERE event_id @any($1))",
     "DELETE FROM run_controls WHERE run_id IN (SELECT id FROM runs WHERE event_id @any($1))",
+    "DELETE FROM run_files WHERE run_id IN (SELECT id FROM runs WHERE event_id @any($1))",
+    "DELETE FROM artifacts WHERE run_id IN (SELECT id FROM runs WHERE event_id @any($1))",
     "DELETE FROM delivery_attempts WHERE delivery_id IN \
      (SELECT d.id FROM deliveries d JOIN runs r ON r.id = d.run_id WHERE r.event_id @any($1))",
     "DELETE FROM deliveries WHERE run_id IN (SELECT id FROM runs WHERE event_id @any($1))",
@@ -143,6 +151,7 @@ impl Store {
         let (sql, end) = match kept {
             Kept::RawRequests => (REQUESTS, RequestId::first_at(cutoff).to_string()),
             Kept::Attachments => (FILES, AttachmentId::first_at(cutoff).to_string()),
+            Kept::Artifacts => (ARTIFACTS, RunId::first_at(cutoff).to_string()),
             Kept::Messages => (RECORDS, RunId::first_at(cutoff).to_string()),
             Kept::Deliveries => (DELIVERIES, DeliveryId::first_at(cutoff).to_string()),
             Kept::Events => (EVENTS, EventId::first_at(cutoff).to_string()),
@@ -154,12 +163,14 @@ impl Store {
             let query = sqlx::query_as(sql).bind(after).bind(&end).bind(tenant.as_str()).bind(limit);
             match kept {
                 Kept::Deliveries | Kept::Events => query.bind(cutoff.0).fetch_all(db.read()).await?,
-                Kept::RawRequests | Kept::Attachments | Kept::Messages => query.fetch_all(db.read()).await?,
+                Kept::RawRequests | Kept::Attachments | Kept::Artifacts | Kept::Messages => {
+                    query.fetch_all(db.read()).await?
+                }
             }
         });
         let last = found.last().map(|(id, _)| id.clone());
         match kept {
-            Kept::Messages => {
+            Kept::Messages | Kept::Artifacts => {
                 let runs: Vec<String> = found.iter().map(|(run, _)| run.clone()).collect();
                 let ended: Vec<(String,)> = on_engine!(self, |db| {
                     let ended = sqlx::query_as(db.sql(ENDED_RUNS)).bind(db.list(&runs)).bind(cutoff.0);
@@ -223,9 +234,17 @@ impl Store {
             let mut tx = db.begin().await?;
             let list = db.list(&expired.ids);
             let removed = match expired.kept {
+                Kept::Artifacts => {
+                    let remove = sqlx::query(db.sql(REMOVE_ARTIFACTS)).bind(list).bind(cutoff.0).bind(REMOVED);
+                    remove.execute(&mut *tx).await?;
+                    expired.ids.len() as u64
+                }
                 Kept::Messages => {
                     // Lines of runs that somebody retries meanwhile stay.
-                    sqlx::query(db.sql(REMOVE_RECORDS)).bind(list).bind(cutoff.0).execute(&mut *tx).await?;
+                    for sql in [REMOVE_RUN_FILES, REMOVE_RECORDS] {
+                        let remove = sqlx::query(db.sql(sql)).bind(db.list(&expired.ids)).bind(cutoff.0);
+                        remove.execute(&mut *tx).await?;
+                    }
                     expired.ids.len() as u64
                 }
                 Kept::Deliveries => {
@@ -262,7 +281,7 @@ impl Store {
                                 sqlx::query(db.sql(sql)).bind(db.list(&ids)).execute(&mut *tx).await?;
                             }
                         }
-                        Kept::RawRequests | Kept::Messages | Kept::Deliveries => {
+                        Kept::RawRequests | Kept::Artifacts | Kept::Messages | Kept::Deliveries => {
                             sqlx::query(db.sql(REMOVE_REQUESTS)).bind(list).execute(&mut *tx).await?;
                         }
                     }

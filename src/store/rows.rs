@@ -17,7 +17,7 @@ use crate::{
 /// The columns of [`RunRow`].
 pub(super) const RUN: &str = "id, tenant_id, event_id, trigger_id, agent_id, agent_name, agent_version, session_id, replay, dry_run, priority, \
     state, attempt, tries, result_text, result_json, failure_code, failure_message, turns, input_tokens, output_tokens, \
-    cache_read_tokens, cache_write_tokens, cost_micros, cancel_requested_at, cancel_reason, merged_into, failures, next_attempt_at, created_at, started_at, \
+    cache_read_tokens, cache_write_tokens, cost_micros, details, cancel_requested_at, cancel_reason, merged_into, failures, next_attempt_at, created_at, started_at, \
     finished_at";
 
 #[derive(sqlx::FromRow)]
@@ -46,6 +46,7 @@ pub(super) struct RunRow {
     cache_read_tokens: i64,
     cache_write_tokens: i64,
     cost_micros: i64,
+    details: Option<String>,
     cancel_requested_at: Option<i64>,
     cancel_reason: Option<String>,
     merged_into: Option<String>,
@@ -97,6 +98,7 @@ impl RunRow {
                 cache_write_tokens: self.cache_write_tokens,
                 cost_micros: self.cost_micros,
             },
+            details: self.details.map(|text| json(&self.id, "details", &text)).transpose()?.unwrap_or_default(),
             cancel_requested_at: self.cancel_requested_at.map(Timestamp),
             created_at: Timestamp(self.created_at),
             started_at: self.started_at.map(Timestamp),

@@ -7,6 +7,7 @@ use crate::{
     domain::{
         agent::AgentVersion,
         delivery::Message,
+        details::RunDetails,
         event::{AgentEvent, Attachment},
         id::{DeliveryId, SessionId},
         run::{Failure, MessageKind, Run, RunResult, Usage},
@@ -44,6 +45,8 @@ pub struct RunWork {
     pub place: Option<String>,
     /// How it is continued from now on, when the attempt did not say so with a result.
     pub conversation: Option<String>,
+    /// What this attempt took and left beside its end.
+    pub details: RunDetails,
     /// How many workers vanished with it.
     pub lost: i64,
     /// Whether it holds places that others may wait for.
@@ -86,6 +89,7 @@ impl RunWork {
             forked_from: self.forked_from.clone(),
             place: self.place.clone(),
             conversation: self.conversation.clone(),
+            details: self.details.clone(),
             lost: self.lost,
             grouped: self.grouped,
             given_back: self.given_back,
@@ -249,6 +253,7 @@ impl Store {
             forked_from: row.forked_from.as_deref().map(|id| rows::id("sessions", id)).transpose()?,
             place: row.place,
             conversation: None,
+            details: RunDetails::default(),
             lost: claimed.lost,
             grouped: claimed.grouped,
             // Only giving back takes the attempt's number back: its lines stay.
@@ -327,7 +332,7 @@ impl Store {
     ) -> Result<Option<i64>, StoreError> {
         let now = self.clock.now();
         let lease = &work.lease;
-        let columns = EndColumns::of(end);
+        let columns = EndColumns::of(work, end);
         let failures = columns.failures(&work.run);
         let session = work.run.session.as_ref().map(ToString::to_string);
         on_engine!(self, |db| {
@@ -362,6 +367,7 @@ impl Store {
                 .bind((columns.state != "queued").then_some(now.0))
                 .bind(&failures)
                 .bind(columns.again_at.map(|at| at.0))
+                .bind(&columns.details)
                 .execute(&mut *tx)
                 .await?;
             let job = match columns.again_at {
@@ -399,7 +405,7 @@ impl Store {
 const END: &str = "UPDATE runs SET state = $3, lease = NULL, result_text = $4, result_json = $5, failure_code = $6, \
     failure_message = $7, turns = turns + $8, input_tokens = input_tokens + $9, output_tokens = output_tokens + $10, \
     cache_read_tokens = cache_read_tokens + $11, cache_write_tokens = cache_write_tokens + $12, \
-    cost_micros = cost_micros + $13, finished_at = $14, failures = $15, next_attempt_at = $16 \
+    cost_micros = cost_micros + $13, finished_at = $14, failures = $15, next_attempt_at = $16, details = $17 \
     WHERE id = $1 AND lease = $2 AND state = 'running'";
 
 const DELETE_JOB: &str = "DELETE FROM jobs WHERE id = $1 AND fence = $2 AND state = 'running' RETURNING grouped";
@@ -420,6 +426,8 @@ struct EndColumns<'a> {
     failure: Option<&'a Failure>,
     usage: Usage,
     resume_id: Option<&'a str>,
+    /// As JSON, with those of earlier attempts.
+    details: String,
     /// When the job comes back; `None`: it is gone.
     again_at: Option<Timestamp>,
 }
@@ -435,7 +443,7 @@ impl<'a> EndColumns<'a> {
         (!failures.is_empty()).then(|| to_json(&failures))
     }
 
-    fn of(end: &'a RunEnd) -> Self {
+    fn of(work: &RunWork, end: &'a RunEnd) -> Self {
         let mut columns = Self {
             state: "queued",
             text: None,
@@ -443,6 +451,7 @@ impl<'a> EndColumns<'a> {
             failure: None,
             usage: Usage::default(),
             resume_id: None,
+            details: to_json(&work.run.details.clone().plus(&work.details)),
             again_at: None,
         };
         match end {
@@ -458,7 +467,10 @@ impl<'a> EndColumns<'a> {
                 columns.failure = Some(failure);
                 columns.usage = *usage;
             }
-            RunEnd::Canceled => columns.state = "canceled",
+            RunEnd::Canceled => {
+                columns.state = "canceled";
+                columns.usage = work.details.usage();
+            }
             RunEnd::Again(failure, usage, at) => {
                 columns.failure = Some(failure);
                 columns.usage = *usage;

@@ -9,6 +9,7 @@ mod captured;
 mod claude;
 mod flow;
 mod identity;
+mod left;
 mod loops;
 mod many;
 mod operators;

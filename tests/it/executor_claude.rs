@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, fs};
 use postern::{
     config::settings::{ClaudeSettings, SandboxMode},
     crypto::Secret,
-    domain::run::{Failure, FailureCode, MessageKind, RunResult},
+    domain::{
+        run::{Failure, FailureCode, MessageKind, RunResult},
+        time::Span,
+    },
     executor::{AttachmentFile, RunSpec, Stopped},
 };
 use serde_json::{Value, json};
@@ -28,6 +31,7 @@ pub(crate) fn bench(api: &MessagesApi, mode: SandboxMode) -> Bench {
         base_url: Some(api.url()),
         model: "claude-sonnet-5-5".to_owned(),
         max_starting: 2,
+        start_timeout: Span(60_000),
     };
     Bench::with(mode, settings, Some(Secret::new(KEY)))
 }
@@ -377,6 +381,7 @@ async fn another_version_is_refused_unless_allowed() {
         base_url: None,
         model: "sonnet".to_owned(),
         max_starting: 1,
+        start_timeout: Span(60_000),
     };
     let other = Bench::with(SandboxMode::Off, settings, None);
     let failure = failed(other.run(&agent(json!({})), &Record::default()).await);

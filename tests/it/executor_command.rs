@@ -13,6 +13,7 @@ use postern::{
     crypto::Secret,
     domain::{
         agent::{AgentSpec, AgentVersion, ExecutorKind, Skill},
+        details::{ModelUsage, RunDetails},
         id::{AgentId, RunId, SessionId},
         mount::GitProtocol,
         run::{Failure, FailureCode, MessageKind, RunResult},
@@ -34,6 +35,7 @@ pub(crate) struct Record {
     lines: Arc<Mutex<Vec<(MessageKind, Value)>>>,
     /// The sink refuses once it holds so many.
     lease: Option<usize>,
+    details: Arc<Mutex<RunDetails>>,
 }
 
 impl RunSink for Record {
@@ -43,9 +45,25 @@ impl RunSink for Record {
         let lost = self.lease.is_some_and(|most| lines.len() > most);
         Box::pin(async move { if lost { Err(LeaseLost) } else { Ok(()) } })
     }
+
+    fn model(&mut self, id: &str) {
+        self.details.lock().unwrap().work_with(id);
+    }
+
+    fn spent(&mut self, model: &str, took: ModelUsage) {
+        self.details.lock().unwrap().spend(model, took);
+    }
+
+    fn api_time(&mut self, ms: i64) {
+        self.details.lock().unwrap().wait_for_api(ms);
+    }
 }
 
 impl Record {
+    pub(crate) fn details(&self) -> RunDetails {
+        self.details.lock().unwrap().clone()
+    }
+
     pub(crate) fn texts(&self, kind: MessageKind) -> Vec<String> {
         let lines = self.lines.lock().unwrap();
         let of_kind = lines.iter().filter(|(had, _)| *had == kind);
@@ -446,7 +464,7 @@ async fn a_missing_mount_or_program_or_a_skill_that_climbs_is_named() {
     let mut agent = sh("true");
     agent["mounts"] = json!(["/no/such/place:/context"]);
     let missing = failed(bench.run(&spec(agent), &Record::default()).await);
-    assert!(missing.code == FailureCode::Setup && missing.message.contains("/no/such/place"));
+    assert!(missing.code == FailureCode::FileAccess && missing.message.contains("/no/such/place"));
     let agent = json!({"executor": "command", "command": ["no-such-program"]});
     let missing = failed(bench.run(&spec(agent), &Record::default()).await);
     assert!(missing.code == FailureCode::Setup && missing.message.contains("no-such-program"));

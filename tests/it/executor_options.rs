@@ -104,7 +104,7 @@ async fn everything_may_run_in_a_sandbox_alone() {
     let results = record.texts(MessageKind::ToolResult);
     assert!(results[0].contains("\"is_error\":false") && results[1].contains("\"is_error\":true"), "{results:?}");
     let failure = failed(bench(&api, SandboxMode::Off).run(&run, &record).await);
-    assert!(failure.code == FailureCode::Setup && failure.message.contains("needs a sandbox"), "{failure:?}");
+    assert!(failure.code == FailureCode::Sandbox && failure.message.contains("needs a sandbox"), "{failure:?}");
 }
 
 #[tokio::test]

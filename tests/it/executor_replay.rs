@@ -16,6 +16,7 @@ use postern::{
     domain::{
         agent::ExecutorKind,
         run::{FailureCode, MessageKind},
+        time::Span,
     },
     executor::{
         BoxFuture, LeaseLost, RunSink, Stopped,
@@ -36,6 +37,7 @@ pub(crate) fn no_claude() -> ClaudeSettings {
         base_url: None,
         model: "sonnet".to_owned(),
         max_starting: 0,
+        start_timeout: Span(60_000),
     }
 }
 
@@ -109,7 +111,8 @@ fn expected(last: &Value) -> Result<String, FailureCode> {
         (Some("budget_exhausted"), _) => FailureCode::Budget,
         (Some("api_error"), Some(401 | 403)) => FailureCode::ModelAuth,
         (Some("api_error"), Some(429 | 529)) => FailureCode::ModelBusy,
-        (Some("api_error" | "prompt_too_long"), _) => FailureCode::Model,
+        (Some("prompt_too_long"), _) => FailureCode::InvalidPrompt,
+        (Some("api_error"), _) => FailureCode::Model,
         _ => FailureCode::Executor,
     })
 }

@@ -19,6 +19,7 @@ mod e2e;
 mod executor_anthropic;
 mod executor_claude;
 mod executor_clis;
+mod executor_codes;
 mod executor_command;
 mod executor_elsewhere;
 mod executor_killed;

@@ -86,6 +86,8 @@ impl AnthropicExecutor {
             () = out_of_time(until, spec.tools.as_ref()) => Err(Work::too_long(&bounds).into()),
             ended = work.run() => ended,
         };
+        work.sink.model(&work.order.model);
+        work.sink.spent(&work.order.model, work.spent.usage().into());
         match ended {
             Err(Stopped::Failed(failure, _)) => Err(Stopped::Failed(failure, work.spent.usage())),
             ended => ended,

@@ -29,6 +29,7 @@ use crate::{
         },
         ground::Place,
         mask::Mask,
+        sandbox,
         skills::Chosen,
         tools,
     },
@@ -67,7 +68,7 @@ pub(super) struct Attempt<'a> {
 
 impl Attempt<'_> {
     /// Runs it to its end.
-    pub(super) async fn run(mut self, executor: &ClaudeExecutor) -> Result<RunResult, Stopped> {
+    pub(super) async fn run(&mut self, executor: &ClaudeExecutor) -> Result<RunResult, Stopped> {
         for round in 0..ROUNDS {
             match self.round(executor, round).await {
                 Ok(Some(result)) => return Ok(RunResult { usage: self.usage, ..result }),
@@ -129,7 +130,7 @@ impl Attempt<'_> {
             opening,
             wanted: wanted(self.spec, round),
             starting,
-            state: State::new(first, self.mask, mirror, bounds, self.usage),
+            state: State::new(first, self.mask, mirror, bounds, settings.start_timeout.to_std(), self.usage),
         };
         let ended = tokio::select! {
             biased;
@@ -196,6 +197,9 @@ fn result_of(ended: Ended, talk: &Conversation<'_>, round: u32) -> Result<Option
     match ended {
         Ended::Died(_) if talk.has_begun() && round + 1 < ROUNDS => Ok(None),
         Ended::Died(said) => {
+            if let Some(failure) = sandbox::broke(&said) {
+                return Err(failure.into());
+            }
             let said = if said.is_empty() { "it said nothing".to_owned() } else { said };
             let why = format!("the CLI ended without a result: {said}");
             Err(Failure::new(FailureCode::Executor, why).into())

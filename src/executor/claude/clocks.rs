@@ -6,8 +6,6 @@ use tokio::time::Instant;
 
 use crate::domain::run::{Failure, FailureCode};
 
-/// From the start until the first turn begins.
-const START_LIMIT: Duration = Duration::from_secs(60);
 /// From the result of a turn until the CLI says that it has nothing more to do. It says so at once, or works on.
 const SETTLE_LIMIT: Duration = Duration::from_secs(30);
 /// How long no clock runs while we are asked something: answers have limits of their own.
@@ -29,16 +27,18 @@ pub(super) struct Clocks {
     started: Instant,
     heard: Instant,
     idle: Duration,
+    /// From the start until the first turn begins.
+    start: Duration,
     begun: bool,
     /// A turn has ended, and no other began.
     between: bool,
 }
 
 impl Clocks {
-    /// Starts them; silence counts for `idle`.
-    pub(super) fn start(idle: Duration) -> Self {
+    /// Starts them; silence counts for `idle`, and the first turn begins within `start`.
+    pub(super) fn start(idle: Duration, start: Duration) -> Self {
         let now = Instant::now();
-        Self { started: now, heard: now, idle, begun: false, between: false }
+        Self { started: now, heard: now, idle, start, begun: false, between: false }
     }
 
     /// A line came.
@@ -71,7 +71,7 @@ impl Clocks {
         } else if self.begun {
             (self.heard + self.idle, Clock::Idle)
         } else {
-            (self.started + START_LIMIT, Clock::Start)
+            (self.started + self.start, Clock::Start)
         }
     }
 
@@ -81,7 +81,7 @@ impl Clocks {
     }
 
     /// In seconds.
-    pub(super) const fn start_limit_s(&self) -> u64 {
-        START_LIMIT.as_secs()
+    pub(super) const fn start_limit_s(&self) -> f64 {
+        self.start.as_secs_f64()
     }
 }

@@ -103,6 +103,9 @@ pub(super) struct State<'a> {
     nudge_at: Option<Instant>,
     last: Option<Box<TurnResult>>,
     usage: Usage,
+    /// Of the last result; see `TurnResult::duration_api_ms`.
+    api_ms: i64,
+    has_result: bool,
     retry_after_ms: Option<i64>,
     over: bool,
     /// It has nothing more to do, but for what was said last.
@@ -111,7 +114,14 @@ pub(super) struct State<'a> {
 
 impl<'a> State<'a> {
     /// Before anything was said; `first` goes to the CLI at once.
-    pub(super) fn new(first: Vec<u8>, mask: &'a Mask, mirror: Mirror<'a>, bounds: Bounds, usage: Usage) -> Self {
+    pub(super) fn new(
+        first: Vec<u8>,
+        mask: &'a Mask,
+        mirror: Mirror<'a>,
+        bounds: Bounds,
+        start: Duration,
+        usage: Usage,
+    ) -> Self {
         Self {
             pending: first,
             framing: Framing::default(),
@@ -119,7 +129,7 @@ impl<'a> State<'a> {
             err: Stream::new(mask),
             meter: Meter::new(bounds.output_bytes),
             messages_left: bounds.messages,
-            clocks: Clocks::start(bounds.idle),
+            clocks: Clocks::start(bounds.idle, start),
             tail: Tail::default(),
             unanswered: Vec::new(),
             ordered: Vec::new(),
@@ -128,6 +138,8 @@ impl<'a> State<'a> {
             nudge_at: None,
             last: None,
             usage,
+            api_ms: 0,
+            has_result: false,
             retry_after_ms: None,
             over: false,
             idle_until: None,
@@ -247,7 +259,7 @@ impl Conversation<'_> {
 
     fn did_not_begin(&self) -> Failure {
         let (limit, tail) = (self.state.clocks.start_limit_s(), self.state.tail.text());
-        Failure::new(FailureCode::Executor, format!("the CLI did not begin within {limit} s: {tail}"))
+        Failure::new(FailureCode::StartTimeout, format!("the CLI did not begin within {limit} s: {tail}"))
     }
 
     async fn heard(&mut self, chunk: &[u8]) -> Result<(), Stopped> {
@@ -316,6 +328,8 @@ impl Conversation<'_> {
             Message::Result(result) => {
                 let turns = Usage { turns: result.num_turns, ..result.usage() };
                 self.state.usage = self.state.usage.plus(turns);
+                result.models().for_each(|(model, took)| self.sink.spent(model, took));
+                self.count_api_time(&result);
                 self.state.last = Some(result);
                 self.state.clocks.end_turn();
                 // Whoever acts on the result finds the conversation that led to it.
@@ -359,11 +373,20 @@ impl Conversation<'_> {
         Ok(())
     }
 
+    /// It is counted from the process's start, perhaps with what went before it: a turn takes no longer than itself.
+    fn count_api_time(&mut self, result: &TurnResult) {
+        let since = result.duration_api_ms.saturating_sub(self.state.api_ms);
+        self.state.api_ms = result.duration_api_ms;
+        self.sink.api_time(if self.state.has_result { since } else { since.min(result.duration_ms) });
+        self.state.has_result = true;
+    }
+
     async fn react_to_state(&mut self, system: &SystemMessage) -> Result<(), Stopped> {
         match system.subtype.as_str() {
             "init" => {
                 self.state.clocks.begin_turn();
                 self.sink.conversation(&self.session);
+                self.sink.model(system.text("model"));
                 self.state.pending.extend(self.further.again());
                 let known = |name: &String| system.list("mcp_servers").iter().any(|one| one["name"] == name.as_str());
                 let missing: Vec<String> = self.servers.drain(..).filter(|name| !known(name)).collect();

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
-use crate::domain::run::Usage;
+use crate::domain::{details::ModelUsage, run::Usage};
 
 /// One line of the CLI's standard output.
 #[derive(Debug)]
@@ -49,6 +49,8 @@ pub(in crate::executor) struct Speech {
     /// An echo of what we sent.
     #[serde(rename = "isReplay")]
     pub(super) is_replay: bool,
+    /// What the CLI decided about the calls whose results these are: `[{"id", "permission_decision"}]`.
+    pub(super) tool_result_meta: Value,
     /// Why the API gave no answer: `authentication_failed`, `rate_limit`, …
     pub(super) error: Option<String>,
 }
@@ -138,6 +140,10 @@ pub(in crate::executor) struct TurnResult {
     pub(super) startup_failure_reason: Option<String>,
     /// Turns of the conversation.
     pub(in crate::executor) num_turns: i64,
+    /// Milliseconds of the turn.
+    pub(super) duration_ms: i64,
+    /// Milliseconds in which the API worked, since the process started.
+    pub(super) duration_api_ms: i64,
     /// Answer by schema.
     pub(in crate::executor) structured_output: Option<Value>,
     /// A tool call that a hook put off.
@@ -276,20 +282,25 @@ impl SystemMessage {
 }
 
 impl TurnResult {
-    /// What it took, without its turns.
-    pub(in crate::executor) fn usage(&self) -> Usage {
-        self.model_usage_since_last_result.values().fold(Usage::default(), |sum, model| {
+    /// What it took, by model.
+    pub(in crate::executor) fn models(&self) -> impl Iterator<Item = (&str, ModelUsage)> {
+        self.model_usage_since_last_result.iter().map(|(name, model)| {
             let count = |name: &str| model.get(name).and_then(Value::as_i64).unwrap_or(0);
             let cost = model.get("costUSD").and_then(Value::as_f64).unwrap_or(0.0);
-            sum.plus(Usage {
-                turns: 0,
+            let took = ModelUsage {
                 input_tokens: count("inputTokens"),
                 output_tokens: count("outputTokens"),
                 cache_read_tokens: count("cacheReadInputTokens"),
                 cache_write_tokens: count("cacheCreationInputTokens"),
                 cost_micros: micros(cost),
-            })
+            };
+            (name.as_str(), took)
         })
+    }
+
+    /// What all models took together, without its turns.
+    pub(in crate::executor) fn usage(&self) -> Usage {
+        self.models().fold(Usage::default(), |sum, (_, took)| sum.plus(took.into()))
     }
 
     /// Why it failed, in words.

@@ -37,6 +37,7 @@ use crate::{
         claude::{attempt::Attempt, permission::Permissions},
         environment::Environment,
         ground::Ground,
+        left,
         mask::Mask,
         processes::Launch,
         skills::Chosen,
@@ -88,9 +89,10 @@ impl ClaudeExecutor {
         let folders = (0..attempt::ROUNDS).map(|round| process::skills_folder(&place, round)).collect();
         let permissions = Arc::new(permissions.reading(folders));
         let (skills, usage) = (Chosen::of(spec, sink).await?, Usage::default());
-        Attempt { spec, sink, program, mask: &mask, place, permissions, skills, until, usage, held: Vec::new() }
-            .run(self)
-            .await
+        let held = Vec::new();
+        let mut attempt = Attempt { spec, sink, program, mask: &mask, place, permissions, skills, until, usage, held };
+        let outcome = attempt.run(self).await;
+        left::after(outcome, &attempt.place.workdir.watched, spec, &mask, attempt.sink).await
     }
 
     /// The CLI's path and version, looked at once; a failure is looked at again by the next run.

@@ -52,14 +52,16 @@ pub(super) fn outcome(last: TurnResult, wanted: &Wanted, session: &str, mask: &M
 
 /// What a turn that failed did so by.
 pub(in crate::executor) fn code(last: &TurnResult) -> FailureCode {
-    if last.startup_failure_reason.is_some() {
-        return FailureCode::Setup;
+    match last.startup_failure_reason.as_deref() {
+        Some("sandbox_required_unavailable") => return FailureCode::Sandbox,
+        Some(_) => return FailureCode::Setup,
+        None => {}
     }
     match last.terminal_reason.as_deref() {
         Some("max_turns") => FailureCode::MaxTurns,
         Some("budget_exhausted") => FailureCode::Budget,
         Some("api_error") => api(last),
-        Some("prompt_too_long") => FailureCode::Model,
+        Some("prompt_too_long") => FailureCode::InvalidPrompt,
         Some("structured_output_retry_exhausted") => FailureCode::Output,
         Some(_) | None => match last.subtype.as_str() {
             "error_max_turns" => FailureCode::MaxTurns,
@@ -72,13 +74,12 @@ pub(in crate::executor) fn code(last: &TurnResult) -> FailureCode {
 }
 
 fn api(last: &TurnResult) -> FailureCode {
-    match last.api_error_status {
-        Some(401 | 403) => FailureCode::ModelAuth,
-        Some(429 | 529) => FailureCode::ModelBusy,
-        // The CLI's words when it has no key at all; it asks nobody then.
-        None if last.result.as_deref().is_some_and(|text| text.starts_with("Not logged in")) => FailureCode::ModelAuth,
-        Some(_) | None => FailureCode::Model,
+    let said = |words: &str| last.result.as_deref().is_some_and(|text| text.starts_with(words));
+    // The CLI's words when it has no key at all, in which case it asks nobody, and when nobody pays for the key.
+    if last.api_error_status.is_none() && said("Not logged in") || said("Credit balance is too low") {
+        return FailureCode::ModelAuth;
     }
+    FailureCode::of_api_status(last.api_error_status)
 }
 
 fn message(last: &TurnResult) -> String {
@@ -88,8 +89,12 @@ fn message(last: &TurnResult) -> String {
         FailureCode::Budget => format!("{}; raise limits.budget_usd", last.reason()),
         FailureCode::ModelBusy
         | FailureCode::Model
+        | FailureCode::InvalidPrompt
         | FailureCode::Setup
         | FailureCode::Layer
+        | FailureCode::FileAccess
+        | FailureCode::Sandbox
+        | FailureCode::StartTimeout
         | FailureCode::Executor
         | FailureCode::Timeout
         | FailureCode::Idle
@@ -124,6 +129,10 @@ mod tests {
         assert_eq!(failed(r#""terminal_reason":"api_error","api_error_status":403"#), Err(FailureCode::ModelAuth));
         assert_eq!(failed(r#""terminal_reason":"api_error","api_error_status":429"#), Err(FailureCode::ModelBusy));
         assert_eq!(failed(r#""terminal_reason":"api_error","result":"Not logged in""#), Err(FailureCode::ModelAuth));
+        let unpaid = r#""terminal_reason":"api_error","api_error_status":400,"result":"Credit balance is too low""#;
+        assert_eq!(failed(unpaid), Err(FailureCode::ModelAuth));
+        assert_eq!(failed(r#""terminal_reason":"prompt_too_long""#), Err(FailureCode::InvalidPrompt));
+        assert_eq!(failed(r#""startup_failure_reason":"sandbox_required_unavailable""#), Err(FailureCode::Sandbox));
     }
 
     #[test]
@@ -150,5 +159,7 @@ mod tests {
         let usage = result.usage();
         assert_eq!((usage.input_tokens, usage.output_tokens, usage.cost_micros), (100, 10, 600));
         assert_eq!((usage.cache_read_tokens, usage.cache_write_tokens), (5, 7));
+        let models: Vec<(&str, i64)> = result.models().map(|(name, took)| (name, took.cost_micros)).collect();
+        assert_eq!(models, [("a", 600), ("b", 0)]);
     }
 }

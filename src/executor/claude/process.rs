@@ -135,7 +135,7 @@ fn wrap(
 fn check_mode(agent: &AgentSpec, place: &Place) -> Result<(), Failure> {
     if agent.permission_mode == PermissionMode::BypassPermissions && !place.walled() {
         let why = "permission_mode bypassPermissions needs a sandbox, and there is none here";
-        return Err(Failure::new(FailureCode::Setup, why));
+        return Err(Failure::new(FailureCode::Sandbox, why));
     }
     Ok(())
 }
@@ -180,7 +180,7 @@ pub(super) fn skills_folder(place: &Place, round: u32) -> PathBuf {
 /// Settings and skills, outside of the agent's reach to write.
 fn lay_out(files: &Path, skills: &Chosen, settings: &Value) -> Result<(), Failure> {
     let plugin = files.join("plugin");
-    let fail = |error: std::io::Error| Failure::new(FailureCode::Setup, format!("files for the CLI: {error}"));
+    let fail = |error: std::io::Error| Failure::new(FailureCode::FileAccess, format!("files for the CLI: {error}"));
     std::fs::create_dir_all(plugin.join(".claude-plugin")).map_err(fail)?;
     let manifest = json!({"name": setup::SKILLS, "version": "1.0.0", "description": "Skills of this agent"});
     for (name, content) in [("settings.json", settings), ("plugin/.claude-plugin/plugin.json", &manifest)] {

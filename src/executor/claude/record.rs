@@ -52,6 +52,11 @@ fn of_blocks(speech: &Speech, read: fn(&Value) -> Option<Line>) -> Vec<Line> {
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => &[],
     };
     let mut lines: Vec<Line> = blocks.iter().filter_map(read).collect();
+    let decisions = speech.tool_result_meta.as_array().into_iter().flatten();
+    for (id, decision) in decisions.filter_map(|meta| Some((meta.get("id")?, meta.get("permission_decision")?))) {
+        let result = lines.iter_mut().find(|(kind, body)| *kind == MessageKind::ToolResult && body["id"] == *id);
+        result.into_iter().for_each(|(_, body)| body["permission"] = bounded(decision));
+    }
     if let Some(parent) = &speech.parent_tool_use_id {
         lines.iter_mut().for_each(|(_, body)| body["parent"] = json!(parent));
     }

@@ -39,6 +39,7 @@ impl Dialect for Claude {
             Message::System(system) if system.subtype == "init" => heard.model(system.text("model")),
             Message::Result(result) => {
                 heard.usage = heard.usage.plus(usage(event, &result));
+                result.models().for_each(|(model, took)| heard.took(model, took));
                 self.last = Some(result);
             }
             Message::Unknown(event) => heard.unknown(&event),

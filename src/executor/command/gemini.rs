@@ -7,7 +7,10 @@
 use serde_json::Value;
 
 use crate::{
-    domain::run::{Failure, FailureCode, Usage},
+    domain::{
+        details::ModelUsage,
+        run::{Failure, FailureCode, Usage},
+    },
     executor::command::{
         fault,
         heard::{Failed, Heard, count, text},
@@ -126,12 +129,14 @@ fn whole(document: &Value, heard: &mut Heard) {
             heard.model(model);
             let tokens = stats.get("tokens").unwrap_or(&Value::Null);
             let cached = count(tokens, "cached");
-            heard.usage = heard.usage.plus(Usage {
+            let took = ModelUsage {
                 input_tokens: (count(tokens, "prompt") - cached).max(0),
                 output_tokens: count(tokens, "candidates").saturating_add(count(tokens, "thoughts")),
                 cache_read_tokens: cached,
-                ..Usage::default()
-            });
+                ..ModelUsage::default()
+            };
+            heard.usage = heard.usage.plus(took.into());
+            heard.took(model, took);
         }
     }
     for warning in document.get("warnings").and_then(Value::as_array).into_iter().flatten() {

@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     domain::{
+        details::ModelUsage,
         run::{Failure, MessageKind, Usage},
         template::clip,
     },
@@ -15,6 +16,8 @@ use crate::{
 
 /// Longer texts are cut before they are recorded: the record keeps no more of a line than this.
 const MAX_TEXT_BYTES: usize = 256 * 1024;
+/// Models whose usage is told apart.
+const MAX_MODELS: usize = 50;
 /// Calls that have begun and not ended, whose ids are known.
 const MAX_OPEN_CALLS: usize = 1_000;
 
@@ -41,6 +44,7 @@ pub(super) struct Heard {
     pub(super) has_begun: bool,
     /// It went well after the CLI had met with an error, which its exit code may still tell of.
     pub(super) has_recovered: bool,
+    by_model: Vec<(String, ModelUsage)>,
     model: Option<String>,
     open_text: String,
     open_calls: Vec<String>,
@@ -132,6 +136,26 @@ impl Heard {
             let model = clip(model, 200).to_owned();
             self.lines.push((MessageKind::Status, json!({"text": format!("the model is {model}"), "model": model})));
             self.model = Some(model);
+        }
+    }
+
+    /// A model took this; so many are told apart.
+    pub(super) fn took(&mut self, model: &str, took: ModelUsage) {
+        let room = self.by_model.len() < MAX_MODELS;
+        match self.by_model.iter_mut().find(|(known, _)| known == model) {
+            Some((_, sum)) => *sum = sum.plus(took),
+            None if room => self.by_model.push((clip(model, 200).to_owned(), took)),
+            None => {}
+        }
+    }
+
+    /// What each model took: all of it is the one model's that was told of, where the CLI does not say more.
+    pub(super) fn models(&self) -> Vec<(String, ModelUsage)> {
+        match &self.model {
+            Some(model) if self.by_model.is_empty() && self.usage != Usage::default() => {
+                vec![(model.clone(), self.usage.into())]
+            }
+            Some(_) | None => self.by_model.clone(),
         }
     }
 

@@ -31,7 +31,7 @@ use crate::{
         BoxFuture, Executor, RunSink, RunSpec, Stopped,
         command::{conversation::Conversation, talk::Talk},
         ground::{Bounds, Ground, Place},
-        layers,
+        layers, left,
         mask::Mask,
         skills::Chosen,
         workdir::{self, Workdir},
@@ -118,9 +118,11 @@ impl CommandExecutor {
             outcome = talk.listen(&mut process, input(spec, before.as_ref())) => outcome,
         };
         process.end().await;
+        let outcome = outcome.and_then(|status| talk.within_walls(status, &place).map_err(Stopped::from));
         let outcome = talk.end(outcome);
-        conversation::keep(spec, &place.workdir, outcome.conversation).await?;
-        outcome.result
+        let kept = conversation::keep(spec, &place.workdir, outcome.conversation).await;
+        let result = kept.map_err(Stopped::from).and(outcome.result);
+        left::after(result, &place.workdir.watched, spec, &mask, sink).await
     }
 
     /// The program's path, and what the sandbox must show for it to be there.

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use crate::{
     domain::{
         agent::ResultFrom,
+        details::ModelUsage,
         run::{Failure, FailureCode, MessageKind, RunResult, Usage},
     },
     executor::{
@@ -101,6 +102,14 @@ impl Reader {
         match self {
             Self::Plain(_) => Usage::default(),
             Self::Events(events) => events.heard.usage,
+        }
+    }
+
+    /// What each model took so far, as far as the CLI says so.
+    pub(super) fn models(&self) -> Vec<(String, ModelUsage)> {
+        match self {
+            Self::Plain(_) => Vec::new(),
+            Self::Events(events) => events.heard.models(),
         }
     }
 

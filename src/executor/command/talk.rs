@@ -1,7 +1,8 @@
 //! The streams of a program while it runs.
 
-use std::{process::ExitStatus, time::Duration};
+use std::{os::unix::process::ExitStatusExt as _, process::ExitStatus, time::Duration};
 
+use rustix::process::Signal;
 use serde_json::json;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -17,10 +18,11 @@ use crate::{
             conversation::{Conversation, Total},
             reader::Reader,
         },
-        ground::Bounds,
+        ground::{Bounds, Place},
         mask::Mask,
         pipes::{Meter, READ_BYTES, Stream, Tail},
         processes::Process,
+        sandbox,
     },
 };
 
@@ -150,6 +152,9 @@ impl<'a> Talk<'a> {
 
     async fn record(&mut self, lines: Vec<Recorded>) -> Result<(), Stopped> {
         for (kind, body) in lines {
+            if let (MessageKind::Status, Some(model)) = (kind, body["model"].as_str()) {
+                self.sink.model(model);
+            }
             self.sink.message(kind, body).await?;
         }
         if !self.told
@@ -161,9 +166,24 @@ impl<'a> Talk<'a> {
         Ok(())
     }
 
+    /// The failure of a program that broke against its walls, or whose walls could not be put up. bubblewrap and shells
+    /// tell of a signal by their exit status.
+    pub(super) fn within_walls(&self, status: ExitStatus, place: &Place) -> Result<ExitStatus, Failure> {
+        let signal = status.signal().or_else(|| status.code().map(|code| code - 128));
+        if signal == Some(Signal::SYS.as_raw()) {
+            let why = format!("the program was ended for a system call that it may not make ({status})");
+            return Err(Failure::new(FailureCode::Sandbox, why));
+        }
+        match sandbox::broke(self.tail.text()).filter(|_| place.walled() && !status.success()) {
+            Some(failure) => Err(failure),
+            None => Ok(status),
+        }
+    }
+
     /// The outcome of a program that ended so, or was ended.
     pub(super) fn end(self, ended: Result<ExitStatus, Stopped>) -> Outcome {
         let (usage, heard) = (self.reader.usage(), self.reader.conversation());
+        self.reader.models().into_iter().for_each(|(model, took)| self.sink.spent(&model, took));
         let result = match ended {
             Ok(status) => self.reader.result(status, self.tail.text(), self.mask).map_err(|failure| (failure, usage)),
             Err(Stopped::Failed(failure, _)) => Err((failure, usage)),

@@ -8,6 +8,7 @@ pub(super) mod deliveries;
 pub(super) mod events;
 pub(super) mod explain;
 pub(super) mod followups;
+pub(super) mod left;
 mod many;
 pub(super) mod memory;
 pub(super) mod replay;

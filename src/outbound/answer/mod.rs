@@ -9,9 +9,10 @@ use serde_json::{Value, json};
 use crate::{
     domain::{
         delivery::{Message, SmsMessage, WebhookMessage},
+        details::RunDetails,
         event::{AgentEvent, Content, Sms},
         id::RunId,
-        run::{Failure, RunResult},
+        run::{Failure, RunResult, Usage},
         texting::on_channel,
         trigger::{Reply, ReplyWord, WebhookReply},
     },
@@ -27,6 +28,10 @@ pub struct Finished<'a> {
     pub agent: &'a str,
     /// Its result, or why it has none.
     pub outcome: Result<&'a RunResult, &'a Failure>,
+    /// What all its attempts took.
+    pub usage: Usage,
+    /// The rest of what is known of them.
+    pub details: &'a RunDetails,
 }
 
 /// What is owed.
@@ -80,7 +85,10 @@ pub struct Interim<'a> {
 #[must_use]
 pub fn interim(event: &AgentEvent, reply: Option<&Reply>, said: &Interim<'_>) -> Answered {
     let result = RunResult { text: said.text.to_owned(), ..RunResult::default() };
-    let mut answered = answer(event, reply, &Finished { run: said.run, agent: said.agent, outcome: Ok(&result) });
+    let details = RunDetails::default();
+    let finished =
+        Finished { run: said.run, agent: said.agent, outcome: Ok(&result), usage: Usage::default(), details: &details };
+    let mut answered = answer(event, reply, &finished);
     if let Answered::Send(message) = &mut answered
         && let Message::Webhook(callback) = message.as_mut()
     {
@@ -174,7 +182,9 @@ fn text_to(number: &str, content: &Content, text: String) -> Answered {
 fn callback(event: &AgentEvent, reply: &WebhookReply, finished: &Finished<'_>) -> Message {
     let (status, text, structured, failure) = match finished.outcome {
         Ok(result) => ("succeeded", Some(&result.text), result.structured.clone(), Value::Null),
-        Err(failure) => ("failed", None, None, json!({ "code": failure.code, "message": failure.message })),
+        Err(failure) => {
+            ("failed", None, None, json!({ "code": failure.code, "class": failure.class, "message": failure.message }))
+        }
     };
     Message::Webhook(WebhookMessage {
         url: reply.webhook.clone(),
@@ -189,6 +199,11 @@ fn callback(event: &AgentEvent, reply: &WebhookReply, finished: &Finished<'_>) -
             "structured": structured,
             "failure": failure,
             "thread": event.thread_key,
+            "usage": finished.usage,
+            "model": finished.details.model,
+            "models": finished.details.models,
+            "duration_ms": finished.details.duration_ms,
+            "api_ms": finished.details.api_ms,
         }),
     })
 }

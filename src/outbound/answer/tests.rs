@@ -1,8 +1,11 @@
+use std::sync::LazyLock;
+
 use serde_json::json;
 
 use super::{Answered, Finished, answer};
 use crate::domain::{
     delivery::{EmailMessage, Message, SmsMessage},
+    details::{ModelUsage, RunDetails},
     event::{AgentEvent, Content, Email, Mailbox, Sender, SenderAuth, Sms, Webhook},
     id::{EventId, RunId, SourceId, TenantId},
     run::{Failure, FailureCode, RunResult},
@@ -58,7 +61,16 @@ fn result(text: &str) -> RunResult {
 
 fn answered(content: Content, reply: Option<&Reply>, text: &str) -> Answered {
     let result = result(text);
-    answer(&event(content), reply, &Finished { run: &RunId::new(AT), agent: "support", outcome: Ok(&result) })
+    answer(&event(content), reply, &ended(&RunId::new(AT), Ok(&result)))
+}
+
+fn ended<'a>(run: &'a RunId, outcome: Result<&'a RunResult, &'a Failure>) -> Finished<'a> {
+    static DETAILS: LazyLock<RunDetails> = LazyLock::new(|| {
+        let mut details = RunDetails { duration_ms: 1_500, ..RunDetails::default() };
+        details.spend("claude-haiku-5-5", ModelUsage { cost_micros: 7, ..ModelUsage::default() });
+        details
+    });
+    Finished { run, agent: "support", outcome, usage: DETAILS.usage(), details: &DETAILS }
 }
 
 fn sent_email(email: Email) -> Option<EmailMessage> {
@@ -105,7 +117,7 @@ fn reply_to_counts_only_within_a_verified_senders_organisation() {
         ..event(Content::Email(with("team@northwind.example")))
     };
     let (run, result) = (RunId::new(AT), result("It left."));
-    let sent = answer(&unverified, None, &Finished { run: &run, agent: "support", outcome: Ok(&result) });
+    let sent = answer(&unverified, None, &ended(&run, Ok(&result)));
     let Answered::Send(message) = sent else { panic!("{sent:?}") };
     assert_eq!(message.recipient(), "dana@northwind.example");
 }
@@ -137,7 +149,8 @@ fn machines_and_ourselves_are_not_answered() {
     let mut machine = event(Content::Email(email()));
     machine.automatic = Some("Auto-Submitted: auto-replied".to_owned());
     let result = result("x");
-    let finished = Finished { run: &RunId::new(AT), agent: "a", outcome: Ok(&result) };
+    let run = RunId::new(AT);
+    let finished = ended(&run, Ok(&result));
     let third = Reply::Email(EmailReply { email: "ops@example.com".to_owned() });
     for reply in [None, Some(&Reply::Word(ReplyWord::Same)), Some(&third)] {
         assert!(matches!(answer(&machine, reply, &finished), Answered::Nothing { .. }));
@@ -180,7 +193,7 @@ fn nothing_is_sent_that_nobody_asked_for() {
 fn a_failure_tells_people_nothing_of_our_insides() {
     let failure = Failure::new(FailureCode::ModelAuth, "key sk-123 refused by /srv/postern");
     let run = RunId::new(AT);
-    let finished = Finished { run: &run, agent: "support", outcome: Err(&failure) };
+    let finished = ended(&run, Err(&failure));
     let Answered::Send(message) = answer(&event(Content::Email(email())), None, &finished) else {
         panic!("nothing sent");
     };
@@ -194,7 +207,9 @@ fn a_failure_tells_people_nothing_of_our_insides() {
     };
     let Message::Webhook(sent) = *message else { panic!("no webhook") };
     assert_eq!(sent.kind, "run.failed");
-    assert_eq!(sent.data["failure"], json!({ "code": "model_auth", "message": failure.message }));
+    assert_eq!(sent.data["failure"], json!({ "code": "model_auth", "class": "setup", "message": failure.message }));
+    assert_eq!(sent.data["models"]["claude-haiku-5-5"]["cost_micros"], 7);
+    assert_eq!((&sent.data["usage"]["cost_micros"], &sent.data["duration_ms"]), (&json!(7), &json!(1_500)));
     assert_eq!((&sent.data["status"], &sent.data["text"]), (&json!("failed"), &json!(null)));
 }
 

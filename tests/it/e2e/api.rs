@@ -20,7 +20,7 @@ on_both_engines!(
     an_event_says_why_it_became_what_it_is,
 );
 
-const GETS: [&str; 15] = [
+const GETS: [&str; 17] = [
     "/v1/agents",
     "/v1/agents/echo",
     "/v1/sources",
@@ -31,6 +31,8 @@ const GETS: [&str; 15] = [
     "/v1/runs",
     "/v1/runs/{run}",
     "/v1/runs/{run}/messages",
+    "/v1/runs/{run}/files",
+    "/v1/runs/{run}/artifacts",
     "/v1/runs/{run}/stream",
     "/v1/sessions",
     "/v1/sessions/{session}",

@@ -48,6 +48,11 @@ async fn a_mail_thread_is_one_conversation_with_claude(engine: Engine) {
     let ended = app.ended(&run).await;
     assert_eq!((&ended["state"], &ended["result_text"]), (&json!("succeeded"), &json!("Nice to meet you.")), "{ended}");
     assert!(ended["usage"]["input_tokens"].as_i64().unwrap() > 0, "{ended}");
+    let took = &ended["models"]["claude-sonnet-5-5"];
+    assert!(took["cost_micros"].as_i64() > Some(0) && took["cost_micros"] == ended["usage"]["cost_micros"], "{ended}");
+    assert_eq!(ended["model"], "claude-sonnet-5-5", "{ended}");
+    let [worked, waited] = ["duration_ms", "api_ms"].map(|key| ended[key].as_i64().unwrap());
+    assert!(worked >= waited && waited > 0, "{ended}");
     let answer = app.delivered(&run).await;
     assert_eq!(answer["message"]["in_reply_to"], "one@mail.example.com", "{answer}");
 
@@ -57,6 +62,9 @@ async fn a_mail_thread_is_one_conversation_with_claude(engine: Engine) {
     let again = run_of(&app.send(&second.call()).await);
     let ended_again = app.ended(&again).await;
     assert_eq!(ended_again["result_text"], "You said May.", "{ended_again}");
+    // What the conversation had cost before is not counted again.
+    assert_eq!(ended_again["usage"]["cost_micros"], ended_again["models"]["claude-sonnet-5-5"]["cost_micros"]);
+    assert_eq!(ended_again["usage"]["input_tokens"], ended["usage"]["input_tokens"], "{ended_again}");
     assert_eq!(ended["session"], ended_again["session"]);
     let asked = api.asked().pop().unwrap().body["messages"].to_string();
     for text in ["numbers of May", "Nice to meet you.", "Which month was it?"] {
@@ -100,6 +108,9 @@ async fn another_machine_goes_on_with_the_conversation(engine: Engine) {
     let again = run_of(&app.send(&second.call()).await);
     let ended_again = app.ended(&again).await;
     assert_eq!(ended_again["result_text"], "You said May.", "{ended_again}");
+    // What the conversation had cost before is not counted again.
+    assert_eq!(ended_again["usage"]["cost_micros"], ended_again["models"]["claude-sonnet-5-5"]["cost_micros"]);
+    assert_eq!(ended_again["usage"]["input_tokens"], ended["usage"]["input_tokens"], "{ended_again}");
     assert_eq!(ended["session"], ended_again["session"]);
     let asked = api.asked().pop().unwrap().body["messages"].to_string();
     for text in ["numbers of May", "Nice to meet you.", "Which month was it?"] {

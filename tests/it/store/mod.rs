@@ -18,6 +18,7 @@ mod folders;
 mod groups;
 mod lanes;
 mod layers;
+mod left;
 mod mails;
 mod notes;
 mod races;

@@ -1,7 +1,10 @@
 //! Runs: their record, their ends, and what operators do with them.
 
 use postern::{
-    domain::run::{Failure, FailureCode, RunResult, RunState, Usage},
+    domain::{
+        details::{ModelUsage, RunDetails},
+        run::{Failure, FailureCode, RunResult, RunState, Usage},
+    },
     store::{RUN_QUEUE, Replay, RunEnd, StoreError},
 };
 use serde_json::json;
@@ -23,12 +26,15 @@ async fn a_record_is_numbered_over_all_attempts() {
         assert_eq!(db.store.append_messages(&work.lease, &many).await.unwrap(), Some(1));
         assert_eq!(db.store.append_messages(&work.lease, &[]).await.unwrap(), Some(451));
         let again = RunEnd::Again(Failure::new(FailureCode::ModelBusy, "bu\0sy"), usage(2), db.clock.now());
+        let mut work = work;
+        work.details = details("big", 2);
         let last = db.store.finish_run(&work, &again, &[world.message("end")], &[]).await.unwrap();
         assert_eq!(last, Some(451));
         let waiting = world.run(&run).await;
         assert_eq!((waiting.state, waiting.finished_at), (RunState::Queued, None));
         assert_eq!(waiting.failure, Some(Failure::new(FailureCode::ModelBusy, "bu\u{fffd}sy")));
-        let work = world.take().await;
+        let mut work = world.take().await;
+        work.details = details("small", 3);
         let result = RunResult {
             text: "the \0 answer".to_owned(),
             structured: Some(json!({"nul": "\0"})),
@@ -42,12 +48,36 @@ async fn a_record_is_numbered_over_all_attempts() {
         assert_eq!(ended.result_text.as_deref(), Some("the \u{fffd} answer"));
         assert_eq!(ended.result_json, Some(json!({"nul": "\0"})));
         assert_eq!(ended.usage, usage(5));
+        assert_eq!(ended.details, details("big", 2).plus(&details("small", 3)));
+        assert_eq!((ended.details.model.as_deref(), ended.details.usage().cost_micros), (Some("small"), 5));
         assert_eq!(ended.finished_at, Some(db.clock.now()));
         let first = db.store.messages(&world.tenant, &run, 0, 200).await.unwrap();
         assert_eq!(first[0].body, json!({"text": "line 0 \0 \u{1b}"}));
         let rest = db.store.messages(&world.tenant, &run, 449, 1_000).await.unwrap();
         assert_eq!(rest.iter().map(|m| (m.seq, m.attempt)).collect::<Vec<_>>(), [(450, 1), (451, 1), (452, 2)]);
         assert!(db.store.messages(&world.tenant, &run, 0, -1).await.unwrap().is_empty());
+    })
+    .await;
+}
+
+fn details(model: &str, cost_micros: i64) -> RunDetails {
+    let mut details = RunDetails { duration_ms: 10, ..RunDetails::default() };
+    details.work_with(model);
+    details.spend(model, ModelUsage { cost_micros, ..ModelUsage::default() });
+    details
+}
+
+#[tokio::test]
+async fn a_run_that_is_stopped_keeps_what_it_had_cost() {
+    each_engine(async |db| {
+        let world = World::new(&db.store).await;
+        let run = world.start("a", None).await;
+        let mut work = world.take().await;
+        work.details = details("big", 9);
+        world.finish(&work, &RunEnd::Canceled).await.unwrap();
+        let ended = world.run(&run).await;
+        assert_eq!((ended.state, ended.usage.cost_micros), (RunState::Canceled, 9));
+        assert_eq!(ended.details, details("big", 9));
     })
     .await;
 }
