@@ -9,11 +9,10 @@ use crate::{
     chaos::{disk::Disk, load::Acknowledged, server::OwnPostgres, verdict, wire::Wire},
     support::{
         e2e_client::{Api, Call, send},
-        e2e_process::{Gateway, healthy},
+        e2e_process::Gateway,
         e2e_project::{Engine, TestProject},
         e2e_receiver::Receiver,
         e2e_senders::github,
-        eventually,
     },
 };
 
@@ -21,6 +20,8 @@ use crate::{
 pub(crate) const SLOTS: usize = 4;
 /// How long a job belongs to a silent worker here.
 pub(crate) const LEASE: Duration = Duration::from_secs(4);
+/// How long a start may take: long, since the machine may be at work for others.
+const START: Duration = Duration::from_secs(90);
 /// Megabytes of the disk where the tables lie.
 pub(crate) const ROOM: u64 = 2048;
 
@@ -69,9 +70,27 @@ impl Member {
         self.own.extend_from_slice(variables);
     }
 
-    async fn is_up(&self) {
-        let up = async || self.process.hears_signals().then_some(());
-        eventually(&format!("{} to be up", self.label), Duration::from_secs(20), up).await;
+    /// Waits until it is well. One that cannot reach its database at its start ends, and is started again, as by whatever
+    /// looks after it.
+    async fn is_up(&mut self, project: &TestProject, address: Option<SocketAddr>) {
+        let until = Instant::now() + START;
+        loop {
+            let is_up = match address {
+                Some(address) => send(address, &Call::get("/healthz")).await.is_ok_and(|reply| reply.status == 200),
+                None => self.process.hears_signals() && self.process.takes_runs(),
+            };
+            if is_up {
+                return;
+            }
+            if let Some(status) = self.process.ended() {
+                let (label, log) = (&self.label, self.process.log());
+                assert_eq!(status.code(), Some(1), "{label}: {status}\n{}", tail(&log));
+                println!("{label} ended at its start and is started again: {}", log.lines().last().unwrap_or_default());
+                self.restart(project);
+            }
+            assert!(Instant::now() < until, "{} is not up after {START:?}\n{}", self.label, tail(&self.process.log()));
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 
     pub(crate) fn is_worker(&self) -> bool {
@@ -135,10 +154,7 @@ impl Cluster {
             if number == 0 {
                 key = members[0].process.key().await;
             }
-            match addresses.get(number) {
-                Some(address) => healthy(*address, Duration::from_secs(20)).await,
-                None => members[number].is_up().await,
-            }
+            members[number].is_up(&project, addresses.get(number).copied()).await;
         }
         let api = Api { address: addresses[0], key };
         Self { engine, project, receiver, addresses, members, wire, postgres, disk, api }
@@ -148,10 +164,7 @@ impl Cluster {
     pub(crate) async fn revive(&mut self, member: usize) -> Duration {
         let began = Instant::now();
         self.members[member].restart(&self.project);
-        match self.addresses.get(member) {
-            Some(address) => healthy(*address, Duration::from_secs(20)).await,
-            None => self.members[member].is_up().await,
-        }
+        self.members[member].is_up(&self.project, self.addresses.get(member).copied()).await;
         began.elapsed()
     }
 
@@ -225,7 +238,8 @@ impl Cluster {
     }
 }
 
-fn tail(text: &str) -> String {
+/// The end of a log.
+pub(crate) fn tail(text: &str) -> String {
     let lines: Vec<&str> = text.lines().collect();
     lines[lines.len().saturating_sub(30)..].join("\n")
 }

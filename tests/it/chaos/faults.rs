@@ -9,7 +9,7 @@ use sqlx::Connection;
 
 use crate::{
     chaos::{
-        cluster::{Cluster, LEASE, ROOM},
+        cluster::{Cluster, LEASE, Member, ROOM, tail},
         load::Random,
         wire::Flow,
     },
@@ -96,7 +96,8 @@ impl Chaos {
         self.count("SIGTERM");
         cluster.members[member].process.terminate();
         let status = cluster.members[member].process.exit(Duration::from_secs(30)).await;
-        assert!(status.success(), "{}: {status}", cluster.members[member].label);
+        let Member { label, process, .. } = &cluster.members[member];
+        assert!(status.success(), "{label}: {status}\n{}", tail(&process.log()));
         self.revive(cluster, member).await;
     }
 
@@ -122,9 +123,10 @@ impl Chaos {
         member.frozen_until = Some(Instant::now() + time);
     }
 
-    /// Another process holds SQLite's write lock.
-    async fn lock(&mut self, cluster: &Cluster, time: Duration) {
+    /// Another process holds SQLite's write lock. One that is frozen may have it, and would have it until it goes on.
+    async fn lock(&mut self, cluster: &mut Cluster, time: Duration) {
         self.count("lock of the database");
+        thaw(cluster, Instant::now() + LEASE * 4);
         let mut other = sqlx::SqliteConnection::connect(&cluster.project.database_url()).await.unwrap();
         let begun = sqlx::raw_sql("PRAGMA busy_timeout = 20000; BEGIN IMMEDIATE").execute(&mut other).await;
         begun.unwrap();

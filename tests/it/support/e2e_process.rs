@@ -110,6 +110,14 @@ impl Gateway {
         caught & (1 << (Signal::TERM.as_raw() - 1)) != 0
     }
 
+    /// Whether it takes runs by now: it has found its database, and the thread is there that starts agents.
+    pub(crate) fn takes_runs(&self) -> bool {
+        let threads = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).into_iter().flatten().flatten();
+        let mut names = threads.map(|thread| std::fs::read_to_string(thread.path().join("comm")).unwrap_or_default());
+        // The kernel keeps 15 bytes of a name.
+        names.any(|name| name.trim() == "postern-process")
+    }
+
     /// SIGSTOP: it does nothing until [`Gateway::thaw`].
     pub(crate) fn freeze(&self) {
         self.signal(Signal::STOP);
@@ -123,6 +131,11 @@ impl Gateway {
     fn signal(&self, signal: Signal) {
         let id = Pid::from_raw(i32::try_from(self.child.id()).unwrap()).unwrap();
         kill_process(id, signal).unwrap();
+    }
+
+    /// How it ended, when it has.
+    pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().unwrap()
     }
 
     /// Waits for its end.
