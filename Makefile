@@ -14,8 +14,8 @@ demo: ## a self-contained demonstration with fake providers; KEEP=1 leaves it ru
 test: ## every test, with what they need (installs what is missing); TESTS="part of a name" for some
 	@scripts/test $(TESTS)
 
-bench: ## measure, beside graphile-worker, pgbench and the disk
-	@scripts/with-services scripts/bench-peers cargo bench --locked
+bench: ## measure, beside graphile-worker, pg-boss, pgbench and the disk; QUICK=1, ONLY="names of parts"
+	@$(if $(QUICK),POSTERN_BENCH_SECONDS=1) scripts/with-services scripts/bench-peers cargo bench --locked -- $(ONLY)
 
 chaos: ## faults at random for long: EVENTS=20000, KILLS=50, STORM=100, SEED=… to repeat one
 	@CHAOS_EVENTS=$(or $(EVENTS),20000) CHAOS_KILLS=$(or $(KILLS),50) CHAOS_STORM=$(or $(STORM),100) CHAOS_LEASE=30 \

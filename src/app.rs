@@ -1,5 +1,6 @@
 //! The wiring: one process with the gateway, the workers, or both.
 
+pub mod keys;
 mod upkeep;
 
 use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
@@ -10,7 +11,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     clock::Clock,
     config::{bundle, environment::Environment, load::Loaded, secrets::Secrets, settings::Settings},
-    crypto::{self, SecretSource},
+    crypto::SecretSource,
     domain::{
         catalog::{ApplyReport, Bundle},
         concurrency::TenantLimit,
@@ -37,7 +38,7 @@ use crate::{
         upkeep::Upkeep,
         waiting::Waiting,
     },
-    queue::{self, Clear, Owner, QueueOptions, Wakes},
+    queue::{self, Owner, QueueOptions, Wakes},
     store::{ApplyMode, ConnectOptions, DELIVERY_QUEUE, FETCH_QUEUE, RUN_QUEUE, Store},
 };
 
@@ -119,6 +120,19 @@ impl App {
     /// # Errors
     /// What is missing or wrong.
     pub async fn start(loaded: &Loaded, environment: &Environment, role: Role) -> Result<Self, StartError> {
+        Self::start_with(loaded, environment, role, |executors| executors).await
+    }
+
+    /// Starts with other executors than those of the project's settings: see [`Executors::with`].
+    ///
+    /// # Errors
+    /// As [`App::start`].
+    pub async fn start_with(
+        loaded: &Loaded,
+        environment: &Environment,
+        role: Role,
+        adapt: impl FnOnce(Executors) -> Executors,
+    ) -> Result<Self, StartError> {
         let settings = &loaded.settings;
         #[cfg(feature = "sabotage")]
         crate::sabotage::arm(environment.get(crate::sabotage::VARIABLE)).map_err(StartError::Secret)?;
@@ -151,7 +165,7 @@ impl App {
         app.tasks.spawn(sweep::keep_time(app.store.clone(), app.stop.clone()));
         app.tasks.spawn(sweep::keep_version(app.store.clone(), app.stop.clone(), app.superseded.clone()));
         if role != Role::Worker {
-            app.first_key = first_key(&app.store, &app.tenant).await.map_err(failed)?;
+            app.first_key = keys::first(&app.store, &app.tenant).await.map_err(failed)?;
             let bundle = bundle::bundle(loaded);
             app.store.apply(&app.tenant, &bundle, ApplyMode::Write).await.map_err(failed)?;
             wakes.changed();
@@ -159,7 +173,9 @@ impl App {
         }
         app.tasks.spawn(app.cluster_tasks(settings).run(app.stop.clone()));
         if role != Role::Gateway {
-            app.start_workers(settings, environment, &wakes, &live, &secrets)?;
+            let egress = Egress::new(&EgressLimits::from(&settings.egress))?;
+            let executors = adapt(executors(settings, environment, &*secrets, egress.clone())?);
+            app.start_workers(settings, (executors, egress), &wakes, &live, &secrets)?;
         }
         Ok(app)
     }
@@ -314,14 +330,13 @@ impl App {
     fn start_workers(
         &self,
         settings: &Settings,
-        environment: &Environment,
+        (executors, egress): (Executors, Egress),
         wakes: &Arc<Wakes>,
         live: &Live,
         secrets: &Arc<dyn SecretSource>,
     ) -> Result<(), StartError> {
         let clock = &self.store.clock().of_the_world();
-        let egress = Egress::new(&EgressLimits::from(&settings.egress))?;
-        let executors = Arc::new(executors(settings, environment, &**secrets, egress.clone())?);
+        let executors = Arc::new(executors);
         let channels = Channels::new(&settings.channels, &egress, clock, Arc::clone(secrets))?;
         let worker = &settings.worker;
         let cores = std::thread::available_parallelism().map_or(2, usize::from);
@@ -336,7 +351,7 @@ impl App {
             grace: settings.server.shutdown_grace.to_std(),
             clear: None,
         };
-        let runs = QueueOptions { clear: Some(clear(&executors)), ..options(RUN_QUEUE, slots) };
+        let runs = QueueOptions { clear: Some(upkeep::clear(&executors)), ..options(RUN_QUEUE, slots) };
         self.look_after_files(settings, &executors, wakes);
         let execute = Execute {
             loops: self.loops.clone(),
@@ -447,37 +462,6 @@ pub fn executors(
         path: environment.get("PATH").unwrap_or("/usr/local/bin:/usr/bin:/bin").into(),
     };
     Executors::new(setup).map_err(|fault| StartError::WorkDir(shown(root), fault))
-}
-
-/// Ends agents of a dead process before another process takes their runs up.
-fn clear(executors: &Arc<Executors>) -> Clear {
-    let executors = Arc::clone(executors);
-    Clear(Arc::new(move || {
-        let executors = Arc::clone(&executors);
-        Box::pin(async move {
-            let count = executors.reap_leftovers().await;
-            if count > 0 {
-                tracing::warn!(count, "ended processes that a dead worker left running");
-            }
-        })
-    }))
-}
-
-/// Makes the tenant's first API key.
-async fn first_key(store: &Store, tenant: &TenantId) -> Result<Option<String>, crate::store::StoreError> {
-    if store.has_key(tenant).await? {
-        return Ok(None);
-    }
-    let Some(key) = new_key() else { return Ok(None) };
-    store.add_key(tenant, "made at first start", &key).await?;
-    Ok(Some(key))
-}
-
-/// An API key that nobody can guess; `None` when the system has no randomness to give.
-#[must_use]
-pub fn new_key() -> Option<String> {
-    let bytes = crypto::random::<32>().ok()?;
-    Some(format!("pst_{}", data_encoding::BASE32_DNSSEC.encode(&bytes)))
 }
 
 /// The database's URL without a password.

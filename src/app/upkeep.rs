@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     app::App,
     config::settings::Settings,
+    executor::Executors,
     http::Gateway,
     pipeline::{
         followups::{self, Followups},
@@ -16,7 +17,7 @@ use crate::{
         schedules::{self, Schedules},
         tasks::{Task, Tasks},
     },
-    queue::Owner,
+    queue::{Clear, Owner},
 };
 
 /// How often the gateway looks whether secrets of sources changed.
@@ -70,4 +71,18 @@ pub(super) async fn refresh(gateway: Gateway, mut changes: watch::Receiver<()>, 
             Err(fault) => tracing::warn!(error = ?fault, "looking for changed sources and agents failed"),
         }
     }
+}
+
+/// Ends agents of a dead process before another process takes their runs up.
+pub(super) fn clear(executors: &Arc<Executors>) -> Clear {
+    let executors = Arc::clone(executors);
+    Clear(Arc::new(move || {
+        let executors = Arc::clone(&executors);
+        Box::pin(async move {
+            let count = executors.reap_leftovers().await;
+            if count > 0 {
+                tracing::warn!(count, "ended processes that a dead worker left running");
+            }
+        })
+    }))
 }

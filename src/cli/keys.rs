@@ -67,7 +67,7 @@ async fn with_store(context: &Context, store: &Store, action: &Action) -> anyhow
 }
 
 async fn create(context: &Context, store: &Store, tenant: &TenantId, name: &str) -> anyhow::Result<()> {
-    let key = app::new_key().context("the system has no randomness to give")?;
+    let key = app::keys::fresh().context("the system has no randomness to give")?;
     let record = store.add_key(tenant, name, &key).await?;
     if context.json {
         output::json(&json!({"id": record.id, "name": record.name, "api_key": key}));

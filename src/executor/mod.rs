@@ -244,6 +244,8 @@ pub struct Executors {
     claude: Arc<ClaudeExecutor>,
     anthropic: Arc<AnthropicExecutor>,
     command: Arc<CommandExecutor>,
+    /// Goes before ours.
+    own: Option<(ExecutorKind, Arc<dyn Executor>)>,
 }
 
 impl Executors {
@@ -269,11 +271,20 @@ impl Executors {
         let claude = Arc::new(ClaudeExecutor::new(ground.clone(), setup.claude, setup.api_key));
         let anthropic = Arc::new(AnthropicExecutor::new(ground.clone(), setup.anthropic));
         let command = Arc::new(CommandExecutor::new(ground.clone()));
-        Ok(Self { ground, claude, anthropic, command })
+        Ok(Self { ground, claude, anthropic, command, own: None })
+    }
+
+    /// With another executor for agents of that kind: a measurement runs them without processes.
+    #[must_use]
+    pub fn with(self, kind: ExecutorKind, executor: Arc<dyn Executor>) -> Self {
+        Self { own: Some((kind, executor)), ..self }
     }
 
     /// The executor of that kind.
     pub fn get(&self, kind: ExecutorKind) -> Arc<dyn Executor> {
+        if let Some((_, executor)) = self.own.as_ref().filter(|(own, _)| *own == kind) {
+            return executor.clone();
+        }
         match kind {
             ExecutorKind::Claude => self.claude.clone(),
             ExecutorKind::Anthropic => self.anthropic.clone(),
