@@ -35,7 +35,7 @@ mod uploads;
 mod validate;
 mod verify;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::{Parser, Subcommand};
 
@@ -123,6 +123,9 @@ enum Command {
     },
 }
 
+/// How long calls of the system that are still open may take when everything else has ended.
+const LAST_CALLS: Duration = Duration::from_secs(2);
+
 /// What every command gets.
 struct Context {
     project: PathBuf,
@@ -139,10 +142,13 @@ pub fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(fault) => return output::failed(&context, &anyhow::Error::new(fault).context("no threads to run on")),
     };
-    match runtime.block_on(run(&context, arguments.command)) {
+    let code = match runtime.block_on(run(&context, arguments.command)) {
         Ok(code) => code,
         Err(fault) => output::failed(&context, &fault),
-    }
+    };
+    // A thread that waits for a slow disk must not keep the process: whoever ends it waits for that.
+    runtime.shutdown_timeout(LAST_CALLS);
+    code
 }
 
 async fn run(context: &Context, command: Command) -> anyhow::Result<ExitCode> {
