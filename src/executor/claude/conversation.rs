@@ -104,8 +104,7 @@ pub(super) struct State<'a> {
     last: Option<Box<TurnResult>>,
     usage: Usage,
     /// Of the last result; see `TurnResult::duration_api_ms`.
-    api_ms: i64,
-    has_result: bool,
+    api_ms: Option<i64>,
     retry_after_ms: Option<i64>,
     over: bool,
     /// It has nothing more to do, but for what was said last.
@@ -138,8 +137,7 @@ impl<'a> State<'a> {
             nudge_at: None,
             last: None,
             usage,
-            api_ms: 0,
-            has_result: false,
+            api_ms: None,
             retry_after_ms: None,
             over: false,
             idle_until: None,
@@ -375,10 +373,8 @@ impl Conversation<'_> {
 
     /// It is counted from the process's start, perhaps with what went before it: a turn takes no longer than itself.
     fn count_api_time(&mut self, result: &TurnResult) {
-        let since = result.duration_api_ms.saturating_sub(self.state.api_ms);
-        self.state.api_ms = result.duration_api_ms;
-        self.sink.api_time(if self.state.has_result { since } else { since.min(result.duration_ms) });
-        self.state.has_result = true;
+        let (now, before) = (result.duration_api_ms, self.state.api_ms.replace(result.duration_api_ms));
+        self.sink.api_time(before.map_or(now.min(result.duration_ms), |before| now.saturating_sub(before)));
     }
 
     async fn react_to_state(&mut self, system: &SystemMessage) -> Result<(), Stopped> {
