@@ -1,9 +1,10 @@
 //! The wiring: one process with the gateway, the workers, or both.
 
 pub mod keys;
+mod reached;
 mod upkeep;
 
-use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -361,6 +362,7 @@ impl App {
             executors,
             secrets: Arc::clone(secrets),
             max_lost: i64::from(worker.max_lost),
+            public_url: reached::public_url(settings, self.address),
             reply_tokens: settings.channels.reply_tokens,
         };
         let fetch = FetchStored {
@@ -453,7 +455,8 @@ pub fn executors(
     let setup = ExecutorSetup {
         claude: settings.claude.clone(),
         api_key,
-        anthropic: AnthropicSetup { settings: anthropic, api_key: own_key, egress },
+        anthropic: AnthropicSetup { settings: anthropic, api_key: own_key, egress: egress.clone() },
+        egress,
         sandbox: settings.sandbox.clone(),
         limits: settings.limits.clone(),
         layers: settings.layers.clone(),
@@ -461,7 +464,7 @@ pub fn executors(
         git_protocols: settings.egress.git_protocols.clone(),
         path: environment.get("PATH").unwrap_or("/usr/local/bin:/usr/bin:/bin").into(),
     };
-    Executors::new(setup).map_err(|fault| StartError::WorkDir(shown(root), fault))
+    Executors::new(setup).map_err(|fault| StartError::WorkDir(root.display().to_string(), fault))
 }
 
 /// The database's URL without a password.
@@ -475,8 +478,4 @@ pub fn shown_url(settings: &Settings) -> String {
         }
         None => settings.database.url.clone(),
     }
-}
-
-fn shown(path: &Path) -> String {
-    path.display().to_string()
 }

@@ -10,7 +10,7 @@ use url::Url;
 use crate::{
     config::{
         agents::Checker,
-        anthropic, asks, claude, commands, executor_keys, flow,
+        anthropic, asks, claude, commands, executor_keys, flow, http,
         load::join,
         mounts,
         problem::{nearest, suggest},
@@ -82,6 +82,7 @@ pub(crate) fn check(
     match spec.executor {
         ExecutorKind::Claude => claude::check(spec, files, settings, checker),
         ExecutorKind::Anthropic => anthropic::check(spec, settings, checker),
+        ExecutorKind::Http => http::check(spec, files, settings, checker),
         ExecutorKind::Command => {}
     }
     asks::check(spec, files, settings, checker);
@@ -115,7 +116,7 @@ fn check_executor(spec: &AgentSpec, checker: &mut Checker<'_>) {
             checker.warning(&[], "this agent has no system prompt", "write it below the second `---`");
         }
         ExecutorKind::Command => commands::check(spec, checker),
-        ExecutorKind::Claude | ExecutorKind::Anthropic => {}
+        ExecutorKind::Claude | ExecutorKind::Anthropic | ExecutorKind::Http => {}
     }
 }
 

@@ -4,12 +4,13 @@ use crate::{
     config::agents::Checker,
     domain::agent::{
         AgentSpec,
-        ExecutorKind::{self, Anthropic, Claude, Command},
+        ExecutorKind::{self, Anthropic, Claude, Command, Http},
     },
 };
 
 /// Keys that not every executor knows; the first executor named is the one that an agent with the key likely wants.
-const KEYS: [(&str, &[ExecutorKind]); 30] = [
+const KEYS: [(&str, &[ExecutorKind]); 31] = [
+    ("http", &[Http]),
     ("command", &[Command]),
     ("result", &[Command]),
     ("stdin", &[Command]),
@@ -34,7 +35,7 @@ const KEYS: [(&str, &[ExecutorKind]); 30] = [
     ("claude_md", &[Claude]),
     ("sandbox", &[Claude]),
     ("mcp", &[Claude]),
-    ("mounts", &[Claude, Command]),
+    ("mounts", &[Claude, Command, Http]),
     ("artifacts", &[Claude, Command]),
     ("databases", &[Claude, Command]),
     ("setup", &[Claude, Command]),

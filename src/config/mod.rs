@@ -10,6 +10,7 @@ mod commands;
 pub mod environment;
 mod executor_keys;
 mod flow;
+mod http;
 pub mod init;
 pub mod load;
 mod locate;

@@ -47,6 +47,6 @@ fn check_use(spec: &AgentSpec, entry: &SkillUse, place: &str, checker: &mut Chec
             format!("the model cannot read `{}` on demand without the tool `Skill`", entry.name()),
             "add Skill to `tools`, or write `always: true`",
         ),
-        (ExecutorKind::Command | ExecutorKind::Claude | ExecutorKind::Anthropic, _) => {}
+        (ExecutorKind::Command | ExecutorKind::Claude | ExecutorKind::Anthropic | ExecutorKind::Http, _) => {}
     }
 }

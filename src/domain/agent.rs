@@ -11,6 +11,7 @@ use crate::domain::{
     claude::{Acknowledgement, Effort, McpServer, PermissionMode, ShellSandbox, SubAgent, SystemPrompt, Thinking},
     concurrency::{self, Concurrency},
     database::DatabaseSpec,
+    http::HttpSpec,
     id::AgentId,
     mount::MountSpec,
     own_tool::OwnTool,
@@ -60,6 +61,9 @@ pub struct AgentSpec {
     /// `command`: program and arguments. Nothing from an event is ever put into it.
     #[serde(default)]
     pub command: Vec<String>,
+    /// `http`: the service that runs it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub http: Option<HttpSpec>,
     /// `command`: what of standard output is the answer.
     #[serde(default)]
     pub result: ResultFrom,
@@ -197,6 +201,8 @@ pub enum ExecutorKind {
     Anthropic,
     /// Any program.
     Command,
+    /// A service, over HTTP.
+    Http,
 }
 
 impl ExecutorKind {
@@ -207,6 +213,7 @@ impl ExecutorKind {
             Self::Claude => "claude",
             Self::Anthropic => "anthropic",
             Self::Command => "command",
+            Self::Http => "http",
         }
     }
 
@@ -221,7 +228,7 @@ impl ExecutorKind {
     pub const fn takes_input(self) -> bool {
         match self {
             Self::Claude | Self::Anthropic => true,
-            Self::Command => false,
+            Self::Command | Self::Http => false,
         }
     }
 
@@ -230,7 +237,7 @@ impl ExecutorKind {
     pub const fn has_files(self) -> bool {
         match self {
             Self::Claude | Self::Command => true,
-            Self::Anthropic => false,
+            Self::Anthropic | Self::Http => false,
         }
     }
 }

@@ -20,6 +20,7 @@ pub mod file;
 pub mod filter;
 pub mod flow;
 pub mod glob;
+pub mod http;
 pub mod id;
 pub mod imap;
 pub mod json;

@@ -8,6 +8,7 @@ pub mod answer;
 pub mod dns;
 pub mod follow;
 pub mod resolver;
+pub mod signed;
 pub mod sigv4;
 pub mod stream;
 pub mod streamed;
@@ -123,6 +124,12 @@ impl Request {
     pub fn of(method: &str, url: impl Into<String>, body: impl Into<Vec<u8>>) -> Self {
         let method = Method::from_bytes(method.as_bytes()).unwrap_or(Method::GET);
         Self { method, url: url.into(), headers: HeaderMap::new(), body: body.into(), bounds: None }
+    }
+
+    /// A DELETE.
+    #[must_use]
+    pub fn delete(url: impl Into<String>) -> Self {
+        Self { method: Method::DELETE, ..Self::get(url) }
     }
 
     /// Holds this request to a time and a size of its answer of its own, instead of those of [`EgressLimits`].

@@ -20,10 +20,12 @@ use crate::{
         RunSink, RunSpec, Stopped, WorkRoot,
         environment::{self, Environment},
         git::Git,
+        http::order::{self, Mounted},
         keeping,
         layers::{self, Layers},
         processes::{Keeper, Launch, Process},
         sandbox::{self, Inside, Sandbox, Walls},
+        skills::Chosen,
         trash::Trash,
         uploads,
         workdir::Workdir,
@@ -143,6 +145,13 @@ impl Ground {
         env.extend(workdir.environment(spec));
         layers::environment(&mut env, &workdir, bwrap.is_some());
         Ok(Place { workdir, env, bwrap, network })
+    }
+
+    /// The run's skills and what the agent's file mounts, fetched to this machine.
+    pub(super) async fn mounted(&self, spec: &RunSpec, sink: &mut dyn RunSink) -> Result<Mounted, Stopped> {
+        let mut fetched = self.git.fetch(spec, sink).await?;
+        uploads::lay_out(&self.root, &self.trash, spec, &mut fetched).await?;
+        Ok(order::mounted(spec, fetched, Chosen::of(spec, sink).await?)?)
     }
 
     /// A program of the host, by path or by name.

@@ -1,12 +1,14 @@
 //! Ways to run an agent. The only module that starts processes.
 
 pub mod anthropic;
+pub mod callbacks;
 mod changes;
 pub mod claude;
 pub mod command;
 mod environment;
 mod git;
 mod ground;
+pub mod http;
 mod input;
 mod keeping;
 mod layers;
@@ -51,11 +53,13 @@ use crate::{
         setup::LayerReport,
         trust::Trust,
     },
+    egress::Egress,
     executor::{
         anthropic::{AnthropicExecutor, AnthropicSetup},
         claude::ClaudeExecutor,
         command::CommandExecutor,
         ground::{Ground, GroundSetup},
+        http::{HttpAccess, HttpExecutor},
         tools::ToolHost,
         transcripts::Transcripts,
         uploads::Uploads,
@@ -97,6 +101,8 @@ pub struct RunSpec {
     pub mount_tokens: BTreeMap<String, Secret>,
     /// What else must not stand in the record: databases' URLs as they are kept, and the passwords in them.
     pub hidden: Vec<Secret>,
+    /// How its service is reached; `None` for agents that are none.
+    pub http: Option<HttpAccess>,
     /// What comes while the agent is at work. Only executors whose agents [take input](ExecutorKind::takes_input)
     /// look there.
     pub inputs: Inputs,
@@ -224,6 +230,8 @@ pub struct ExecutorSetup {
     pub api_key: Option<Secret>,
     /// `[anthropic]`, its key and its way out.
     pub anthropic: AnthropicSetup,
+    /// The way to services.
+    pub egress: Egress,
     /// `[sandbox]`
     pub sandbox: SandboxSettings,
     /// `[limits]`
@@ -244,6 +252,7 @@ pub struct Executors {
     claude: Arc<ClaudeExecutor>,
     anthropic: Arc<AnthropicExecutor>,
     command: Arc<CommandExecutor>,
+    http: Arc<HttpExecutor>,
     /// Goes before ours.
     own: Option<(ExecutorKind, Arc<dyn Executor>)>,
 }
@@ -271,7 +280,8 @@ impl Executors {
         let claude = Arc::new(ClaudeExecutor::new(ground.clone(), setup.claude, setup.api_key));
         let anthropic = Arc::new(AnthropicExecutor::new(ground.clone(), setup.anthropic));
         let command = Arc::new(CommandExecutor::new(ground.clone()));
-        Ok(Self { ground, claude, anthropic, command, own: None })
+        let http = Arc::new(HttpExecutor::new(ground.clone(), setup.egress));
+        Ok(Self { ground, claude, anthropic, command, http, own: None })
     }
 
     /// With another executor for agents of that kind: a measurement runs them without processes.
@@ -289,6 +299,7 @@ impl Executors {
             ExecutorKind::Claude => self.claude.clone(),
             ExecutorKind::Anthropic => self.anthropic.clone(),
             ExecutorKind::Command => self.command.clone(),
+            ExecutorKind::Http => self.http.clone(),
         }
     }
 

@@ -10,7 +10,7 @@ use axum::{
 
 use crate::http::{
     api::{
-        agents, apply, approvals, controls, deliveries, events, explain, followups, left, memory, replay, runs,
+        agents, apply, approvals, controls, deliveries, events, explain, followups, left, memory, replay, report, runs,
         schedules, sessions, skills, sources, uploads,
     },
     error::ApiError,
@@ -104,6 +104,7 @@ fn api() -> Router<Gateway> {
         .route("/uploads/{name}", get(uploads::show).delete(uploads::delete))
         .route("/apply", post(apply::apply))
         .layer(DefaultBodyLimit::max(MAX_API_BODY))
+        .route("/runs/{id}/report", post(report::report).layer(DefaultBodyLimit::max(report::MAX_REPORT)))
 }
 
 /// Answers are data: not to be sniffed, framed or kept by caches.

@@ -50,6 +50,8 @@ pub struct Execute {
     pub loops: LoopGuard,
     /// How often a run is taken up again after its worker vanished.
     pub max_lost: i64,
+    /// Where services report back, without a slash at its end; `None`: nowhere.
+    pub public_url: Option<String>,
     /// Whether answers by mail ask to be answered at an address that names their conversation.
     pub reply_tokens: bool,
 }
@@ -271,6 +273,7 @@ impl Execute {
                 owner: work.run.session.as_ref().map_or_else(|| work.run.id.to_string(), ToString::to_string),
                 lease: work.lease.clone(),
             })),
+            http: self.http(work).map_err(setup)?,
             hidden: self.hidden(&work.agent.spec).map_err(setup)?,
             mount_tokens: self.mount_tokens(&work.agent.spec.mounts).map_err(setup)?,
             agent: Arc::new(work.agent.clone()),

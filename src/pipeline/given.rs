@@ -70,7 +70,7 @@ impl Execute {
         git.map(|(mount, token)| Ok((mount.to.clone(), self.value(token)?))).collect()
     }
 
-    fn value(&self, value: &EnvValue) -> Result<Secret, String> {
+    pub(super) fn value(&self, value: &EnvValue) -> Result<Secret, String> {
         Ok(match value {
             EnvValue::Text(text) => Secret::new(text.as_bytes()),
             EnvValue::Number(number) => Secret::new(number.to_string()),

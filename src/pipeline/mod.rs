@@ -2,6 +2,7 @@
 
 mod answering;
 mod answers;
+mod callbacks;
 pub mod collect;
 mod controls;
 mod copies;

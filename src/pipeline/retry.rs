@@ -81,7 +81,7 @@ pub(super) fn counts(work: &RunWork) -> BTreeMap<FailureClass, u32> {
 pub(super) fn credential(work: &RunWork) -> Option<String> {
     let spec = &work.agent.spec;
     match spec.executor {
-        ExecutorKind::Command => None,
+        ExecutorKind::Command | ExecutorKind::Http => None,
         ExecutorKind::Anthropic => Some(format!("anthropic:{}", spec.model.as_deref().unwrap_or("(default)"))),
         ExecutorKind::Claude => {
             let own = ["ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "CLAUDE_CODE_OAUTH_TOKEN", "ANTHROPIC_BASE_URL"];

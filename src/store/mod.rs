@@ -6,6 +6,7 @@ mod approvals_found;
 mod artifacts;
 mod attachments;
 mod bulk;
+mod callbacks;
 mod catalog;
 mod claims;
 mod connect;
@@ -65,6 +66,7 @@ mod webhooks;
 
 pub use approvals::{ApprovalFilter, Asked, NewApproval};
 pub use approvals_found::MailIds;
+pub use callbacks::{EarlierReports, MAX_REPORT_BYTES, Report, Reported};
 pub use catalog::ApplyMode;
 pub use connect::{ConnectOptions, Notice, Notices};
 pub use deliveries::Next;

@@ -17,6 +17,7 @@ mod own_tools;
 mod replays;
 mod schedules;
 mod senders;
+mod services;
 mod sessions;
 mod steering;
 mod threads;

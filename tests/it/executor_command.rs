@@ -19,6 +19,7 @@ use postern::{
         run::{Failure, FailureCode, MessageKind, RunResult},
         time::{Span, Timestamp},
     },
+    egress::{Egress, EgressLimits},
     executor::{
         AttachmentFile, BoxFuture, ExecutorSetup, Executors, Inputs, LeaseLost, Prompt, RunSink, RunSpec, Stopped,
         WorkRoot, processes::reap_leftovers,
@@ -95,10 +96,12 @@ pub(crate) struct Bench {
 }
 
 fn executors(dir: &Path, mode: SandboxMode, claude: (ClaudeSettings, Option<Secret>), path: &str) -> Executors {
+    let outward = EgressLimits { allow_networks: Vec::new(), timeout: Span(5_000), max_answer_bytes: 1_000 };
     let setup = ExecutorSetup {
         anthropic: crate::executor_anthropic::setup(&claude.0, claude.1.clone()),
         claude: claude.0,
         api_key: claude.1,
+        egress: Egress::new(&outward).unwrap(),
         sandbox: SandboxSettings { mode },
         limits: LimitSettings { wall_clock: Span(60_000), idle: Span(60_000), output_bytes: 10_000_000, turns: 20 },
         layers: LayerSettings { keep: 2, max_bytes: 100_000_000, max_disk_bytes: 1_000_000_000 },
@@ -177,6 +180,7 @@ pub(crate) fn spec(agent: Value) -> RunSpec {
         setup_env: BTreeMap::new(),
         mount_tokens: BTreeMap::new(),
         hidden: Vec::new(),
+        http: None,
         inputs: Inputs::default(),
         orders: postern::executor::Orders::default(),
         taken: Vec::new(),

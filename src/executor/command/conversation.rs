@@ -20,7 +20,7 @@ const MAX_FILE_BYTES: u64 = 4096;
 
 /// A conversation that a CLI can go on with.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Conversation {
+pub(in crate::executor) struct Conversation {
     /// The CLI's own id; see [`is_id`].
     pub(super) id: String,
     /// Tokens of all its turns, for CLIs that count on when they resume.
@@ -30,7 +30,7 @@ pub(super) struct Conversation {
 
 /// Tokens of a conversation over all its turns.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Total {
+pub(in crate::executor) struct Total {
     /// Read, cached ones among them.
     pub(super) input: i64,
     /// Read from the cache.

@@ -23,27 +23,27 @@ const MAX_OPEN_CALLS: usize = 1_000;
 
 /// See the module.
 #[derive(Default)]
-pub(super) struct Heard {
+pub(in crate::executor) struct Heard {
     /// For the record, in order.
-    pub(super) lines: Vec<Line>,
+    pub(in crate::executor) lines: Vec<Line>,
     /// The agent's last words.
-    pub(super) answer: Option<String>,
+    pub(in crate::executor) answer: Option<String>,
     /// The answer as JSON.
-    pub(super) structured: Option<Value>,
+    pub(in crate::executor) structured: Option<Value>,
     /// What it took.
-    pub(super) usage: Usage,
+    pub(in crate::executor) usage: Usage,
     /// Tokens of the whole conversation, where the CLI counts so.
-    pub(super) total: Total,
+    pub(in crate::executor) total: Total,
     /// The CLI's id of the conversation.
-    pub(super) conversation: Option<String>,
+    pub(in crate::executor) conversation: Option<String>,
     /// Why it failed.
-    pub(super) failure: Option<Failure>,
+    pub(in crate::executor) failure: Option<Failure>,
     /// The CLI said that it is done.
-    pub(super) is_over: bool,
+    pub(in crate::executor) is_over: bool,
     /// The agent said or did something, so that the conversation holds its prompt.
-    pub(super) has_begun: bool,
+    pub(in crate::executor) has_begun: bool,
     /// It went well after the CLI had met with an error, which its exit code may still tell of.
-    pub(super) has_recovered: bool,
+    pub(in crate::executor) has_recovered: bool,
     by_model: Vec<(String, ModelUsage)>,
     model: Option<String>,
     open_text: String,
@@ -52,7 +52,7 @@ pub(super) struct Heard {
 
 impl Heard {
     /// Words of the agent, whole.
-    pub(super) fn text(&mut self, text: &str) {
+    pub(in crate::executor) fn text(&mut self, text: &str) {
         self.close_text();
         if text.is_empty() {
             return;
@@ -63,18 +63,18 @@ impl Heard {
     }
 
     /// The answer is this, and not the last text alone.
-    pub(super) fn say_instead(&mut self, text: &str) {
+    pub(in crate::executor) fn say_instead(&mut self, text: &str) {
         self.answer = Some(shortened(text));
     }
 
     /// A piece of the agent's words; they end with whatever else comes.
-    pub(super) fn piece(&mut self, piece: &str) {
+    pub(in crate::executor) fn piece(&mut self, piece: &str) {
         let room = (MAX_ANSWER_BYTES + 1).saturating_sub(self.open_text.len());
         self.open_text.push_str(clip(piece, room));
     }
 
     /// Ends words that came in pieces.
-    pub(super) fn close_text(&mut self) {
+    pub(in crate::executor) fn close_text(&mut self) {
         if !self.open_text.is_empty() {
             let text = std::mem::take(&mut self.open_text);
             self.text(&text);
@@ -82,7 +82,7 @@ impl Heard {
     }
 
     /// What the model thought.
-    pub(super) fn thinking(&mut self, text: &str) {
+    pub(in crate::executor) fn thinking(&mut self, text: &str) {
         self.close_text();
         if !text.trim().is_empty() {
             self.lines.push((MessageKind::Thinking, json!({"text": clip(text, MAX_TEXT_BYTES)})));
@@ -90,7 +90,7 @@ impl Heard {
     }
 
     /// The agent called a tool; told once for each id.
-    pub(super) fn call(&mut self, id: &str, name: &str, input: &Value) {
+    pub(in crate::executor) fn call(&mut self, id: &str, name: &str, input: &Value) {
         self.close_text();
         self.has_begun = true;
         if self.open_calls.iter().any(|open| open == id) {
@@ -103,7 +103,7 @@ impl Heard {
     }
 
     /// What a tool gave back.
-    pub(super) fn outcome(&mut self, id: &str, failed: Failed, content: &Value) {
+    pub(in crate::executor) fn outcome(&mut self, id: &str, failed: Failed, content: &Value) {
         self.close_text();
         self.open_calls.retain(|open| open != id);
         let body = json!({"id": id, "is_error": failed == Failed::Yes, "content": bounded(content)});
@@ -111,13 +111,13 @@ impl Heard {
     }
 
     /// Something about the run itself.
-    pub(super) fn status(&mut self, text: &str) {
+    pub(in crate::executor) fn status(&mut self, text: &str) {
         self.close_text();
         self.lines.push(status(clip(text, MAX_TEXT_BYTES).to_owned()));
     }
 
     /// An event that is not known, kept as it came.
-    pub(super) fn unknown(&mut self, event: &Value) {
+    pub(in crate::executor) fn unknown(&mut self, event: &Value) {
         self.close_text();
         let kind = event.get("type").and_then(Value::as_str).unwrap_or("without a type");
         let text = format!("an event that is not known: {}", clip(kind, 100));
@@ -125,13 +125,13 @@ impl Heard {
     }
 
     /// A line that is no event.
-    pub(super) fn noise(&mut self, text: &str) {
+    pub(in crate::executor) fn noise(&mut self, text: &str) {
         self.close_text();
         self.lines.push((MessageKind::Stderr, json!({"text": clip(text, MAX_TEXT_BYTES)})));
     }
 
     /// The model that works; told when it changes.
-    pub(super) fn model(&mut self, model: &str) {
+    pub(in crate::executor) fn model(&mut self, model: &str) {
         if !model.is_empty() && self.model.as_deref() != Some(model) {
             let model = clip(model, 200).to_owned();
             self.lines.push((MessageKind::Status, json!({"text": format!("the model is {model}"), "model": model})));
@@ -160,14 +160,14 @@ impl Heard {
     }
 
     /// All went well in the end.
-    pub(super) fn over(&mut self) {
+    pub(in crate::executor) fn over(&mut self) {
         self.close_text();
         self.has_recovered |= self.failure.take().is_some();
         self.is_over = true;
     }
 
     /// It failed, unless the CLI says later that all went well.
-    pub(super) fn fails(&mut self, failure: Failure) {
+    pub(in crate::executor) fn fails(&mut self, failure: Failure) {
         self.close_text();
         self.failure = Some(failure);
     }
@@ -175,7 +175,7 @@ impl Heard {
 
 /// Whether a tool failed.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Failed {
+pub(in crate::executor) enum Failed {
     /// It did.
     Yes,
     /// It did not.
@@ -197,17 +197,17 @@ fn shortened(text: &str) -> String {
 }
 
 /// A field that is a text; empty where there is none.
-pub(super) fn text<'a>(value: &'a Value, name: &str) -> &'a str {
+pub(in crate::executor) fn text<'a>(value: &'a Value, name: &str) -> &'a str {
     value.get(name).and_then(Value::as_str).unwrap_or_default()
 }
 
 /// A field that is a whole number, none below 0.
-pub(super) fn count(value: &Value, name: &str) -> i64 {
+pub(in crate::executor) fn count(value: &Value, name: &str) -> i64 {
     value.get(name).and_then(Value::as_i64).unwrap_or(0).max(0)
 }
 
 /// Some fields of an event, as what a tool was given.
-pub(super) fn fields(value: &Value, names: &[&str]) -> Value {
+pub(in crate::executor) fn fields(value: &Value, names: &[&str]) -> Value {
     let some = names.iter().filter_map(|name| Some(((*name).to_owned(), value.get(*name)?.clone())));
     Value::Object(some.collect::<Map<_, _>>())
 }

@@ -7,9 +7,9 @@ mod codex;
 mod conversation;
 mod fault;
 mod gemini;
-mod heard;
+pub(super) mod heard;
 mod opencode;
-mod reader;
+pub(super) mod reader;
 mod talk;
 #[cfg(test)]
 mod tests;

@@ -28,10 +28,10 @@ use crate::{
 };
 
 /// Bytes of the longest line that is read as an event.
-pub(super) const MAX_EVENT_BYTES: usize = 4 * 1024 * 1024;
+pub(in crate::executor) const MAX_EVENT_BYTES: usize = 4 * 1024 * 1024;
 
 /// What a CLI's events mean.
-pub(super) trait Dialect: Send {
+pub(in crate::executor) trait Dialect: Send {
     /// Takes in one event, a JSON object.
     fn hear(&mut self, event: &Value, heard: &mut Heard);
 
@@ -67,9 +67,9 @@ impl Reader {
             ResultFrom::Gemini => Box::new(Gemini::default()),
             ResultFrom::Opencode => Box::new(Opencode::default()),
         };
-        let mut heard = Heard::default();
-        heard.total = total;
-        Self::Events(Box::new(Events { dialect, heard, partial: String::new(), left_out: 0 }))
+        let mut events = Events::new(dialect);
+        events.heard.total = total;
+        Self::Events(Box::new(events))
     }
 
     /// What of a line goes into the record.
@@ -141,7 +141,7 @@ fn exited(status: ExitStatus, said: &str) -> String {
 }
 
 /// The events of a CLI.
-pub(super) struct Events {
+pub(in crate::executor) struct Events {
     dialect: Box<dyn Dialect>,
     heard: Heard,
     /// The pieces of a long line so far.
@@ -151,7 +151,23 @@ pub(super) struct Events {
 }
 
 impl Events {
-    fn push(&mut self, line: &Line, mask: &Mask) {
+    /// Nothing yet.
+    pub(in crate::executor) fn new(dialect: Box<dyn Dialect>) -> Self {
+        Self { dialect, heard: Heard::default(), partial: String::new(), left_out: 0 }
+    }
+
+    /// All that was heard.
+    pub(in crate::executor) const fn heard(&self) -> &Heard {
+        &self.heard
+    }
+
+    /// As [`Events::heard`], at the end.
+    pub(in crate::executor) fn into_heard(self) -> Heard {
+        self.heard
+    }
+
+    /// Takes in a line.
+    pub(in crate::executor) fn push(&mut self, line: &Line, mask: &Mask) {
         if self.left_out > 0 || self.partial.len() + line.text.len() > MAX_EVENT_BYTES {
             self.left_out += self.partial.len() + line.text.len();
             self.partial = String::new();
@@ -183,14 +199,15 @@ impl Events {
         }
     }
 
-    fn finish(&mut self, mask: &Mask) {
+    /// No more comes.
+    pub(in crate::executor) fn finish(&mut self, mask: &Mask) {
         self.finish_line(mask);
         self.dialect.end(&mut self.heard);
         self.heard.close_text();
     }
 
-    /// Texts that came in pieces may only now show a secret.
-    fn recorded(&mut self, mask: &Mask) -> Vec<Recorded> {
+    /// What goes into the record. Texts that came in pieces may only now show a secret.
+    pub(in crate::executor) fn recorded(&mut self, mask: &Mask) -> Vec<Recorded> {
         let mut lines = std::mem::take(&mut self.heard.lines);
         lines.iter_mut().for_each(|(_, body)| mask.value(body));
         lines

@@ -12,6 +12,7 @@ pub(super) mod left;
 mod many;
 pub(super) mod memory;
 pub(super) mod replay;
+pub(super) mod report;
 pub(super) mod runs;
 pub(super) mod schedules;
 pub(super) mod sessions;

@@ -53,6 +53,16 @@ pub(super) const CASES: &[(&str, &str)] = &[
     ("executor: claude\ncommand: [a]", "agents/a.md:3:1: `command` means nothing with executor claude"),
     ("executor: command", "agents/a.md: `command` is missing"),
     ("executor: command\ncommand: [a, '{{ text }}']", "agents/a.md:3:1: `command` has a template"),
+    ("executor: http", "agents/a.md: `http` is missing"),
+    ("executor: http\nhttp: { url: 'ftp://x' }", "agents/a.md:3:9: `http.url` is no URL; write https://HOST/PATH"),
+    ("executor: http\nhttp: { url: 'https://u:p@x.example/' }", "`http.url` has credentials in it"),
+    (
+        "executor: http\nhttp: { url: 'https://x.example/', headers: { host: a } }",
+        "header `host` cannot be set; choose another name, of letters, digits and -",
+    ),
+    ("executor: http\nhttp: { url: 'https://x.example/', secret: nope }", "there is no secret `nope` in postern.toml"),
+    ("executor: http\nhttp: { url: 'https://x.example/' }\nskills: [tone]", "`skills` does not reach the service"),
+    ("executor: http\nhttp: { url: 'https://x.example/' }\nmodel: x", "`model` means nothing with executor http"),
     ("executor: claude\nresume: [a]", "agents/a.md:3:1: `resume` means nothing with executor claude"),
     ("executor: command\ncommand: [a, '{resume_id}']", "agents/a.md:3:1: `{resume_id}` means nothing in `command`"),
     (

@@ -2,6 +2,7 @@
 
 mod accept;
 mod approvals;
+mod callbacks;
 mod catalog;
 mod chaos;
 mod claims;

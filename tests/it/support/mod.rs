@@ -12,6 +12,7 @@ pub(crate) mod imap;
 pub(crate) mod mcp;
 pub(crate) mod messages_api;
 pub(crate) mod records;
+pub(crate) mod service;
 pub(crate) mod shelf;
 
 use std::time::{Duration, Instant};

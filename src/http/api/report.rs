@@ -1,0 +1,105 @@
+//! Reports of services that work on a run: proved by the run's own token, not by a key.
+
+use axum::{
+    Json,
+    body::Bytes,
+    extract::State,
+    http::{HeaderMap, StatusCode, header},
+};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::{
+    domain::id::RunId,
+    http::{
+        error::ApiError,
+        extract::{Path, Query},
+        gateway::Gateway,
+    },
+    store::{Report, Reported},
+};
+
+/// Bytes of one report.
+pub(in crate::http) const MAX_REPORT: usize = 4 << 20;
+/// Lines of one report.
+const MAX_LINES: usize = 2_000;
+
+/// How a report counts its lines.
+#[derive(Deserialize)]
+pub(in crate::http) struct Counted {
+    from: Option<i64>,
+}
+
+pub(in crate::http) async fn report(
+    State(gateway): State<Gateway>,
+    Path(id): Path<String>,
+    Query(counted): Query<Counted>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Json<Value>, ApiError> {
+    let refused = || {
+        let detail = "send `Authorization: Bearer` with the token that came with the run";
+        ApiError::new(StatusCode::UNAUTHORIZED, "unauthorized", detail)
+    };
+    let token = bearer(&headers).ok_or_else(refused)?;
+    let run: RunId = id.parse().map_err(|_| refused())?;
+    let (lines, is_last) = read(&body)?;
+    if counted.from.is_some_and(|from| from < 0) {
+        return Err(ApiError::bad("`from` is a number from 0"));
+    }
+    let report = Report { run: &run, token, lines: &lines, from: counted.from, is_last };
+    let answer = |status: &str, lines: i64| Ok(Json(json!({"status": status, "lines": lines})));
+    match gateway.store.report(&report).await? {
+        Reported::Kept(lines) => answer("kept", lines),
+        Reported::Over(lines) => answer("duplicate", lines),
+        Reported::Gap(known) => {
+            let detail = format!("lines are missing before it; {known} are known, send those from {known}");
+            Err(ApiError::new(StatusCode::CONFLICT, "gap", detail))
+        }
+        Reported::Unknown => Err(refused()),
+        Reported::Ended => {
+            Err(ApiError::new(StatusCode::GONE, "run_ended", "nobody waits for this run any more; stop working on it"))
+        }
+        Reported::TooMuch => {
+            let detail = "the reports of this run are more than are kept";
+            Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", detail))
+        }
+    }
+}
+
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let (scheme, token) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    let token = token.trim();
+    (scheme.eq_ignore_ascii_case("bearer") && token.len() <= 128 && !token.is_empty()).then_some(token)
+}
+
+/// Its lines, and whether the last is the last word. A body that is one object without a type is a result.
+fn read(body: &[u8]) -> Result<(Vec<String>, bool), ApiError> {
+    let text = std::str::from_utf8(body).map_err(|_| ApiError::bad("the report is no UTF-8"))?;
+    if let Ok(Value::Object(mut whole)) = serde_json::from_str(text) {
+        whole.entry("type").or_insert_with(|| json!("result"));
+        let whole = Value::Object(whole);
+        let is_last = is_last(&whole);
+        return Ok((vec![whole.to_string()], is_last));
+    }
+    let mut lines = Vec::new();
+    let mut over = false;
+    for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        if over || lines.len() == MAX_LINES {
+            let why =
+                if over { "lines follow the last word".to_owned() } else { format!("more than {MAX_LINES} lines") };
+            return Err(ApiError::bad(why));
+        }
+        let said: Value = serde_json::from_str(line)
+            .ok()
+            .filter(Value::is_object)
+            .ok_or_else(|| ApiError::bad(format!("line {} is no JSON object", lines.len() + 1)))?;
+        over = is_last(&said);
+        lines.push(line.to_owned());
+    }
+    if lines.is_empty() { Err(ApiError::bad("the report is empty")) } else { Ok((lines, over)) }
+}
+
+fn is_last(line: &Value) -> bool {
+    matches!(line["type"].as_str(), Some("result" | "error"))
+}
