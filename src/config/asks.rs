@@ -23,7 +23,7 @@ const MOST_AGENTS: usize = 50;
 
 /// Checks `ask` and `may_trigger`, and makes the path of a secret's file absolute.
 pub(super) fn check(spec: &mut AgentSpec, files: Files<'_>, settings: &Settings, checker: &mut Checker<'_>) {
-    if spec.executor == ExecutorKind::Command {
+    if matches!(spec.executor, ExecutorKind::Command | ExecutorKind::Http) {
         return;
     }
     check_agents(spec, files, checker);
@@ -119,7 +119,9 @@ fn check_named(named: &mut AskSpec, files: Files<'_>, settings: &Settings, check
 
 fn check_agents(spec: &AgentSpec, files: Files<'_>, checker: &mut Checker<'_>) {
     let has_tool = has(spec, OwnTool::TriggerAgent);
-    if has_tool && spec.may_trigger.is_empty() {
+    // A pattern for all tools means it only where there is somebody to start.
+    let is_named = spec.tools.contains(&OwnTool::TriggerAgent.qualified());
+    if has_tool && is_named && spec.may_trigger.is_empty() {
         let help = "name agents: `may_trigger: [research]`";
         checker.error(&["tools"], "`trigger_agent` may start nobody", help);
     }

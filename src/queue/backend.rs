@@ -148,7 +148,7 @@ async fn claim(core: Arc<Core>) -> Vec<Job> {
         let lease_ms = i64::try_from(options.lease.as_millis()).unwrap_or(i64::MAX);
         // What becomes due while the database is slow must be seen: from here on, not from the end of the claim.
         let since = core.store.clock().now();
-        let replaced = core.store.replaced();
+        let (replaced, sent) = (core.store.replaced(), Instant::now());
         let claimed = core.store.claim(options.queue, core.owner.as_str(), slots.len(), lease_ms);
         core.claims.begin();
         // What a claim took that is broken off here is found by `find_forgotten`.
@@ -160,7 +160,7 @@ async fn claim(core: Arc<Core>) -> Vec<Job> {
             Ok(Ok(claimed)) if !claimed.is_empty() => {
                 core.rest.wake();
                 let jobs: Vec<Job> =
-                    claimed.into_iter().zip(slots).map(|(claimed, slot)| core.held.add(claimed, slot)).collect();
+                    claimed.into_iter().zip(slots).map(|(claimed, slot)| core.held.add(claimed, slot, sent)).collect();
                 core.claims.end();
                 if core.stop.is_cancelled() {
                     give_back(&core, &jobs).await;
@@ -265,18 +265,20 @@ async fn keep_alive(core: Arc<Core>) {
             renewed = Instant::now();
             continue;
         }
-        let held = core.held.leases();
+        let held = core.held.believed();
         let began = Instant::now();
         let deadline = (renewed + belief).into();
         if held.is_empty() || tokio::time::timeout_at(deadline, renew(&core, &held)).await.unwrap_or(false) {
             renewed = began;
         } else if renewed.elapsed() >= belief {
-            tracing::error!(
-                queue = core.options.queue,
-                jobs = held.len(),
-                "leases could not be renewed in time; letting go"
-            );
-            core.held.stop(&held, StopReason::LeaseLost);
+            // What was claimed since then has a lease of its own time.
+            let (late, oldest) = core.held.claimed_before(&held, belief);
+            if !late.is_empty() {
+                let queue = core.options.queue;
+                tracing::error!(queue, jobs = late.len(), "leases could not be renewed in time; letting go");
+                core.held.stop(&late, StopReason::LeaseLost);
+            }
+            renewed = oldest.unwrap_or(began);
         }
         if tokio::time::timeout(lease / 2, take_back(&core, &mut watch)).await.is_err() {
             tracing::warn!(queue = core.options.queue, "looking for lost jobs takes too long");

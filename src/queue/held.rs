@@ -3,6 +3,7 @@
 use std::{
     collections::{HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
 };
 
 use tokio::sync::{Notify, OwnedSemaphorePermit};
@@ -42,6 +43,8 @@ struct Stop {
     canceled: CancellationToken,
     token: CancellationToken,
     reason: Arc<Mutex<Option<StopReason>>>,
+    /// A moment before the job was claimed.
+    since: Option<Instant>,
 }
 
 impl Stop {
@@ -115,8 +118,10 @@ impl Held {
     }
 
     /// Takes a claimed job in.
-    pub(super) fn add(&self, claimed: Claimed, slot: OwnedSemaphorePermit) -> Job {
-        let stop = Stop::default();
+    ///
+    /// `since` is a moment before it was claimed.
+    pub(super) fn add(&self, claimed: Claimed, slot: OwnedSemaphorePermit, since: Instant) -> Job {
+        let stop = Stop { since: Some(since), ..Stop::default() };
         self.lock().insert(claimed.lease.clone(), stop.clone());
         Job(Arc::new(Inner { claimed, stop, _slot: slot }))
     }
@@ -145,9 +150,26 @@ impl Held {
         !self.abandoned.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
     }
 
+    /// What is held now and was not told that its lease is lost.
+    pub(super) fn believed(&self) -> Vec<Lease> {
+        let is_lost =
+            |stop: &Stop| *stop.reason.lock().unwrap_or_else(PoisonError::into_inner) == Some(StopReason::LeaseLost);
+        self.lock().iter().filter(|(_, stop)| !is_lost(stop)).map(|(lease, _)| lease.clone()).collect()
+    }
+
     /// What is held now.
     pub(super) fn leases(&self) -> Vec<Lease> {
         self.lock().keys().cloned().collect()
+    }
+
+    /// Which of these were claimed that long ago, and since when the oldest of the others is held.
+    pub(super) fn claimed_before(&self, leases: &[Lease], length: Duration) -> (Vec<Lease>, Option<Instant>) {
+        let held = self.lock();
+        let since = |lease: &Lease| held.get(lease).and_then(|stop| stop.since);
+        let (late, others): (Vec<&Lease>, Vec<&Lease>) =
+            leases.iter().partition(|lease| since(lease).is_none_or(|since| since.elapsed() >= length));
+        let oldest = others.into_iter().filter_map(since).min();
+        (late.into_iter().cloned().collect(), oldest)
     }
 
     /// Asks some jobs to stop.

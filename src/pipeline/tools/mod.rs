@@ -67,7 +67,8 @@ pub(super) struct Host {
 impl Host {
     /// The tools that the agent's file names; `None` when it names none and has no need to ask anybody.
     pub(super) fn open(execute: &Execute, work: &RunWork) -> Option<Arc<Self>> {
-        let tools = OwnTool::of(&work.agent.spec.tools, &work.agent.spec.disallowed);
+        let mut tools = OwnTool::of(&work.agent.spec.tools, &work.agent.spec.disallowed);
+        tools.retain(|tool| *tool != OwnTool::TriggerAgent || !work.agent.spec.may_trigger.is_empty());
         if tools.is_empty() && work.agent.spec.ask.is_none() {
             return None;
         }

@@ -198,10 +198,14 @@ impl Cluster {
             tokio::time::sleep(Duration::from_millis(250)).await;
         }
         println!("left: {left:#?}\nagents' log:\n{}", tail(&self.project.out("log")));
-        for member in &self.members {
-            println!("{}:\n{}", member.label, tail(&member.process.log()));
-        }
+        println!("{}", self.logs());
         false
+    }
+
+    /// The last lines of every member.
+    pub(crate) fn logs(&self) -> String {
+        let logs = self.members.iter().map(|member| format!("{}:\n{}\n", member.label, tail(&member.process.log())));
+        logs.collect()
     }
 
     /// Posts an event whose agent works until [`Cluster::let_go`].

@@ -75,7 +75,7 @@ async fn a_service_answers_line_by_line_and_its_conversation_goes_on(engine: Eng
         assert_eq!(ended["state"], "succeeded", "{ended}");
         assert!(ended["result_text"].as_str().unwrap().starts_with("You wrote: "), "{ended}");
         assert_eq!((&ended["result_json"]["n"], &ended["usage"]["cost_micros"]), (&json!(1), &json!(2_000)));
-        assert_eq!(kinds(&app, &run).await.join(" "), "prompt text tool_call tool_result status result");
+        assert_eq!(kinds(&app, &run).await.join(" "), "prompt text tool_call tool_result status result status");
         let order = service.orders().pop().unwrap();
         let sent = order.json();
         assert_eq!((&sent["version"], &sent["run"], &sent["attempt"]), (&json!(1), &json!(run), &json!(1)));
@@ -220,7 +220,7 @@ async fn a_task_outlives_its_worker(engine: Engine) {
     let service = Service::start().await;
     let mut project = project(engine, &service.at("/task"), "").await;
     project.set("POSTERN_WORKER__LEASE", "5s");
-    let mut process = Gateway::start(&project, "serve", "first");
+    let mut process = Gateway::start(&project, "up", "first");
     let key = process.key().await;
     let api = crate::support::e2e_client::Api { address: process.address().await, key };
     let run = run_of(&api.send(&standard("msg_1", &json!({"n": 1}), now_s())).await);
@@ -231,7 +231,7 @@ async fn a_task_outlives_its_worker(engine: Engine) {
     })
     .await;
     process.kill();
-    let process = Gateway::start(&project, "serve", "second");
+    let process = Gateway::start(&project, "up", "second");
     let api = crate::support::e2e_client::Api { address: process.address().await, ..api };
     let again = eventually("the service to be asked again", Duration::from_secs(20), async || {
         let orders = service.by("POST");

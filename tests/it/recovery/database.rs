@@ -18,7 +18,6 @@ use crate::{
         e2e_client::{Call, Reply, send},
         e2e_project::Engine,
         e2e_senders::{now_s, standard},
-        eventually,
     },
 };
 
@@ -82,10 +81,11 @@ impl Sender {
         let key = self.acknowledged.last().unwrap().key.clone();
         let left = Duration::from_secs(5).saturating_sub(mended.elapsed());
         let ended = format!("end none {key} ");
-        eventually(&format!("an agent to run after {after}"), left, async || {
-            self.cluster.project.out("log").contains(&ended).then_some(())
-        })
-        .await;
+        let until = Instant::now() + left;
+        while !self.cluster.project.out("log").contains(&ended) {
+            assert!(Instant::now() < until, "no agent ran after {after}: {}", self.cluster.logs());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
         println!("{:?}, {after}: going on after {:?}", self.cluster.engine, mended.elapsed());
     }
 
