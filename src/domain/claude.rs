@@ -212,7 +212,7 @@ impl McpServer {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ShellSandbox {
-    /// Hosts that commands may reach, such as `pypi.org` or `*.example.com`; none when empty.
+    /// Hosts that commands may reach, such as `docs.example.org` or `*.example.com`; none when empty.
     pub domains: Vec<String>,
     /// Places that commands may not read, absolute or below `~/`.
     pub deny_read: Vec<String>,
