@@ -202,7 +202,7 @@ fn check_sandbox(spec: &AgentSpec, checker: &mut Checker<'_>) {
         let good = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | ':'));
         if !good {
             let message = format!("`{domain}` is no host for `sandbox.domains`");
-            checker.error(&["sandbox", "domains", &index.to_string()], message, "write docs.example.org or *.example.com");
+            checker.error(&["sandbox", "domains", &index.to_string()], message, "write a.example.org or *.example.com");
         }
     }
     if !spec.tools.iter().any(|tool| tool == "Bash") {

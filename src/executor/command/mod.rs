@@ -1,5 +1,5 @@
 //! Any program as an agent: the event or the prompt comes on standard input, the answer goes to standard output. What
-//! known CLIs print is read as what it means ([`reader`]).
+//! known CLIs print is read as what it means (`reader.rs`).
 
 mod answer;
 mod claude;
