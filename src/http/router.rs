@@ -104,7 +104,7 @@ fn api() -> Router<Gateway> {
         .route("/uploads/{name}", get(uploads::show).delete(uploads::delete))
         .route("/apply", post(apply::apply))
         .layer(DefaultBodyLimit::max(MAX_API_BODY))
-        .route("/runs/{id}/report", post(report::report).layer(DefaultBodyLimit::max(report::MAX_REPORT)))
+        .route("/runs/{id}/report", post(report::report))
 }
 
 /// Answers are data: not to be sniffed, framed or kept by caches.

@@ -140,6 +140,19 @@ impl Store {
         Ok(kept == 1)
     }
 
+    /// Whether that token is one of a run's.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn knows_callback(&self, run: &RunId, token: &str) -> Result<bool, StoreError> {
+        let (sql, hash) =
+            ("SELECT run_id FROM callbacks WHERE token_hash = $1 AND run_id = $2", sha256_hex(token.as_bytes()));
+        let found: Option<(String,)> = on_engine!(self, |db| {
+            sqlx::query_as(sql).bind(&hash).bind(run.as_str()).fetch_optional(db.read()).await?
+        });
+        Ok(found.is_some())
+    }
+
     /// Keeps a report.
     ///
     /// # Errors

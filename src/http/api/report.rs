@@ -2,8 +2,7 @@
 
 use axum::{
     Json,
-    body::Bytes,
-    extract::State,
+    extract::{Request, State},
     http::{HeaderMap, StatusCode, header},
 };
 use serde::Deserialize;
@@ -15,12 +14,13 @@ use crate::{
         error::ApiError,
         extract::{Path, Query},
         gateway::Gateway,
+        memory::Unread,
     },
     store::{Report, Reported},
 };
 
 /// Bytes of one report.
-pub(in crate::http) const MAX_REPORT: usize = 4 << 20;
+const MAX_REPORT: usize = 4 << 20;
 /// Lines of one report.
 const MAX_LINES: usize = 2_000;
 
@@ -34,15 +34,31 @@ pub(in crate::http) async fn report(
     State(gateway): State<Gateway>,
     Path(id): Path<String>,
     Query(counted): Query<Counted>,
-    headers: HeaderMap,
-    body: Bytes,
+    request: Request,
 ) -> Result<Json<Value>, ApiError> {
     let refused = || {
         let detail = "send `Authorization: Bearer` with the token that came with the run";
         ApiError::new(StatusCode::UNAUTHORIZED, "unauthorized", detail)
     };
-    let token = bearer(&headers).ok_or_else(refused)?;
+    let (parts, body) = request.into_parts();
+    let headers = &parts.headers;
+    let token = bearer(headers).ok_or_else(refused)?;
     let run: RunId = id.parse().map_err(|_| refused())?;
+    // Nobody makes us read what nobody here asked for.
+    if !gateway.store.knows_callback(&run, token).await? {
+        return Err(refused());
+    }
+    let body = gateway.bodies.read(body, headers, MAX_REPORT).await.map_err(|unread| match unread {
+        Unread::TooLarge => {
+            let detail = format!("a report has {} MiB at most; send its lines in several", MAX_REPORT >> 20);
+            ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", detail)
+        }
+        Unread::NoMemory => {
+            let detail = "too much is received at once; send it again in a moment";
+            ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "no_memory", detail)
+        }
+        Unread::Broken => ApiError::bad("the body did not arrive whole"),
+    })?;
     let (lines, is_last) = read(&body)?;
     if counted.from.is_some_and(|from| from < 0) {
         return Err(ApiError::bad("`from` is a number from 0"));

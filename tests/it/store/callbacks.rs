@@ -31,8 +31,10 @@ async fn reports_are_kept_in_order_for_who_has_the_token() {
         assert!(store.keep_task(&work.lease, "task").await.unwrap());
         let other = RunId::new(Timestamp(5));
         for (run, token) in [(&run, "t2"), (&other, "t1")] {
+            assert!(!store.knows_callback(run, token).await.unwrap());
             assert_eq!(store.report(&report(run, token, &lines)).await.unwrap(), Reported::Unknown);
         }
+        assert!(store.knows_callback(&run, "t1").await.unwrap());
         let first = Report { from: Some(0), ..report(&run, "t1", &lines) };
         assert_eq!(store.report(&first).await.unwrap(), Reported::Kept(2));
         assert_eq!(store.report(&first).await.unwrap(), Reported::Kept(2), "known lines are left out");
