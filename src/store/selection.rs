@@ -74,12 +74,36 @@ pub(super) fn in_words(column: &'static str, words: &[&'static str]) -> String {
     }
 }
 
-/// ` WHERE …` of a filter over `runs`, behind a statement without any.
-macro_rules! where_runs {
-    ($query:expr, $tenant:expr, $filter:expr) => {{
+/// ` WHERE …` of what filters over `runs` and over `deliveries` have in common.
+macro_rules! where_common {
+    ($table:literal, $query:expr, $tenant:expr, $filter:expr) => {{
         $query.push(" WHERE tenant_id = ").push_bind($tenant.as_str().to_owned());
         let words: Vec<&'static str> = $filter.states.iter().map(|state| state.as_str()).collect();
         $query.push($crate::store::selection::in_words("state", &words));
+        if let Some(source) = &$filter.source {
+            $query
+                .push(concat!(
+                    " AND EXISTS (SELECT 1 FROM events e WHERE e.id = ",
+                    $table,
+                    ".event_id AND e.source_name = "
+                ))
+                .push_bind($crate::store::clean(source).into_owned())
+                .push(")");
+        }
+        if let Some(since) = $filter.since {
+            $query.push(" AND created_at >= ").push_bind(since.0);
+        }
+        if let Some(until) = $filter.until {
+            $query.push(" AND created_at < ").push_bind(until.0);
+        }
+    }};
+}
+pub(super) use where_common;
+
+/// ` WHERE …` of a filter over `runs`, behind a statement without any.
+macro_rules! where_runs {
+    ($query:expr, $tenant:expr, $filter:expr) => {{
+        $crate::store::selection::where_common!("runs", $query, $tenant, $filter);
         if let Some(code) = $filter.code {
             $query.push(format!(" AND failure_code = '{}'", code.as_str()));
         }
@@ -93,18 +117,6 @@ macro_rules! where_runs {
         if let Some(agent) = &$filter.agent {
             $query.push(" AND agent_name = ").push_bind($crate::store::clean(agent).into_owned());
         }
-        if let Some(source) = &$filter.source {
-            $query
-                .push(" AND EXISTS (SELECT 1 FROM events e WHERE e.id = runs.event_id AND e.source_name = ")
-                .push_bind($crate::store::clean(source).into_owned())
-                .push(")");
-        }
-        if let Some(since) = $filter.since {
-            $query.push(" AND created_at >= ").push_bind(since.0);
-        }
-        if let Some(until) = $filter.until {
-            $query.push(" AND created_at < ").push_bind(until.0);
-        }
     }};
 }
 pub(super) use where_runs;
@@ -112,9 +124,7 @@ pub(super) use where_runs;
 /// ` WHERE …` of a filter over `deliveries`, behind a statement without any.
 macro_rules! where_deliveries {
     ($query:expr, $tenant:expr, $filter:expr) => {{
-        $query.push(" WHERE tenant_id = ").push_bind($tenant.as_str().to_owned());
-        let words: Vec<&'static str> = $filter.states.iter().map(|state| state.as_str()).collect();
-        $query.push($crate::store::selection::in_words("state", &words));
+        $crate::store::selection::where_common!("deliveries", $query, $tenant, $filter);
         if let Some(run) = &$filter.run {
             $query.push(" AND run_id = ").push_bind(run.to_string());
         }
@@ -124,21 +134,36 @@ macro_rules! where_deliveries {
                 .push_bind($crate::store::clean(agent).into_owned())
                 .push(")");
         }
-        if let Some(source) = &$filter.source {
-            $query
-                .push(" AND EXISTS (SELECT 1 FROM events e WHERE e.id = deliveries.event_id AND e.source_name = ")
-                .push_bind($crate::store::clean(source).into_owned())
-                .push(")");
-        }
-        if let Some(since) = $filter.since {
-            $query.push(" AND created_at >= ").push_bind(since.0);
-        }
-        if let Some(until) = $filter.until {
-            $query.push(" AND created_at < ").push_bind(until.0);
-        }
     }};
 }
 pub(super) use where_deliveries;
+
+/// The ids that a filter means, oldest first, from the one behind `after` on.
+macro_rules! ids {
+    ($store:expr, $table:literal, $clause:ident!($tenant:expr, $filter:expr), $after:expr, $limit:expr) => {{
+        let found: Vec<(String,)> = on_engine!($store, |db| {
+            let mut query = sqlx::QueryBuilder::new(concat!("SELECT id FROM ", $table));
+            $clause!(query, $tenant, $filter);
+            query.push(" AND id > ").push_bind(clean($after.unwrap_or_default()).into_owned());
+            query.push(" ORDER BY id LIMIT ").push_bind(i64::try_from($limit).unwrap_or(i64::MAX));
+            query.build_query_as().persistent(false).fetch_all(db.read()).await?
+        });
+        found.iter().map(|(id,)| rows::id($table, id)).collect()
+    }};
+}
+
+/// How many a filter means, [`MOST_COUNTED`] at most.
+macro_rules! count {
+    ($store:expr, $table:literal, $clause:ident!($tenant:expr, $filter:expr)) => {{
+        let (count,): (i64,) = on_engine!($store, |db| {
+            let mut query = sqlx::QueryBuilder::new(concat!("SELECT COUNT(*) FROM (SELECT 1 FROM ", $table));
+            $clause!(query, $tenant, $filter);
+            query.push(" LIMIT ").push_bind(MOST_COUNTED).push(") AS found");
+            query.build_query_as().persistent(false).fetch_one(db.read()).await?
+        });
+        Ok(count)
+    }};
+}
 
 impl Store {
     /// The ids of the runs that are meant, oldest first, from the one behind `after` on.
@@ -152,14 +177,7 @@ impl Store {
         after: Option<&str>,
         limit: usize,
     ) -> Result<Vec<RunId>, StoreError> {
-        let found: Vec<(String,)> = on_engine!(self, |db| {
-            let mut query = sqlx::QueryBuilder::new("SELECT id FROM runs");
-            where_runs!(query, tenant, filter);
-            query.push(" AND id > ").push_bind(clean(after.unwrap_or_default()).into_owned());
-            query.push(" ORDER BY id LIMIT ").push_bind(i64::try_from(limit).unwrap_or(i64::MAX));
-            query.build_query_as().persistent(false).fetch_all(db.read()).await?
-        });
-        found.iter().map(|(id,)| rows::id("runs", id)).collect()
+        ids!(self, "runs", where_runs!(tenant, filter), after, limit)
     }
 
     /// How many runs are meant, [`MOST_COUNTED`] at most.
@@ -167,13 +185,7 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn count_runs(&self, tenant: &TenantId, filter: &RunFilter) -> Result<i64, StoreError> {
-        let (count,): (i64,) = on_engine!(self, |db| {
-            let mut query = sqlx::QueryBuilder::new("SELECT COUNT(*) FROM (SELECT 1 FROM runs");
-            where_runs!(query, tenant, filter);
-            query.push(" LIMIT ").push_bind(MOST_COUNTED).push(") AS found");
-            query.build_query_as().persistent(false).fetch_one(db.read()).await?
-        });
-        Ok(count)
+        count!(self, "runs", where_runs!(tenant, filter))
     }
 
     /// The ids of the deliveries that are meant, oldest first, from the one behind `after` on.
@@ -187,14 +199,7 @@ impl Store {
         after: Option<&str>,
         limit: usize,
     ) -> Result<Vec<DeliveryId>, StoreError> {
-        let found: Vec<(String,)> = on_engine!(self, |db| {
-            let mut query = sqlx::QueryBuilder::new("SELECT id FROM deliveries");
-            where_deliveries!(query, tenant, filter);
-            query.push(" AND id > ").push_bind(clean(after.unwrap_or_default()).into_owned());
-            query.push(" ORDER BY id LIMIT ").push_bind(i64::try_from(limit).unwrap_or(i64::MAX));
-            query.build_query_as().persistent(false).fetch_all(db.read()).await?
-        });
-        found.iter().map(|(id,)| rows::id("deliveries", id)).collect()
+        ids!(self, "deliveries", where_deliveries!(tenant, filter), after, limit)
     }
 
     /// How many deliveries are meant, [`MOST_COUNTED`] at most.
@@ -202,12 +207,6 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn count_deliveries(&self, tenant: &TenantId, filter: &DeliveryFilter) -> Result<i64, StoreError> {
-        let (count,): (i64,) = on_engine!(self, |db| {
-            let mut query = sqlx::QueryBuilder::new("SELECT COUNT(*) FROM (SELECT 1 FROM deliveries");
-            where_deliveries!(query, tenant, filter);
-            query.push(" LIMIT ").push_bind(MOST_COUNTED).push(") AS found");
-            query.build_query_as().persistent(false).fetch_one(db.read()).await?
-        });
-        Ok(count)
+        count!(self, "deliveries", where_deliveries!(tenant, filter))
     }
 }
