@@ -8,17 +8,15 @@ use std::{
 };
 
 use postern::{
-    config::settings::{AnthropicSettings, ClaudeSettings, SandboxMode},
+    config::settings::{ClaudeSettings, SandboxMode},
     crypto::Secret,
     domain::{
         id::RunId,
         run::{FailureCode, MessageKind},
-        time::{Span, Timestamp},
+        time::Timestamp,
     },
-    egress::{Egress, EgressLimits},
     executor::{
         BoxFuture, Input, Inputs, LeaseLost, Prompt, RunSpec, Stopped,
-        anthropic::AnthropicSetup,
         tools::{ToolCall, ToolHost, ToolReply, ToolSpec},
         transcripts::{Head, Kept, Piece, Transcripts},
     },
@@ -28,25 +26,11 @@ use tokio::sync::Barrier;
 
 use crate::{
     executor_claude::failed,
-    executor_command::{Bench, Record, session, skill, spec, with_skill},
-    executor_replay::no_claude,
+    support::bench::{Bench, Record, no_claude, session, skill, spec, with_skill},
     support::messages_api::{MessagesApi, Step},
 };
 
 const KEY: &str = "sk-ant-test-0123456789";
-
-/// What asks the API that `claude` names.
-pub(crate) fn setup(claude: &ClaudeSettings, api_key: Option<Secret>) -> AnthropicSetup {
-    let limits = EgressLimits { allow_networks: Vec::new(), timeout: Span(10_000), max_answer_bytes: 65_536 };
-    let settings = AnthropicSettings {
-        api_key: None,
-        base_url: claude.base_url.clone(),
-        model: "claude-haiku-5-5".to_owned(),
-        timeout: Span(10_000),
-        prices: Default::default(),
-    };
-    AnthropicSetup { settings, api_key, egress: Egress::new(&limits).unwrap() }
-}
 
 fn bench(api: &MessagesApi) -> Bench {
     let claude = ClaudeSettings { base_url: Some(api.url()), ..no_claude() };
@@ -443,7 +427,7 @@ async fn after_a_crash_no_call_is_made_twice_and_the_work_goes_on() {
         let worker = bench.run(&run, &record);
         tokio::select! {
             ended = worker => panic!("it ended: {ended:?}"),
-            () = crate::executor_command::wait_until("both calls", || desk.calls().len() == 2) => {}
+            () = crate::support::bench::wait_until("both calls", || desk.calls().len() == 2) => {}
         }
     }
     // The worker is gone in the middle of the second call.
@@ -453,7 +437,7 @@ async fn after_a_crash_no_call_is_made_twice_and_the_work_goes_on() {
     run.tools = Some(again.clone());
     let cancel = run.cancel.clone();
     let (ended, ()) = tokio::join!(bench.run(&run, &record), async {
-        crate::executor_command::wait_until("the open call", || !again.calls().is_empty()).await;
+        crate::support::bench::wait_until("the open call", || !again.calls().is_empty()).await;
         cancel.cancel();
     });
     assert_eq!(ended.unwrap_err(), Stopped::Canceled);
@@ -505,7 +489,7 @@ async fn what_comes_meanwhile_is_heard_between_two_turns_and_taken_once_answered
     (run.session, run.inputs) = (Some(session()), inputs);
     run.tools = Some(desk.clone());
     let steer = async {
-        crate::executor_command::wait_until("the call", || !desk.calls().is_empty()).await;
+        crate::support::bench::wait_until("the call", || !desk.calls().is_empty()).await;
         let prompt = Prompt {
             plain: String::new(),
             blocks: vec!["And the second thing?".to_owned(), "Answer that, too.".to_owned()],

@@ -14,7 +14,7 @@ use postern::{
 use serde_json::{Value, json};
 
 use crate::{
-    executor_command::{Bench, Record, left_of, session, skill, spec, wait_until, with_skill},
+    support::bench::{Bench, Record, left_of, session, skill, spec, wait_until, with_skill},
     support::messages_api::{MessagesApi, Step},
 };
 

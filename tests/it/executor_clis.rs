@@ -7,7 +7,7 @@ use postern::{
 };
 use serde_json::{Value, json};
 
-use crate::executor_command::{Bench, Record, session, spec};
+use crate::support::bench::{Bench, Record, session, spec};
 
 /// A program that speaks as codex does. It says which thread it was told to go on with, and what it read.
 const CODEX: &str = r#"

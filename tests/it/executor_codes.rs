@@ -11,8 +11,7 @@ use serde_json::json;
 
 use crate::{
     executor_claude::{agent, bench, failed},
-    executor_command::{Bench, Record, spec},
-    executor_replay::no_claude,
+    support::bench::{Bench, Record, no_claude, spec},
     support::messages_api::{MessagesApi, Step},
 };
 

@@ -17,7 +17,7 @@ use serde_json::json;
 
 use crate::{
     executor_claude::{agent, bench},
-    executor_command::{Record, left_of, session, wait_until},
+    support::bench::{Record, left_of, session, wait_until},
     support::messages_api::{MessagesApi, Step},
 };
 

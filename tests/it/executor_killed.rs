@@ -13,7 +13,7 @@ use postern::{
 };
 use serde_json::json;
 
-use crate::executor_command::{Bench, Record, left_of, spec, wait_until};
+use crate::support::bench::{Bench, Record, left_of, spec, wait_until};
 
 const NAME: &str = "executor_killed::a_killed_gateway_leaves_no_agent";
 

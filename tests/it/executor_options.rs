@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 
 use crate::{
     executor_claude::{agent, bench, failed},
-    executor_command::{Record, session, skill, with_skill},
+    support::bench::{Record, session, skill, with_skill},
     support::{
         mcp::McpServer,
         messages_api::{MessagesApi, Step},

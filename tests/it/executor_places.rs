@@ -10,10 +10,7 @@ use postern::{
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use crate::{
-    executor_command::{Bench, Record, session, spec, wait_until},
-    executor_replay::no_claude,
-};
+use crate::support::bench::{Bench, Record, no_claude, session, spec, wait_until};
 
 /// A `bwrap` that says `refusal` and counts while `bad` exists, and is the real one otherwise.
 fn moody_bwrap(dir: &Path, refusal: &str) {

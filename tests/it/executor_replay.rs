@@ -16,7 +16,6 @@ use postern::{
     domain::{
         agent::ExecutorKind,
         run::{FailureCode, MessageKind},
-        time::Span,
     },
     executor::{
         BoxFuture, LeaseLost, RunSink, Stopped,
@@ -25,21 +24,7 @@ use postern::{
 };
 use serde_json::{Value, json};
 
-use crate::executor_command::{Bench, Record, spec};
-
-/// No CLI at all.
-pub(crate) fn no_claude() -> ClaudeSettings {
-    ClaudeSettings {
-        program: "/nonexistent".to_owned(),
-        version: "0".to_owned(),
-        allow_other_version: false,
-        api_key: None,
-        base_url: None,
-        model: "sonnet".to_owned(),
-        max_starting: 0,
-        start_timeout: Span(60_000),
-    }
-}
+use crate::support::bench::{Bench, Record, no_claude, spec};
 
 /// One recorded session.
 struct Session {

@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::{
     executor_claude::{agent, bench},
-    executor_command::{Record, session},
+    support::bench::{Record, session},
     support::messages_api::{MessagesApi, Step},
 };
 

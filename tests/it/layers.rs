@@ -20,7 +20,7 @@ use postern::{
 };
 use serde_json::{Value, json};
 
-use crate::executor_command::{Bench, Record, spec, wait_until};
+use crate::support::bench::{Bench, Record, spec, wait_until};
 
 const BOTH: [SandboxMode; 2] = [SandboxMode::Off, SandboxMode::Required];
 

@@ -9,7 +9,7 @@ use postern::{
 };
 use serde_json::{Value, json};
 
-use crate::executor_command::{Bench, Record, spec};
+use crate::support::bench::{Bench, Record, spec};
 
 #[expect(clippy::disallowed_methods, reason = "the test makes a repository")]
 fn git(dir: &Path, args: &[&str]) -> String {

@@ -1,5 +1,6 @@
 //! What suites share: projects on disk, the app and the real process, senders that sign, receivers.
 
+pub(crate) mod bench;
 pub(crate) mod database;
 pub(crate) mod dns;
 pub(crate) mod e2e_app;
