@@ -354,7 +354,7 @@ impl App {
         };
         let runs = QueueOptions { clear: Some(upkeep::clear(&executors)), ..options(RUN_QUEUE, slots) };
         self.look_after_files(settings, &executors, wakes);
-        let execute = Execute {
+        let execute = Arc::new(Execute {
             loops: self.loops.clone(),
             store: self.store.clone(),
             live: live.clone(),
@@ -364,7 +364,7 @@ impl App {
             max_lost: i64::from(worker.max_lost),
             public_url: reached::public_url(settings, self.address),
             reply_tokens: settings.channels.reply_tokens,
-        };
+        });
         let fetch = FetchStored {
             store: self.store.clone(),
             egress,
@@ -390,7 +390,7 @@ impl App {
             owner.clone(),
             Arc::clone(wakes),
             self.stop.clone(),
-            move |job| execute.clone().handle(job),
+            move |job| Arc::clone(&execute).handle(job),
         ));
         self.tasks.spawn(queue::work(
             self.store.clone(),

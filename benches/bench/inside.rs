@@ -88,7 +88,7 @@ impl Executor for Sleeper {
         Box::pin(async move {
             match self.agent {
                 Agent::Notes => {
-                    let event = spec.event["id"].as_str().unwrap_or_default().to_owned();
+                    let event = spec.event_json()["id"].as_str().unwrap_or_default().to_owned();
                     self.noted.lock().unwrap().push((event, monotonic_ns()));
                 }
                 Agent::Sleeps => tokio::select! {

@@ -87,8 +87,8 @@ pub struct RunSpec {
     pub forked_from: Option<SessionId>,
     /// The agent, with its skills.
     pub agent: Arc<AgentVersion>,
-    /// The event's one JSON form.
-    pub event: Value,
+    /// The event's one JSON form, as text.
+    pub event: String,
     /// What the agent is asked.
     pub prompt: Prompt,
     /// Files that came with the event.
@@ -126,6 +126,14 @@ pub struct RunSpec {
     /// Cancelled before `cancel` when somebody stops the run: nobody goes on with its turn, but the session's next run
     /// with its conversation.
     pub over: CancellationToken,
+}
+
+impl RunSpec {
+    /// The event, read again: most agents are only given its text, which waits with them.
+    #[must_use]
+    pub fn event_json(&self) -> Value {
+        serde_json::from_str(&self.event).unwrap_or_default()
+    }
 }
 
 /// What an agent is asked.

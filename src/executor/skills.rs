@@ -34,7 +34,7 @@ impl Chosen {
         if spec.agent.skills.is_empty() {
             return Ok(Self::default());
         }
-        let (agent, event) = (spec.agent.clone(), spec.event.clone());
+        let (agent, event) = (spec.agent.clone(), spec.event_json());
         let chosen = workdir::blocking(move || Ok(choose(&agent.skills, &agent.spec.skills, &event))).await?;
         sink.message(MessageKind::Status, chosen.record()).await?;
         Ok(chosen)

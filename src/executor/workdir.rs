@@ -82,7 +82,7 @@ impl Workdir {
             session: spec.session.clone(),
             takes_over: spec.interrupted && spec.agent.spec.executor == ExecutorKind::Claude,
             agent: spec.agent.clone(),
-            event: spec.event.to_string(),
+            event: spec.event.clone(),
             prompt: spec.prompt.plain.clone(),
             attachments: spec.attachments.clone(),
             sandboxed,
@@ -175,8 +175,7 @@ impl Workdir {
             let places: BTreeMap<_, _> = self.mounts.iter().map(|mount| (&mount.container, self.seen(mount))).collect();
             set("POSTERN_MOUNTS", Path::new(&json!(places).to_string()));
         }
-        let event = spec.event.to_string();
-        for (name, text) in [("POSTERN_EVENT", &event), ("POSTERN_PROMPT", &spec.prompt.plain)] {
+        for (name, text) in [("POSTERN_EVENT", &spec.event), ("POSTERN_PROMPT", &spec.prompt.plain)] {
             if text.len() <= MAX_ENV_BYTES && !text.contains('\0') {
                 env.insert(name.into(), text.into());
             }

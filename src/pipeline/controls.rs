@@ -37,7 +37,7 @@ pub(super) fn open(work: &RunWork) -> (Option<mpsc::Sender<Order>>, Orders) {
 impl Controls<'_> {
     /// The agent as it is to begin: with the last of each kind that was asked for and not refused.
     pub(super) async fn agent(&self) -> Arc<AgentVersion> {
-        let mut agent = self.work.agent.clone();
+        let mut agent = Arc::clone(&self.work.agent);
         if agent.spec.executor.takes_orders() {
             for record in self.known().await {
                 match record.state {
@@ -46,12 +46,12 @@ impl Controls<'_> {
                     ControlState::Done | ControlState::Expired => {}
                 }
                 match record.control {
-                    Control::SetModel(model) => agent.spec.model = Some(model),
-                    Control::SetPermissionMode(mode) => agent.spec.permission_mode = mode,
+                    Control::SetModel(model) => Arc::make_mut(&mut agent).spec.model = Some(model),
+                    Control::SetPermissionMode(mode) => Arc::make_mut(&mut agent).spec.permission_mode = mode,
                 }
             }
         }
-        Arc::new(agent)
+        agent
     }
 
     /// Offers what is asked for until the attempt is `over`.

@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use futures_util::FutureExt as _;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
@@ -67,21 +68,31 @@ enum Ended {
 
 impl Execute {
     /// Works one job of the run queue.
-    pub async fn handle(self, job: Job) -> JobEnd {
-        let work = loop {
+    ///
+    /// What is only needed before and after the agent works stands on the heap for that time: agents that wait for
+    /// hours by the thousand cost what the wait itself needs.
+    pub async fn handle(self: Arc<Self>, job: Job) -> JobEnd {
+        match self.load(&job).boxed().await {
+            Ok(work) => self.attempt(&job, work).await,
+            Err(end) => end,
+        }
+    }
+
+    /// Reads all that the run needs.
+    async fn load(&self, job: &Job) -> Result<Box<RunWork>, JobEnd> {
+        loop {
             match self.store.load_run(job.claimed()).await {
-                Ok(Some(work)) => break work,
-                Ok(None) => return JobEnd::Abandoned,
-                Err(fault @ StoreError::Unreadable { .. }) => return self.fail_unreadable(&job, &fault).await,
+                Ok(Some(work)) => return Ok(Box::new(work)),
+                Ok(None) => return Err(JobEnd::Abandoned),
+                Err(fault @ StoreError::Unreadable { .. }) => return Err(self.fail_unreadable(job, &fault).await),
                 Err(fault) => {
                     tracing::error!(run = job.lease().id, error = ?fault, "a claimed run could not be read");
-                    if !wait_unless_stopped(&job, Duration::from_millis(500)).await {
-                        return JobEnd::Abandoned;
+                    if !wait_unless_stopped(job, Duration::from_millis(500)).await {
+                        return Err(JobEnd::Abandoned);
                     }
                 }
             }
-        };
-        self.attempt(&job, work).await
+        }
     }
 
     /// Ends a run whose rows this program cannot read: trying again would not change them.
@@ -97,13 +108,23 @@ impl Execute {
         }
     }
 
-    async fn attempt(&self, job: &Job, mut work: RunWork) -> JobEnd {
+    async fn attempt(&self, job: &Job, mut work: Box<RunWork>) -> JobEnd {
         let began = self.store.clock().now();
-        let run = work.run.id.clone();
-        let (recorder, writer) =
-            Recorder::start(self.store.clone(), self.live.clone(), run.clone(), work.lease.clone());
-        let (ended, mut merged) = self.run(job, &work, recorder.clone()).await;
+        let recorder = Recorder::start(self.store.clone(), self.live.clone(), work.run.id.clone(), work.lease.clone());
+        let bytes = work.take_bytes();
+        let (ended, mut merged) = self.run(job, &work, bytes, recorder.clone()).await;
         work.merged.append(&mut merged);
+        self.end(job, work, (ended, recorder), began).boxed().await
+    }
+
+    /// Writes how the attempt ended.
+    async fn end(
+        &self,
+        job: &Job,
+        mut work: Box<RunWork>,
+        (ended, recorder): (Ended, Recorder),
+        began: Timestamp,
+    ) -> JobEnd {
         work.conversation = recorder.continues_by();
         let ended = match (ended, recorder.keep_files().await) {
             (Ended::Run(_), Err(LeaseLost)) => Ended::Lost,
@@ -111,7 +132,7 @@ impl Execute {
         };
         work.details = recorder.details();
         work.details.duration_ms = (self.store.clock().now().0 - began.0).max(0);
-        let rest = recorder.rest(writer).await;
+        let rest = recorder.rest().await;
         match ended {
             Ended::Lost => JobEnd::Abandoned,
             Ended::GiveBack => self.give_back(&work, &rest).await,
@@ -121,32 +142,15 @@ impl Execute {
     }
 
     /// Runs the agent and says how the attempt ended, and what it took in meanwhile.
-    async fn run(&self, job: &Job, work: &RunWork, mut sink: Recorder) -> (Ended, Vec<MergedRun>) {
-        if let Some(ended) = self.prevented(work).await {
-            return (ended, Vec::new());
-        }
+    async fn run(&self, job: &Job, work: &RunWork, bytes: Vec<Vec<u8>>, mut sink: Recorder) -> (Ended, Vec<MergedRun>) {
         let (sender, inputs) = steer::open(work);
         let (order, orders) = controls::open(work);
         let controls = Controls { store: &self.store, job, work };
-        let spec = match self.spec(job, work, inputs) {
-            Ok(spec) => RunSpec { agent: controls.agent().await, orders, ..spec },
-            Err(failure) => return (Ended::Run(RunEnd::Failed(failure, Usage::default())), Vec::new()),
+        let begun = self.begin(&controls, (bytes, inputs, orders), &mut sink).boxed().await;
+        let spec = match begun {
+            Ok(spec) => spec,
+            Err(ended) => return (ended, Vec::new()),
         };
-        if self.open_record(work, &spec, &mut sink).await.is_err() {
-            return (Ended::Lost, Vec::new());
-        }
-        if work.lost > 0 || work.given_back || work.run.attempt > 1 {
-            // What an earlier attempt left is told anew by this one.
-            match self.store.forget_left(&work.lease).await {
-                Ok(true) => {}
-                Ok(false) => return (Ended::Lost, Vec::new()),
-                Err(fault) => tracing::warn!(run = %work.run.id, error = ?fault, "what a run left before stays told"),
-            }
-        }
-        if work.lost > 0 {
-            // The worker before may be standing still while its agent goes on.
-            self.executors.end_attempts(&work.run.id).await;
-        }
         let executor = self.executors.get(work.agent.spec.executor);
         let (over, steering) = (CancellationToken::new(), Steering { store: &self.store, live: &self.live, job, work });
         let agent = async {
@@ -154,11 +158,12 @@ impl Execute {
             over.cancel();
             stopped
         };
-        let (outcome, merged, ()) = tokio::join!(agent, steering.run(sender, &over), controls.run(order, &over));
+        let beside = (steering.run(sender, &over).boxed(), controls.run(order, &over).boxed());
+        let (outcome, merged, ()) = tokio::join!(agent, beside.0, beside.1);
         let ended = match outcome {
             Ok(result) => Ended::Run(RunEnd::Succeeded(result)),
             Err(Stopped::LeaseLost) => Ended::Lost,
-            Err(Stopped::Failed(failure, usage)) => Ended::Run(self.after_failure(work, failure, usage).await),
+            Err(Stopped::Failed(failure, usage)) => Ended::Run(self.after_failure(work, failure, usage).boxed().await),
             Err(Stopped::Canceled) => match job.stop_reason() {
                 Some(StopReason::Canceled) => Ended::Run(RunEnd::Canceled),
                 Some(StopReason::LeaseLost) => Ended::Lost,
@@ -166,6 +171,39 @@ impl Execute {
             },
         };
         (ended, merged)
+    }
+
+    /// All that comes before the agent works: what it is given, and the first lines of its record.
+    async fn begin(
+        &self,
+        controls: &Controls<'_>,
+        (bytes, inputs, orders): (Vec<Vec<u8>>, Inputs, Orders),
+        sink: &mut Recorder,
+    ) -> Result<Box<RunSpec>, Ended> {
+        let work = controls.work;
+        if let Some(ended) = self.prevented(work).await {
+            return Err(ended);
+        }
+        let spec = match self.spec(controls.job, work, bytes, inputs) {
+            Ok(spec) => Box::new(RunSpec { agent: controls.agent().await, orders, ..spec }),
+            Err(failure) => return Err(Ended::Run(RunEnd::Failed(failure, Usage::default()))),
+        };
+        if self.open_record(work, &spec, sink).await.is_err() {
+            return Err(Ended::Lost);
+        }
+        if work.lost > 0 || work.given_back || work.run.attempt > 1 {
+            // What an earlier attempt left is told anew by this one.
+            match self.store.forget_left(&work.lease).await {
+                Ok(true) => {}
+                Ok(false) => return Err(Ended::Lost),
+                Err(fault) => tracing::warn!(run = %work.run.id, error = ?fault, "what a run left before stays told"),
+            }
+        }
+        if work.lost > 0 {
+            // The worker before may be standing still while its agent goes on.
+            self.executors.end_attempts(&work.run.id).await;
+        }
+        Ok(spec)
     }
 
     /// What keeps the agent from being started at all.
@@ -235,7 +273,7 @@ impl Execute {
         }
     }
 
-    fn spec(&self, job: &Job, work: &RunWork, inputs: Inputs) -> Result<RunSpec, Failure> {
+    fn spec(&self, job: &Job, work: &RunWork, bytes: Vec<Vec<u8>>, inputs: Inputs) -> Result<RunSpec, Failure> {
         let setup = |reason: String| Failure::new(FailureCode::Setup, reason);
         let views: Vec<(&AgentEvent, Value)> = work.events().map(|event| (event, event.view())).collect();
         // What an agent wrote is said as it wrote it.
@@ -254,12 +292,13 @@ impl Execute {
             resume_id: work.resume_id.clone(),
             forked_from: work.forked_from.clone(),
             prompt,
-            event: event_view(work, views.into_iter().map(|(_, view)| view).collect()),
+            event: shrunk(event_view(work, views.into_iter().map(|(_, view)| view).collect()).to_string()),
             attachments: work
                 .files
                 .iter()
-                .filter(|(file, _)| file.refused.is_none())
-                .map(|(file, bytes)| AttachmentFile { filename: file.filename.clone(), bytes: bytes.clone() })
+                .zip(bytes)
+                .filter(|((file, _), _)| file.refused.is_none())
+                .map(|((file, _), bytes)| AttachmentFile { filename: file.filename.clone(), bytes })
                 .collect(),
             env: self.environment(&work.agent.spec).map_err(setup)?,
             setup_env: self.setup_environment(&work.agent.spec).map_err(setup)?,
@@ -276,7 +315,7 @@ impl Execute {
             http: self.http(work).map_err(setup)?,
             hidden: self.hidden(&work.agent.spec).map_err(setup)?,
             mount_tokens: self.mount_tokens(&work.agent.spec.mounts).map_err(setup)?,
-            agent: Arc::new(work.agent.clone()),
+            agent: Arc::clone(&work.agent),
             inputs,
             orders: Orders::default(),
             taken: steer::taken(work).map_err(setup)?,
@@ -420,6 +459,12 @@ fn event_view(work: &RunWork, views: Vec<Value>) -> Value {
         view["events"] = Value::Array(views);
     }
     view
+}
+
+/// As long as it is: it stays as long as its agent works.
+fn shrunk(mut text: String) -> String {
+    text.shrink_to_fit();
+    text
 }
 
 fn trigger_of(work: &RunWork) -> Option<&TriggerSpec> {

@@ -296,7 +296,9 @@ fn cut_to(text: &str, most: usize) -> String {
 /// controls and zero-width spaces.
 fn visible(text: &str) -> String {
     let hidden = |c: &char| matches!(c, '\u{e0000}'..='\u{e007f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200b}' | '\u{2060}' | '\u{feff}');
-    text.chars().filter(|c| !hidden(c)).collect()
+    let mut shown = String::with_capacity(text.len());
+    shown.extend(text.chars().filter(|c| !hidden(c)));
+    shown
 }
 
 #[cfg(test)]

@@ -11,7 +11,6 @@ use std::{
 
 use serde_json::Value;
 use tokio::sync::{Mutex as AsyncMutex, Notify};
-use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
     domain::{
@@ -57,7 +56,6 @@ struct Shared {
     waiting: Mutex<Waiting>,
     /// Held while lines are on their way into the store, so that their order stays.
     writing: AsyncMutex<()>,
-    work: Notify,
     room: Notify,
     lost: AtomicBool,
     conversation: Mutex<Option<String>>,
@@ -69,11 +67,13 @@ struct Shared {
 struct Waiting {
     lines: Vec<NewMessage>,
     bytes: usize,
+    /// A task writes them. It ends when none are left: a run that says nothing for hours has none.
+    in_hand: bool,
 }
 
 impl Recorder {
     /// A record that is written until [`Recorder::rest`].
-    pub(super) fn start(store: Store, live: Live, run: RunId, lease: Lease) -> (Self, AbortOnDropHandle<()>) {
+    pub(super) fn start(store: Store, live: Live, run: RunId, lease: Lease) -> Self {
         let shared = Arc::new(Shared {
             store,
             live,
@@ -81,16 +81,13 @@ impl Recorder {
             lease,
             waiting: Mutex::default(),
             writing: AsyncMutex::new(()),
-            work: Notify::new(),
             room: Notify::new(),
             lost: AtomicBool::new(false),
             conversation: Mutex::default(),
             details: Mutex::default(),
             files: Mutex::default(),
         });
-        // It ends with the attempt, also when that breaks off in a panic.
-        let writer = AbortOnDropHandle::new(tokio::spawn(write(Arc::clone(&shared))));
-        (Self { shared }, writer)
+        Self { shared }
     }
 
     /// The executor's id of the conversation, when the agent has something of it.
@@ -118,10 +115,9 @@ impl Recorder {
     }
 
     /// Ends the writing and hands over the lines that are not stored yet.
-    pub(super) async fn rest(&self, writer: AbortOnDropHandle<()>) -> Vec<NewMessage> {
+    pub(super) async fn rest(&self) -> Vec<NewMessage> {
         let _writing = self.shared.writing.lock().await;
-        writer.abort();
-        std::mem::take(&mut *self.shared.lock()).lines
+        self.shared.lock().take()
     }
 }
 
@@ -164,7 +160,7 @@ impl Shared {
     /// Stores what waits. Database trouble is waited out: the lease decides when it is too late.
     async fn flush(&self) {
         let _writing = self.writing.lock().await;
-        let batch = std::mem::take(&mut *self.lock()).lines;
+        let batch = self.lock().take();
         if batch.is_empty() {
             return;
         }
@@ -184,20 +180,31 @@ impl Shared {
                     waiting.lines.splice(0..0, batch);
                 }
                 tokio::time::sleep(PAUSE).await;
-                self.work.notify_one();
             }
         }
         self.room.notify_waiters();
     }
 }
 
+impl Waiting {
+    fn take(&mut self) -> Vec<NewMessage> {
+        self.bytes = 0;
+        std::mem::take(&mut self.lines)
+    }
+}
+
+/// Writes until nothing waits, or nothing may be written any more.
 async fn write(shared: Arc<Shared>) {
     loop {
-        shared.work.notified().await;
         if !shared.is_full() {
             tokio::time::sleep(GATHER).await;
         }
         shared.flush().await;
+        let mut waiting = shared.lock();
+        if waiting.lines.is_empty() || shared.lost.load(Ordering::SeqCst) {
+            waiting.in_hand = false;
+            return;
+        }
     }
 }
 
@@ -249,8 +256,9 @@ impl RunSink for Recorder {
             let mut waiting = shared.lock();
             waiting.bytes += bytes;
             waiting.lines.push(line);
-            drop(waiting);
-            shared.work.notify_one();
+            if !std::mem::replace(&mut waiting.in_hand, true) {
+                tokio::spawn(write(Arc::clone(shared)));
+            }
             Ok(())
         })
     }

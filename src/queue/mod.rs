@@ -98,7 +98,7 @@ pub async fn work<H, F>(
                 tracing::error!(job = lease.id, panic = fault.is_panic(), "a job's handler broke off");
                 JobEnd::Abandoned
             });
-            ends.end(lease, end).await;
+            ends.end(lease, end).boxed().await;
             Ok::<(), std::convert::Infallible>(())
         }
     };

@@ -7,6 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use futures_util::future::BoxFuture;
 use sqlx::{
     AssertSqlSafe, Connection, PgPool, Postgres as PostgresDatabase, Sqlite as SqliteDatabase, SqlitePool, Transaction,
     postgres::{PgConnectOptions, PgListener, PgPoolOptions},
@@ -17,7 +18,7 @@ use crate::{
     clock::Clock,
     crypto::Secret,
     domain::time::Timestamp,
-    store::{Engine, Store, StoreError, migrate, on_engine, trust, turns::Turns},
+    store::{Engine, Store, StoreError, migrate, on_engine, trust, turns::Turns, versions::Versions},
 };
 
 /// How long a statement waits for a lock of another process on SQLite.
@@ -60,7 +61,7 @@ pub(super) struct Postgres {
     /// The connections of the accepting writers, so that commits never wait behind other work. Exchanged
     /// for new ones when one of them is given up.
     intake: Arc<RwLock<PgPool>>,
-    connect: PgConnectOptions,
+    connect: Arc<PgConnectOptions>,
 }
 
 #[derive(Clone, Debug)]
@@ -81,10 +82,11 @@ impl Postgres {
     pub(super) fn for_migrations(&self) -> PgPool {
         let options =
             [("statement_timeout", "0"), ("idle_in_transaction_session_timeout", "0"), ("lock_timeout", "2s")];
-        lazy_pool(&self.connect.clone().options(options), 1)
+        lazy_pool(&PgConnectOptions::clone(&self.connect).options(options), 1)
     }
-    pub(super) async fn begin(&self) -> sqlx::Result<Transaction<'static, PostgresDatabase>> {
-        self.pool.begin().await
+    /// On the heap: its 4 KB would stand in the future of every task that may write once.
+    pub(super) fn begin(&self) -> BoxFuture<'_, sqlx::Result<Transaction<'static, PostgresDatabase>>> {
+        Box::pin(self.pool.begin())
     }
     /// Lets one process at a time pass the gates of a tenant's groups, until the transaction ends.
     pub(super) async fn lock_gates(
@@ -133,8 +135,8 @@ impl Sqlite {
     }
     /// Takes the write lock at once: a transaction that reads first and writes later would fail with
     /// SQLITE_BUSY when another one wrote in between.
-    pub(super) async fn begin(&self) -> sqlx::Result<Transaction<'static, SqliteDatabase>> {
-        self.writer.begin_with("BEGIN IMMEDIATE").await
+    pub(super) fn begin(&self) -> BoxFuture<'_, sqlx::Result<Transaction<'static, SqliteDatabase>>> {
+        Box::pin(self.writer.begin_with("BEGIN IMMEDIATE"))
     }
     /// The write lock that `begin` took is enough.
     #[expect(clippy::unused_async, reason = "the same call serves both engines")]
@@ -232,7 +234,14 @@ impl Store {
         } else {
             return Err(StoreError::Url(options.url.split('@').next_back().unwrap_or_default().to_owned()));
         };
-        let mut store = Self { engine, clock, turns: Turns::default(), tenant_limit: None, replaced: Arc::default() };
+        let mut store = Self {
+            engine,
+            clock,
+            turns: Turns::default(),
+            versions: Versions::default(),
+            tenant_limit: None,
+            replaced: Arc::default(),
+        };
         if store.clock.is_system() {
             let truth = store.truth().await?;
             store.clock = Clock::steady(store.newest().await.filter(|newest| *newest > truth).unwrap_or(truth));
@@ -388,7 +397,7 @@ async fn open_postgres(options: &ConnectOptions) -> Result<Postgres, StoreError>
     let opened = Postgres {
         pool: lazy_pool(&connect, options.max_connections.max(2)),
         intake: Arc::new(RwLock::new(lazy_pool(&intake, INTAKE_WRITERS))),
-        connect: intake,
+        connect: Arc::new(intake),
     };
     sqlx::query("SELECT 1").execute(&opened.pool).await?;
     Ok(opened)

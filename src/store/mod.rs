@@ -62,6 +62,7 @@ mod turns;
 #[cfg(feature = "sabotage")]
 mod unfenced;
 mod uploads;
+mod versions;
 mod webhooks;
 
 pub use approvals::{ApprovalFilter, Asked, NewApproval};
@@ -200,6 +201,8 @@ pub struct Store {
     clock: Clock,
     /// Whose turn it was last.
     turns: turns::Turns,
+    /// Agents of runs at work here.
+    versions: versions::Versions,
     /// Runs of one tenant at the same time.
     tenant_limit: Option<TenantLimit>,
     /// Runs that this process asked to stop for others.
@@ -207,7 +210,6 @@ pub struct Store {
 }
 
 #[derive(Clone, Debug)]
-#[expect(clippy::large_enum_variant, reason = "there is one in a process")]
 enum Engine {
     Postgres(connect::Postgres),
     Sqlite(connect::Sqlite),

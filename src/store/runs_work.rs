@@ -1,6 +1,8 @@
 //! What a worker reads and writes of a run. Every write names its lease: no row changed means that
 //! the run belongs to somebody else now.
 
+use std::sync::Arc;
+
 use serde_json::Value;
 
 use crate::{
@@ -36,7 +38,7 @@ pub struct RunWork {
     /// The files of all events with their bytes; no two have one name.
     pub files: Vec<(Attachment, Vec<u8>)>,
     /// The agent as it was when the run was made.
-    pub agent: AgentVersion,
+    pub agent: Arc<AgentVersion>,
     /// How the session's conversation is continued.
     pub resume_id: Option<String>,
     /// The session whose conversation `resume_id` still is, when this one was forked from it.
@@ -71,6 +73,11 @@ impl RunWork {
     /// Every event of the run, in the order in which they came.
     pub fn events(&self) -> impl Iterator<Item = &AgentEvent> {
         self.earlier.iter().chain([&self.event]).map(|record| &record.event)
+    }
+
+    /// The bytes of its files, which it has no longer then: an attempt holds them once.
+    pub fn take_bytes(&mut self) -> Vec<Vec<u8>> {
+        self.files.iter_mut().map(|(_, bytes)| std::mem::take(bytes)).collect()
     }
 
     /// The same without the bytes of its files.
@@ -232,7 +239,7 @@ impl Store {
             let fault = "its request was removed after the time that requests are kept";
             return Err(rows::unreadable(run.id.as_str(), "event_id", fault));
         }
-        let agent = self.agent_version(&run.tenant, &run.agent, run.agent_version).await?;
+        let agent = self.shared_version(&run.tenant, &run.agent, run.agent_version).await?;
         // Nothing can have been merged into a run that was never at work.
         let begun = run.session.is_some() && (run.attempt > 1 || row.last_attempt.is_some());
         let merged = if begun { self.merged_runs(&run.tenant, &run.id).await? } else { Vec::new() };

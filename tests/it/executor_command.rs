@@ -54,7 +54,7 @@ async fn a_program_gets_the_event_and_its_output_is_the_answer() {
 #[tokio::test]
 async fn a_program_that_reads_nothing_is_no_error() {
     let (bench, mut run) = (Bench::new(SandboxMode::Off), spec(sh("exec 0<&-; echo done")));
-    run.event = json!({"big": "x".repeat(1_000_000)});
+    run.event = json!({"big": "x".repeat(1_000_000)}).to_string();
     assert_eq!(bench.run(&run, &Record::default()).await.unwrap().text, "done");
 }
 

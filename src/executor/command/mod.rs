@@ -77,7 +77,7 @@ fn words(spec: &RunSpec, before: Option<&Conversation>) -> Vec<String> {
 fn input(spec: &RunSpec, before: Option<&Conversation>) -> String {
     let agent = &spec.agent.spec;
     match agent.stdin {
-        Stdin::Event => spec.event.to_string(),
+        Stdin::Event => spec.event.clone(),
         Stdin::Prompt => {
             let has_text = before.is_some() && !agent.resume.is_empty();
             let own = Some(agent.prompt.trim()).filter(|text| !text.is_empty() && !has_text);

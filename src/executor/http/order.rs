@@ -55,7 +55,7 @@ pub(super) async fn body(attempt: &Attempt<'_>, mounted: Option<Mounted>) -> Res
         "task": attempt.task,
         "agent": {"name": agent.name, "version": agent.version, "instructions": agent.spec.prompt},
         "prompt": {"text": spec.prompt.plain, "blocks": spec.prompt.blocks},
-        "event": spec.event,
+        "event": spec.event_json(),
         "trust": spec.trust,
         "attachments": attachments(&spec.attachments),
         "limits": {

@@ -171,7 +171,7 @@ pub(crate) fn spec(agent: Value) -> RunSpec {
         resume_id: None,
         forked_from: None,
         agent: Arc::new(version),
-        event: json!({"subject": "hello"}),
+        event: json!({"subject": "hello"}).to_string(),
         prompt: Prompt { plain: "Do it.".to_owned(), blocks: vec!["Do it.".to_owned()] },
         attachments: Arc::default(),
         env: BTreeMap::new(),
