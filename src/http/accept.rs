@@ -82,17 +82,26 @@ pub async fn serve(listener: TcpListener, router: Router, limits: Limits, stop: 
         connections.spawn(connection((stream, peer), handler.clone(), limits.clone(), stop.clone(), (slot, place)));
     }
     // Who connected before the stop is served; who comes later finds the port closed, and tries again.
-    while let Some(Ok((stream, peer))) = listener.accept().now_or_never() {
-        let (Ok(slot), Some(place)) = (Arc::clone(&slots).try_acquire_owned(), addresses.take(peer, &limits)) else {
-            break;
-        };
-        connections.spawn(connection((stream, peer), handler.clone(), limits.clone(), stop.clone(), (slot, place)));
+    if let Ok(listener) = listener.into_std() {
+        while let Some((stream, peer)) = already_there(&listener) {
+            let (Ok(slot), Some(place)) = (Arc::clone(&slots).try_acquire_owned(), addresses.take(peer, &limits))
+            else {
+                break;
+            };
+            connections.spawn(connection((stream, peer), handler.clone(), limits.clone(), stop.clone(), (slot, place)));
+        }
     }
-    drop(listener);
     connections.close();
     if tokio::time::timeout(limits.grace, connections.wait()).await.is_err() {
         tracing::warn!(open = connections.len(), "some requests did not end in time");
     }
+}
+
+/// A connection that the system has taken. The runtime would only know of those that it heard of before.
+fn already_there(listener: &std::net::TcpListener) -> Option<(TcpStream, SocketAddr)> {
+    let (stream, peer) = listener.accept().ok()?;
+    stream.set_nonblocking(true).ok()?;
+    Some((TcpStream::from_std(stream).ok()?, peer))
 }
 
 fn handler(router: Router, limits: &Limits) -> Handler {
