@@ -223,13 +223,43 @@ pub fn short_reference(id: &ApprovalId) -> String {
     text.get(text.len().saturating_sub(4)..).unwrap_or(text).to_uppercase()
 }
 
-/// Takes the reference out of a text that has it as a word of its own.
+/// Takes the reference out of a text that has it as a word of its own, and the word `Ref` or `Reference` before it. Lines
+/// stay lines; `None` when it is not there.
 #[must_use]
 pub fn without_reference(text: &str, reference: &str) -> Option<String> {
-    let is_it = |word: &&str| word.trim_matches(|c: char| !c.is_alphanumeric()).eq_ignore_ascii_case(reference);
-    text.split_whitespace().find(is_it)?;
-    let words = text.split_whitespace().filter(|word| !is_it(word));
-    Some(words.collect::<Vec<_>>().join(" "))
+    let mut is_there = false;
+    let mut lines: Vec<String> = Vec::new();
+    for line in text.lines() {
+        let mut words: Vec<&str> = Vec::new();
+        for word in line.split_whitespace() {
+            if !is_reference(word, reference) {
+                words.push(word);
+                continue;
+            }
+            is_there = true;
+            if words.last().is_some_and(|before| is_label(before)) {
+                words.pop();
+            }
+        }
+        lines.push(words.join(" "));
+    }
+    is_there.then(|| lines.join("\n").trim().to_owned())
+}
+
+fn bare(word: &str) -> &str {
+    word.trim_matches(|c: char| !c.is_alphanumeric())
+}
+
+/// `7k2m`, `(7K2M)`, and in one word with its label: `Ref:7K2M`.
+fn is_reference(word: &str, reference: &str) -> bool {
+    let word = bare(word);
+    let labelled = || word.rsplit_once(|c: char| !c.is_alphanumeric());
+    word.eq_ignore_ascii_case(reference)
+        || labelled().is_some_and(|(label, rest)| rest.eq_ignore_ascii_case(reference) && is_label(label))
+}
+
+fn is_label(word: &str) -> bool {
+    ["ref", "reference"].iter().any(|label| bare(word).eq_ignore_ascii_case(label))
 }
 
 #[cfg(test)]
@@ -270,13 +300,25 @@ mod tests {
 
     #[test]
     fn a_reference_is_taken_out_of_a_text() {
-        let id = ApprovalId::new(Timestamp(1_795_000_000_000));
-        let reference = short_reference(&id);
-        assert_eq!(reference.len(), 4);
-        assert_eq!(
-            without_reference(&format!("yes ({})", reference.to_lowercase()), &reference).as_deref(),
-            Some("yes")
-        );
-        assert_eq!(without_reference("yes", &reference), None);
+        assert_eq!(short_reference(&ApprovalId::new(Timestamp(1_795_000_000_000))).len(), 4);
+        for (text, rest) in [
+            ("yes (7k2m)", Some("yes")),
+            ("yes Ref 7K2M", Some("yes")),
+            ("Yes, ref: 7k2m.", Some("Yes,")),
+            ("REFERENCE #7K2M ok", Some("ok")),
+            ("yes ref#7K2M", Some("yes")),
+            ("yes (Ref. 7K2M)", Some("yes")),
+            ("yes 7K2M\nThanks,\n Dana", Some("yes\nThanks,\nDana")),
+            ("Ref 7K2M\nyes", Some("yes")),
+            ("Refund it, ref 7K2M, 7k2m", Some("Refund it,")),
+            ("prefer-7K2M", None),
+            ("7K2MX yes", None),
+            ("yes", None),
+        ] {
+            assert_eq!(without_reference(text, "7K2M").as_deref(), rest, "{text:?}");
+        }
+        let read = |text: &str| read(ApprovalKind::Permission, &[], &without_reference(text, "7K2M").unwrap());
+        assert!(!read("yes Ref 7K2M").denied && !read("Yes, ref: 7k2m.\nThanks").denied);
+        assert!(read("Ref 7K2M\n> yes").denied && read("no, ref 7K2M").denied);
     }
 }

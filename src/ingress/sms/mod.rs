@@ -71,7 +71,9 @@ fn plain(kind: &str, sms: &Sms, dedupe_key: String) -> Parsed {
 
 fn whole(kind: &str, mut sms: Sms, key: String, intent: Option<&str>) -> Parsed {
     let mut parsed = plain(kind, &sms, key);
-    let asked = intent.and_then(wish_named).or_else(|| wish(&sms.text));
+    // A provider that counts YES as START says no more than the word does, which is a common answer as well.
+    let named = intent.and_then(wish_named).filter(|wish| *wish != Wish::Start || !is_yes(&sms.text));
+    let asked = named.or_else(|| wish(&sms.text));
     parsed.quiet = asked.map(|wish| match wish {
         Wish::Stop => "the opt-out word STOP: they get no more messages from this number".to_owned(),
         Wish::Start => "the opt-in word START: they get messages from this number again".to_owned(),

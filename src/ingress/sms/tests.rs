@@ -68,6 +68,22 @@ fn telnyx_tells_of_messages_groups_and_statuses() {
 }
 
 #[test]
+fn a_yes_that_twilio_counts_as_start_is_an_answer_as_well() {
+    let says = |word: &str, kind: &str| {
+        let body = format!("MessageSid=SM1&From=%2B1312&To=%2B1773&Body={word}&OptOutType={kind}");
+        parse("twilio", FORM, &body)
+    };
+    let consent = Consent { ours: "1773".to_owned(), theirs: "1312".to_owned(), opted_out: false };
+    let yes = says("Yes.", "START");
+    assert_eq!((&yes.quiet, &text(&yes).opt_out, yes.effects.consent.as_ref()), (&None, &None, Some(&consent)));
+    let start = says("Start", "START");
+    assert_eq!((start.quiet.is_some(), text(&start).opt_out.as_deref()), (true, Some("START")));
+    assert_eq!(start.effects.consent, Some(consent));
+    // Words that an account has added are the provider's to know.
+    assert!(says("Join", "START").quiet.is_some() && says("yes", "STOP").effects.consent.unwrap().opted_out);
+}
+
+#[test]
 fn vonages_messages_come_from_several_channels() {
     let sms = r#"{"channel":"sms","message_uuid":"u1","to":"4470","from":"4471","text":"hi","message_type":"text"}"#;
     assert_eq!(fields(&parse("vonage", JSON, sms)), ["sms", "4471", "4470", "hi", "u1"]);

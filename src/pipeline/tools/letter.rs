@@ -104,15 +104,11 @@ impl Letter<'_> {
         let options: Vec<String> =
             (1..).zip(&self.question.options).map(|(number, option)| format!("{number} {option}")).collect();
         let options = if options.is_empty() { String::new() } else { format!("\n{}", options.join("\n")) };
-        let how = match self.question.kind {
-            ApprovalKind::Question => "",
-            ApprovalKind::Permission => " yes allows it.",
-        };
         let reference = short_reference(self.id);
-        format!(
-            "{} asks: {}{options}\nReply to answer.{how} Ref {reference}",
-            self.agent,
-            clip(&self.question.text, MOST_TEXT)
-        )
+        let how = match self.question.kind {
+            ApprovalKind::Question => format!("Reply with your answer and Ref {reference}"),
+            ApprovalKind::Permission => format!("Reply yes Ref {reference} to allow it; other words refuse it."),
+        };
+        format!("{} asks: {}{options}\n{how}", self.agent, clip(&self.question.text, MOST_TEXT))
     }
 }
