@@ -16,6 +16,7 @@ use crate::{
 
 /// Questions of one run at most.
 const MOST_QUESTIONS: i64 = 20;
+
 /// A question to be put.
 #[derive(Clone, Debug)]
 pub struct NewApproval {
@@ -72,6 +73,10 @@ pub(super) const ANSWER: &str = "UPDATE approvals SET state = 'answered', answer
 /// The questions of a run that ended: nobody waits for an answer any more.
 pub(super) const CANCEL_OPEN: &str =
     "UPDATE approvals SET state = 'canceled', ended_at = $2 WHERE run_id = $1 AND state = 'waiting'";
+
+/// The same of several runs.
+pub(super) const CANCEL_OPEN_OF: &str =
+    "UPDATE approvals SET state = 'canceled', ended_at = $2 WHERE run_id @any($1) AND state = 'waiting'";
 
 const EXPIRE: &str = "UPDATE approvals SET state = 'expired', ended_at = $3 WHERE id = $4 AND state = 'waiting' \
     AND run_id IN (SELECT id FROM runs WHERE id = $1 AND lease = $2 AND state = 'running')";

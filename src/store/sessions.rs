@@ -6,7 +6,7 @@ use crate::{
         session::{Session, SessionSummary},
         time::Timestamp,
     },
-    store::{Page, PageOf, RunWork, Store, StoreError, clean, groups, on_engine, rows, runs},
+    store::{Page, PageOf, RunWork, Store, StoreError, approvals, clean, groups, on_engine, rows, runs},
 };
 
 /// Sessions that expire in one transaction.
@@ -162,6 +162,8 @@ impl Store {
                     let canceled: Vec<(String,)> =
                         sqlx::query_as(CANCEL_WAITING).bind(&lane).bind(now).fetch_all(&mut *tx).await?;
                     let canceled: Vec<String> = canceled.into_iter().map(|(id,)| id).collect();
+                    let questions = sqlx::query(db.sql(approvals::CANCEL_OPEN_OF)).bind(db.list(&canceled)).bind(now);
+                    questions.execute(&mut *tx).await?;
                     let dropped = sqlx::query_as(db.sql(DROP_JOBS)).bind(db.list(&canceled));
                     let dropped: Vec<(String, bool)> = dropped.fetch_all(&mut *tx).await?;
                     let grouped: Vec<String> =

@@ -86,6 +86,8 @@ macro_rules! mark {
             let superseded: Vec<(String,)> = supersede.fetch_all(&mut **$tx).await?;
             let superseded: Vec<String> = superseded.into_iter().map(|(id,)| id).collect();
             if !superseded.is_empty() {
+                let cancel = sqlx::query($db.sql(crate::store::approvals::CANCEL_OPEN_OF));
+                cancel.bind($db.list(&superseded)).bind(now).execute(&mut **$tx).await?;
                 let drop = $db.sql(crate::store::steering::DROP_SUPERSEDED);
                 let dropped = sqlx::query_as(drop).bind($db.list(&superseded));
                 let dropped: Vec<(String, bool)> = dropped.fetch_all(&mut **$tx).await?;
