@@ -13,7 +13,7 @@ use crate::{
         texting::number_key,
     },
     pipeline::{
-        answering,
+        answering, prompt,
         tools::{Context, letter::Letter, store_failed, waits::Waits},
     },
     store::{Asked, NewApproval},
@@ -23,6 +23,9 @@ use crate::{
 const LOOK: Duration = Duration::from_secs(15);
 /// How long the store is left alone after it failed.
 const PAUSE: Duration = Duration::from_millis(500);
+/// Bytes of what is told of a delivery that failed, which may be the words of a server of others.
+const MOST_DETAIL: usize = 300;
+
 /// What is asked.
 pub(super) struct Question {
     pub(super) kind: ApprovalKind,
@@ -108,8 +111,8 @@ async fn wait(context: &Context, mut approval: Approval) -> Result<Approval, Str
                 approval.asked, approval.id, approval.expires_at
             )),
             (_, Some(detail)) => {
-                let detail = clip(&detail, 300);
-                Some(format!("the question did not reach {} ({}): {detail}", approval.asked, approval.delivery))
+                let said = prompt::marked(clip(&detail, MOST_DETAIL), "what was said of that delivery")?;
+                Some(format!("the question did not reach {} ({}):\n{said}", approval.asked, approval.delivery))
             }
             (_, None) => None,
         };
