@@ -237,7 +237,7 @@ impl App {
         let address = listener.local_addr().map_err(|fault| StartError::Listen(server.listen, fault))?;
         let patience = server.commit_timeout.to_std();
         let refusals = Refusals::default();
-        let senders = senders(settings, &self.store);
+        let senders = senders(settings, &self.store, &self.loops);
         let waiting = Waiting::new(self.store.clone(), self.tenant.clone(), settings.queue.max_waiting);
         let gateway = Gateway::new(GatewayOptions {
             intake: Intake::start(&self.store, wakes, server.max_waiting_commits, patience),
@@ -250,7 +250,6 @@ impl App {
             senders: senders.clone(),
             egress: Egress::new(&EgressLimits::from(&settings.egress))?,
             public_url: server.public_url.clone().unwrap_or_else(|| format!("http://{address}")),
-            loops: self.loops.clone(),
             schedules: self.schedules(),
             settings: Arc::new(settings.clone()),
             waiting: waiting.clone(),
@@ -276,6 +275,7 @@ impl App {
         let joiner = Joiner {
             store: self.store.clone(),
             intake: gateway.intake().clone(),
+            senders: senders.clone(),
             tenant: self.tenant.clone(),
             wakes: Arc::clone(wakes),
         };
@@ -305,7 +305,6 @@ impl App {
             streams: Streams::new(CONNECT)?,
             senders,
             waiting,
-            loops: self.loops.clone(),
             routes: Arc::new(move || routes.routes()),
             owner: Owner::of_this_process(),
             max_bytes: settings.server.max_body_bytes,
@@ -369,8 +368,7 @@ impl App {
             store: self.store.clone(),
             egress,
             secrets: Arc::clone(secrets),
-            senders: senders(settings, &self.store),
-            loops: self.loops.clone(),
+            senders: senders(settings, &self.store, &self.loops),
             wakes: Arc::clone(wakes),
             max_bytes: settings.server.max_body_bytes,
             max_lost: i64::from(worker.max_lost),
@@ -405,11 +403,12 @@ impl App {
 }
 
 /// Who checks the senders of mail. Without name servers they stay unchecked, which stops nothing else.
-fn senders(settings: &Settings, store: &Store) -> Senders {
+fn senders(settings: &Settings, store: &Store, loops: &LoopGuard) -> Senders {
     let dns = Dns::new(settings.egress.name_server);
     Senders::new(
         store.clone(),
         dns.map(Arc::new).inspect_err(|fault| tracing::warn!(%fault, "senders of mail are not checked")).ok(),
+        loops.clone(),
     )
 }
 

@@ -13,8 +13,7 @@ use crate::{
     http::{certificates::Certificates, memory::BodyMemory, pressure::Pressure},
     live::Live,
     pipeline::{
-        hops::LoopGuard, intake::Intake, routes::Routes, schedules::Schedules, senders::Senders, sweep::Refusals,
-        waiting::Waiting,
+        intake::Intake, routes::Routes, schedules::Schedules, senders::Senders, sweep::Refusals, waiting::Waiting,
     },
     queue::Wakes,
     store::{Store, StoreError},
@@ -42,8 +41,6 @@ pub struct GatewayOptions {
     pub egress: Egress,
     /// How the outside reaches this server.
     pub public_url: String,
-    /// What ends a conversation of machines.
-    pub loops: LoopGuard,
     /// Who works the schedules.
     pub schedules: Schedules,
     /// What `postern.toml` says, for what is applied by the API.
@@ -68,7 +65,6 @@ pub struct Shared {
     pub(super) refusals: Refusals,
     pub(super) live: Live,
     pub(super) wakes: Arc<Wakes>,
-    pub(super) loops: LoopGuard,
     pub(super) schedules: Schedules,
     pub(super) settings: Arc<Settings>,
     pub(super) waiting: Waiting,
@@ -107,7 +103,6 @@ impl Gateway {
             refusals: options.refusals,
             live: options.live,
             wakes: options.wakes,
-            loops: options.loops,
             schedules: options.schedules,
             settings: options.settings,
             waiting: options.waiting,

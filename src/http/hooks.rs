@@ -24,7 +24,6 @@ use crate::{
     pipeline::{
         intake::{self, IntakeError, Origin},
         routes::{Routes, SourceRoute},
-        thread,
     },
     store::{Acceptance, Accepted, EventStatus, RawRequest, StoreError},
 };
@@ -117,7 +116,7 @@ pub(super) async fn receive(
     let read = match read(&gateway, request, gateway.time_of_senders()).await {
         Ok(read) => read,
         Err(NotRead::Unsettled(fault)) => {
-            tracing::error!(source = name, error = ?fault, "the conversation of a mail could not be looked up");
+            tracing::error!(source = name, error = ?fault, "the conversation of a message could not be looked up");
             return refuse(Outcome::Unavailable, "database_failed");
         }
         Err(NotRead::NoKey) => return refuse(Outcome::Unavailable, "key_fetch_failed"),
@@ -150,7 +149,7 @@ fn record(parts: &Parts, lines: &[(String, Vec<u8>)], gate: &Gate, body: Bytes) 
     RawRequest { method: parts.method.to_string(), url: gate.without_secrets(url), headers: kept(lines, gate), body }
 }
 
-/// Verifies, parses, checks who sent it, looks a mail's thread up, and matches. A large body is read on a thread beside
+/// Verifies, parses, looks up who sent it and what it answers, and matches. A large body is read on a thread beside
 /// those that serve requests.
 async fn read(gateway: &Gateway, mut request: Request, at: Timestamp) -> Result<Read, NotRead> {
     request.fetch_key(gateway).await?;
@@ -218,9 +217,7 @@ impl Request {
 
     async fn settle(&self, gateway: &Gateway, opened: &mut Opened) -> Result<(), NotRead> {
         let Ok(parsed) = &mut opened.parsed else { return Ok(()) };
-        gateway.senders.settle(&self.route.source, parsed).await.map_err(NotRead::Unsettled)?;
-        thread::recall(&gateway.store, &gateway.tenant, &gateway.loops, &self.routes, parsed).await;
-        Ok(())
+        gateway.senders.settle(&self.route.source, &self.routes, parsed).await.map_err(NotRead::Unsettled)
     }
 
     fn matched(self, tenant: &TenantId, clock: &Clock, opened: Opened) -> Read {

@@ -91,6 +91,8 @@ pub struct Parsed {
     pub automatic: Option<String>,
     /// Why no agent may start for it whatever triggers say: a delivery report, `STOP`, a ping.
     pub quiet: Option<String>,
+    /// Why no agent may start for it should the question that it answers have ended: too much came like it.
+    pub too_much: Option<String>,
     /// What it says.
     pub content: Content,
     /// Files with their bytes.

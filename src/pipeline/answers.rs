@@ -12,14 +12,14 @@ use crate::{
     store::{MailIds, Store, StoreError},
 };
 
-/// How long a question by text message that nobody answered may still be meant by a text.
+/// How long after its end, also by an answer, a question by text message may still be meant by a text.
 const MEANT_MS: i64 = 86_400_000;
 
 /// Looks whether a message answers a question, and notes that in `parsed`: it is quiet then.
 ///
 /// A mail answers the question whose `Message-ID` it names, when its sender is the one who was asked and verified to be. A
-/// text answers the one question to its number that is open; where there are or were several of late, the one whose
-/// reference it names.
+/// text answers the one question to its number that is open; where there are or were others of late, answered ones as
+/// well, the one whose reference it names.
 ///
 /// # Errors
 /// When the database fails: an answer that starts a run instead is worse than one that comes again.
@@ -28,9 +28,10 @@ pub(super) async fn look(store: &Store, tenant: &TenantId, parsed: &mut Parsed) 
         return Ok(());
     }
     let found = match &parsed.content {
-        Content::Email(email) => of_mail(store, tenant, email, parsed).await?,
+        // Agents decide nothing for each other, be they our own.
+        Content::Email(email) if email.hops() == 0 => of_mail(store, tenant, email, parsed).await?,
         Content::Sms(sms) if sms.opt_out.is_none() => of_text(store, tenant, sms, &parsed.kind).await?,
-        Content::Sms(_) | Content::Webhook(_) | Content::Schedule(_) | Content::Agent(_) => None,
+        Content::Email(_) | Content::Sms(_) | Content::Webhook(_) | Content::Schedule(_) | Content::Agent(_) => None,
     };
     let Some((approval, text)) = found else { return Ok(()) };
     if approval.state != ApprovalState::Waiting {
@@ -83,13 +84,15 @@ async fn of_text(
     let (theirs, ours) = (key(&sms.from), key(&sms.to));
     let since = store.clock().now().plus_ms(-MEANT_MS);
     let found = store.approvals_of_number(tenant, (&theirs, &ours), since).await?;
-    let named = found.iter().find_map(|approval| {
-        let text = approval::without_reference(&sms.text, &approval::short_reference(&approval.id))?;
-        Some((approval.clone(), text))
-    });
-    let only = || match found.as_slice() {
-        [one] => Some((one.clone(), sms.text.clone())),
+    let mut named: Vec<(&Approval, String)> = found
+        .iter()
+        .filter_map(|one| Some((one, approval::without_reference(&sms.text, &approval::short_reference(&one.id))?)))
+        .collect();
+    let meant = match (named.len(), found.as_slice()) {
+        (0, [only]) => Some((only, sms.text.clone())),
+        (1, _) => named.pop(),
         _ => None,
     };
-    Ok(named.or_else(only).filter(|(approval, _)| approval.state == ApprovalState::Waiting))
+    let meant = meant.filter(|(approval, _)| approval.state == ApprovalState::Waiting);
+    Ok(meant.map(|(approval, text)| (approval.clone(), text)))
 }

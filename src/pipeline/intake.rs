@@ -8,7 +8,7 @@ use tokio::sync::{Mutex, mpsc, oneshot};
 use crate::{
     clock::Clock,
     domain::{
-        event::{AgentEvent, Content, SenderFlag},
+        event::{AgentEvent, Attachment, Content, SenderFlag},
         fetch::{Stays, StoredMail},
         id::{EventId, TenantId},
         source::Source,
@@ -158,15 +158,15 @@ async fn commit(store: &Store, wakes: &Wakes, batch: Vec<Waiting>) {
     let has_answers = events.iter().any(Prepared::is_answer);
     let runs = match accept(store, &events).await {
         Ok(accepted) => answer_all(accepted, answers),
-        Err(fault) if events.len() > 1 && fault.is_about_a_row() => {
+        Err(fault) if (events.len() > 1 || has_answers) && fault.is_about_a_row() => {
             // One of them is at fault: the others must not suffer for it.
             let mut runs = false;
             for (event, answer) in events.into_iter().zip(answers) {
                 if answer.is_closed() {
                     continue;
                 }
-                match accept(store, std::slice::from_ref(&event)).await {
-                    Ok(accepted) => runs |= answer_all(accepted, vec![answer]),
+                match accept_one(store, event).await {
+                    Ok(accepted) => runs |= answer_all(vec![accepted], vec![answer]),
                     Err(fault) => refuse(&fault, vec![answer]),
                 }
             }
@@ -208,6 +208,19 @@ pub(super) async fn accept(store: &Store, batch: &[Prepared]) -> Result<Vec<Opti
     }
 }
 
+/// Commits one event, which may answer a question that has ended meanwhile: then it is an event like any other.
+pub(super) async fn accept_one(store: &Store, event: Prepared) -> Result<Option<Accepted>, StoreError> {
+    let accepted = match accept(store, std::slice::from_ref(&event)).await {
+        Err(fault @ StoreError::QuestionEnded(_)) => {
+            let Some(otherwise) = event.otherwise() else { return Err(fault) };
+            tracing::info!(error = %fault, event = %otherwise.id(), "an answer came too late to be one");
+            accept(store, &[otherwise]).await?
+        }
+        accepted => accepted?,
+    };
+    Ok(accepted.into_iter().next().flatten())
+}
+
 /// Whether there are new runs.
 fn answer_all(accepted: Vec<Option<Accepted>>, answers: Vec<Answer>) -> bool {
     let mut runs = false;
@@ -226,6 +239,7 @@ fn refuse(fault: &StoreError, answers: Vec<Answer>) {
 }
 
 /// Where an event came from.
+#[derive(Clone)]
 pub struct Origin<'a> {
     /// Whose source.
     pub tenant: &'a TenantId,
@@ -239,6 +253,22 @@ pub struct Origin<'a> {
 #[must_use]
 pub fn acceptance(origin: Origin<'_>, mut parsed: Parsed, routes: &Routes, clock: &Clock) -> Acceptance {
     mail::enforce(&origin.source.spec.attachments, &mut parsed.attachments);
+    let (attachments, files): (Vec<_>, Vec<_>) = std::mem::take(&mut parsed.attachments).into_iter().unzip();
+    let otherwise = parsed.effects.answer.is_some().then(|| {
+        let mut plain = parsed.clone();
+        (plain.quiet, plain.effects.answer) = (plain.too_much.take(), None);
+        Box::new(acceptance_of(origin.clone(), plain, attachments.clone(), (routes, clock)))
+    });
+    Acceptance { files, otherwise, ..acceptance_of(origin, parsed, attachments, (routes, clock)) }
+}
+
+/// The same without the bytes of its files.
+fn acceptance_of(
+    origin: Origin<'_>,
+    mut parsed: Parsed,
+    attachments: Vec<Attachment>,
+    (routes, clock): (&Routes, &Clock),
+) -> Acceptance {
     let fetch = parsed.stored.take().filter(|_| parsed.quiet.is_none());
     let (fetch, unfetched) = match (fetch, &origin.source.spec.fetch) {
         (Some(stored), Some(_)) => {
@@ -250,7 +280,6 @@ pub fn acceptance(origin: Origin<'_>, mut parsed: Parsed, routes: &Routes, clock
         (Some(Stays::Mail(StoredMail { object: Some(_), .. })), None) => (None, Some(NOT_FETCHED.to_owned())),
         (_, _) => (None, None),
     };
-    let (attachments, files) = parsed.attachments.into_iter().unzip();
     let mut event = AgentEvent {
         id: EventId::new(clock.now()),
         tenant: origin.tenant.clone(),
@@ -296,11 +325,12 @@ pub fn acceptance(origin: Origin<'_>, mut parsed: Parsed, routes: &Routes, clock
         reason,
         routing,
         request: origin.request,
-        files,
+        files: Vec::new(),
         runs,
         effects: parsed.effects,
         event,
         fetch,
+        otherwise: None,
     }
 }
 
@@ -331,5 +361,6 @@ pub fn rejection(origin: Origin<'_>, dedupe_key: String, fault: &ParseFault, clo
         runs: Vec::new(),
         effects: Effects::NONE,
         fetch: None,
+        otherwise: None,
     }
 }

@@ -18,9 +18,10 @@ use crate::{
     pipeline::{
         intake::{self, Intake, Origin},
         routes::Routes,
+        senders::Senders,
     },
     queue::Wakes,
-    store::{RawRequest, Store, StoredPart},
+    store::{Acceptance, RawRequest, Store, StoreError, StoredPart},
 };
 
 /// How long the other parts are waited for after the newest one came.
@@ -38,6 +39,8 @@ pub struct Joiner {
     pub store: Store,
     /// The way in for the joined events.
     pub intake: Intake,
+    /// Who looks up what a message answers.
+    pub senders: Senders,
     /// Whose.
     pub tenant: TenantId,
     /// Tells that parts came.
@@ -72,17 +75,21 @@ impl Joiner {
         let now = self.store.clock().now();
         for set in due(waiting, now) {
             let events: Vec<String> = set.iter().map(|part| part.event.clone()).collect();
-            match self.acceptance(&set, routes) {
-                Some(acceptance) => {
+            match self.acceptance(&set, routes).await {
+                Ok(Some(acceptance)) => {
                     if let Err(fault) = self.intake.accept(acceptance).await {
                         tracing::warn!(error = %fault, "a long message could not be committed; trying again");
                         continue;
                     }
                 }
                 // A source that is new is known in a moment, or to the process that its parts came to.
-                None if !is_overdue(&set, now) => continue,
+                Ok(None) if !is_overdue(&set, now) => continue,
                 // One that is gone has no triggers; its parts stay on record as events of their own.
-                None => {}
+                Ok(None) => {}
+                Err(fault) => {
+                    tracing::warn!(error = ?fault, "what a long message answers could not be looked up; trying again");
+                    continue;
+                }
             }
             if let Err(fault) = self.store.forget_parts(&self.tenant, &events).await {
                 tracing::warn!(error = ?fault, "parts of a long message could not be forgotten; trying again");
@@ -91,9 +98,9 @@ impl Joiner {
         are_waiting
     }
 
-    fn acceptance(&self, set: &[StoredPart], routes: &Routes) -> Option<crate::store::Acceptance> {
-        let first = set.first()?;
-        let route = routes.source_with_id(&first.source)?;
+    async fn acceptance(&self, set: &[StoredPart], routes: &Routes) -> Result<Option<Acceptance>, StoreError> {
+        let Some(first) = set.first() else { return Ok(None) };
+        let Some(route) = routes.source_with_id(&first.source) else { return Ok(None) };
         let ids: Vec<&str> = set.iter().map(|part| part.message_id.as_str()).collect();
         let key = format!("joined:{}", crypto::sha256_hex(ids.join("\n").as_bytes()));
         let message = Sms {
@@ -111,8 +118,10 @@ impl Joiner {
             headers: vec![("content-type".to_owned(), "application/json".to_owned())],
             body: Bytes::from(body.to_string()),
         };
+        let mut parsed = sms::joined(&first.kind, message, key);
+        self.senders.settle(&route.source, routes, &mut parsed).await?;
         let origin = Origin { tenant: &self.tenant, source: &route.source, request };
-        Some(intake::acceptance(origin, sms::joined(&first.kind, message, key), routes, self.store.clock()))
+        Ok(Some(intake::acceptance(origin, parsed, routes, self.store.clock())))
     }
 }
 

@@ -30,7 +30,7 @@ mod steer;
 pub mod supply;
 pub mod sweep;
 pub mod tasks;
-pub mod thread;
+mod thread;
 pub mod tidy;
 pub(crate) mod tools;
 mod transcripts;

@@ -220,6 +220,7 @@ impl Schedules {
             files: Vec::new(),
             runs: matched.runs,
             fetch: None,
+            otherwise: None,
             effects: Effects::NONE,
             event,
         };

@@ -1,5 +1,5 @@
-//! Who sent a mail, and in which conversation: what has to be asked of the DNS and of the records, between parsing and
-//! the commit, since triggers depend on it.
+//! Who sent a mail, in which conversation, and what the message answers: what has to be asked of the DNS and of the
+//! records, between parsing and the commit, since triggers depend on it.
 
 use std::sync::Arc;
 
@@ -19,35 +19,43 @@ use crate::{
             check::{Suspect, check},
         },
     },
-    pipeline::answers,
+    pipeline::{answers, hops::LoopGuard, routes::Routes, thread as mail_thread},
     store::{Store, StoreError},
 };
 
-/// Looks up what is to be known of a mail before triggers are asked. Cheap to clone.
+/// Looks up what is to be known of a message before triggers are asked. Cheap to clone.
 #[derive(Clone)]
 pub struct Senders {
     store: Store,
     dns: Option<Arc<Dns>>,
+    loops: LoopGuard,
 }
 
 impl Senders {
     /// Without a resolver senders stay what the provider says of them.
     #[must_use]
-    pub const fn new(store: Store, dns: Option<Arc<Dns>>) -> Self {
-        Self { store, dns }
+    pub const fn new(store: Store, dns: Option<Arc<Dns>>, loops: LoopGuard) -> Self {
+        Self { store, dns, loops }
     }
 
-    /// Checks the sender of a raw mail that is not verified already, and finds the conversation that a mail goes on
-    /// with, or the question that it answers. The check takes at most [`identity::check::PATIENCE`]; without an answer by then the sender stays unknown.
+    /// Notes in `parsed` all that triggers depend on, in the one order in which it holds: who sent a raw mail that is not
+    /// verified already, which conversation a mail goes on with, which of its text is new, whether a machine sent it, which
+    /// question a message answers, and whether there was too much mail for it to start anything.
+    ///
+    /// The check of the sender takes at most [`identity::check::PATIENCE`]; without an answer by then it stays unknown.
     ///
     /// # Errors
     /// When the database fails: a mail in the wrong conversation is worse than one that comes again.
-    pub async fn settle(&self, source: &Source, parsed: &mut Parsed) -> Result<(), StoreError> {
+    pub async fn settle(&self, source: &Source, routes: &Routes, parsed: &mut Parsed) -> Result<(), StoreError> {
+        let (store, tenant) = (&self.store, &source.tenant);
         self.check(source, parsed).await;
         if let Content::Email(email) = &parsed.content {
-            parsed.threads = self.threads(&source.tenant, email).await?;
+            parsed.threads = self.threads(tenant, email).await?;
         }
-        answers::look(&self.store, &source.tenant, parsed).await
+        mail_thread::recall(store, tenant, &self.loops, routes, parsed).await;
+        answers::look(store, tenant, parsed).await?;
+        mail_thread::limit(store, tenant, &self.loops.limits, parsed).await;
+        Ok(())
     }
 
     async fn check(&self, source: &Source, parsed: &mut Parsed) {

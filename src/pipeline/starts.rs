@@ -84,6 +84,7 @@ pub(super) async fn start(store: &Store, wakes: &Wakes, start: Start<'_>) -> Res
         files: Vec::new(),
         runs: vec![run],
         fetch: None,
+        otherwise: None,
         effects: Effects::NONE,
         event,
     };

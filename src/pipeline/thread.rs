@@ -28,8 +28,8 @@ const CUT_INLINE: usize = 64 * 1024;
 /// Larger ones are compared beside the threads that serve requests, so many at once.
 static CUTTERS: Semaphore = Semaphore::const_new(4);
 
-/// Looks a mail's thread up and marks what it finds in `parsed`.
-pub async fn recall(store: &Store, tenant: &TenantId, guard: &LoopGuard, routes: &Routes, parsed: &mut Parsed) {
+/// Cuts a mail's text by what its thread says, and marks in `parsed` whether a machine sent it.
+pub(super) async fn recall(store: &Store, tenant: &TenantId, guard: &LoopGuard, routes: &Routes, parsed: &mut Parsed) {
     let Content::Email(email) = &mut parsed.content else { return };
     let ids = thread_ids(email);
     if !ids.is_empty() {
@@ -42,7 +42,7 @@ pub async fn recall(store: &Store, tenant: &TenantId, guard: &LoopGuard, routes:
     }
     let (limits, found) = (&guard.limits, guard.read(email));
     let address = parsed.sender.as_ref().map(|sender| sender.address.clone()).unwrap_or_default();
-    let (thread, sender) = (parsed.thread_key.as_deref().unwrap_or_default(), address.as_str());
+    let sender = address.as_str();
     let disbelieved = parsed.sender.as_ref().is_some_and(|sender| sender.auth == SenderAuth::Failed);
     if matches!(found, Hops::Proved(_)) && !disbelieved && routes.allows_agent(sender) {
         // Our agents' mail says of itself that a machine wrote it. Here that is wanted, for so many hops.
@@ -63,12 +63,23 @@ pub async fn recall(store: &Store, tenant: &TenantId, guard: &LoopGuard, routes:
     }
     if routes.is_own_address(sender) {
         parsed.automatic = Some("its sender is an address of one of our agents".to_owned());
+    }
+}
+
+/// Marks in `parsed` that too much mail of its thread or sender started runs lately. An answer starts none and is not
+/// stopped by that; it is noted for the case that it comes too late to be one.
+pub(super) async fn limit(store: &Store, tenant: &TenantId, limits: &LoopSettings, parsed: &mut Parsed) {
+    let is_answer = parsed.effects.answer.is_some();
+    let starts_nothing = parsed.automatic.is_some() || (parsed.quiet.is_some() && !is_answer);
+    if limits.is_off() || starts_nothing || !matches!(parsed.content, Content::Email(_)) {
         return;
     }
-    if limits.is_off() || sender.is_empty() {
+    let Some(sender) = parsed.sender.as_ref().map(|sender| sender.address.as_str()).filter(|it| !it.is_empty()) else {
         return;
-    }
+    };
+    let thread = parsed.thread_key.as_deref().unwrap_or_default();
     match tokio::time::timeout(PATIENCE, store.mail_traffic(tenant, thread, sender, store.clock().now())).await {
+        Ok(Ok(traffic)) if is_answer => parsed.too_much = too_much(limits, traffic),
         Ok(Ok(traffic)) => parsed.quiet = too_much(limits, traffic),
         Ok(Err(fault)) => tracing::warn!(error = ?fault, "a mail's sender could not be looked up"),
         Err(_) => tracing::warn!("looking a mail's sender up took too long"),

@@ -9,8 +9,14 @@ use crate::{
     },
 };
 
-/// Questions that one mail or text is compared with.
+/// Questions that one mail is compared with.
 const MOST_FOUND: i64 = 20;
+/// Questions that one text is compared with.
+const MOST_OF_NUMBER: i64 = 200;
+
+/// Whether another copy of a mail has given the answer that this one would give.
+pub(super) const ANSWERED_BY_COPY: &str = "SELECT id FROM approvals WHERE tenant_id = $1 AND id = $2 AND state = 'answered' \
+    AND event_id IN (SELECT event_id FROM message_ids WHERE tenant_id = $1 AND message_id = $3 AND delivery_id = '')";
 
 /// Ids of a mail by which the question that it answers is known.
 #[derive(Clone, Debug, Default)]
@@ -55,8 +61,8 @@ impl Store {
         found.into_iter().map(|row| row.read(now)).collect()
     }
 
-    /// The questions that a text from `theirs` to `ours` may answer, the newest first: those that wait, and those asked
-    /// since `since` that nobody answered. Numbers as they are compared.
+    /// The questions that a text from `theirs` to `ours` may mean: those that wait, then those that ended since `since`,
+    /// however they did; each the newest first. Numbers as they are compared.
     ///
     /// # Errors
     /// When the database fails or a row cannot be read.
@@ -68,13 +74,13 @@ impl Store {
     ) -> Result<Vec<Approval>, StoreError> {
         let sql = format!(
             "SELECT {COLUMNS} FROM approvals WHERE tenant_id = $1 AND channel = 'sms' AND theirs = $2 AND ours = $3 \
-             AND ((state = 'waiting' AND expires_at > $5) OR (state <> 'answered' AND asked_at > $4)) \
-             ORDER BY id DESC LIMIT $6"
+             AND COALESCE(ended_at, expires_at) > $4 \
+             ORDER BY CASE WHEN state = 'waiting' AND expires_at > $5 THEN 0 ELSE 1 END, id DESC LIMIT $6"
         );
         let now = self.clock.now();
         let found: Vec<ApprovalRow> = on_engine!(self, |db| {
             let query = sqlx::query_as(db.sql(&sql)).bind(tenant.as_str()).bind(clean(theirs).into_owned());
-            let query = query.bind(clean(ours).into_owned()).bind(since.0).bind(now.0).bind(MOST_FOUND);
+            let query = query.bind(clean(ours).into_owned()).bind(since.0).bind(now.0).bind(MOST_OF_NUMBER);
             query.fetch_all(db.read()).await?
         });
         found.into_iter().map(|row| row.read(now)).collect()

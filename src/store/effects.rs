@@ -87,7 +87,7 @@ macro_rules! write {
                     .await?;
             }
             if let Some(answer) = &effects.answer {
-                sqlx::query(crate::store::approvals::ANSWER)
+                let answered = sqlx::query(crate::store::approvals::ANSWER)
                     .bind(event.tenant.as_str())
                     .bind(answer.approval.as_str())
                     .bind(crate::store::clean(&answer.said.answer).into_owned())
@@ -98,6 +98,17 @@ macro_rules! write {
                     .bind(event.received_at.0)
                     .execute(&mut **$tx)
                     .await?;
+                if answered.rows_affected() == 0 {
+                    let copy: Option<(String,)> = sqlx::query_as(crate::store::approvals_found::ANSWERED_BY_COPY)
+                        .bind(event.tenant.as_str())
+                        .bind(answer.approval.as_str())
+                        .bind(event.message_id().map(|id| crate::store::clean(id).into_owned()))
+                        .fetch_optional(&mut **$tx)
+                        .await?;
+                    if copy.is_none() {
+                        return Err(crate::store::StoreError::QuestionEnded(answer.approval.clone()));
+                    }
+                }
             }
             if let Some(consent) = &effects.consent {
                 let (ours, theirs) = (crate::store::clean(&consent.ours), crate::store::clean(&consent.theirs));

@@ -57,6 +57,9 @@ pub struct Acceptance {
     pub fetch: Option<Stays>,
     /// What else it changes, when it is new.
     pub effects: Effects,
+    /// What it is should the question that it answers have ended by the time of the commit: an event of its own, whose
+    /// files are those of this one.
+    pub otherwise: Option<Box<Self>>,
 }
 
 /// A run to be made.
@@ -172,8 +175,13 @@ impl Prepared {
     /// Whether its sender may be told that it is not worked on.
     #[must_use]
     pub fn may_notify(&self) -> bool {
-        let rates = self.acceptance.runs.iter().filter_map(|run| run.flow.rate.as_ref());
-        rates.into_iter().any(|(rate, _)| rate.notice.is_some())
+        self.may_start().filter_map(|run| run.flow.rate.as_ref()).any(|(rate, _)| rate.notice.is_some())
+    }
+
+    /// The event's.
+    #[must_use]
+    pub const fn id(&self) -> &EventId {
+        &self.acceptance.event.id
     }
 
     /// Whether it answers a question on which a run waits.
@@ -184,15 +192,29 @@ impl Prepared {
 
     /// Whether its mail or files are to be fetched.
     #[must_use]
-    pub const fn is_fetch(&self) -> bool {
-        self.acceptance.fetch.is_some()
+    pub fn is_fetch(&self) -> bool {
+        let otherwise = self.acceptance.otherwise.as_ref();
+        self.acceptance.fetch.is_some() || otherwise.is_some_and(|otherwise| otherwise.fetch.is_some())
+    }
+
+    /// What it is when the question that it answers has ended; `None` for what answers none.
+    #[must_use]
+    pub fn otherwise(mut self) -> Option<Self> {
+        let mut otherwise = *self.acceptance.otherwise.take()?;
+        otherwise.files = self.acceptance.files;
+        Some(otherwise.into())
+    }
+
+    /// Its runs, and those that it starts when it answers no question after all.
+    fn may_start(&self) -> impl Iterator<Item = &NewRun> {
+        let otherwise = self.acceptance.otherwise.as_ref();
+        self.acceptance.runs.iter().chain(otherwise.into_iter().flat_map(|otherwise| &otherwise.runs))
     }
 
     /// Whether it concerns runs that are at work: is to be handed in, or stops them.
     #[must_use]
     pub fn concerns_active(&self) -> bool {
-        let runs = &self.acceptance.runs;
-        runs.iter().any(|run| run.session_key.is_some() && run.while_running.manner().is_some())
+        self.may_start().any(|run| run.session_key.is_some() && run.while_running.manner().is_some())
     }
 
     /// Bytes of the body and the files.
@@ -215,7 +237,7 @@ impl Store {
     /// delivery whose first one could not be looked up afterwards; its sender is to try again.
     ///
     /// # Errors
-    /// When the database fails; nothing is kept then.
+    /// When the database fails, or the question that one answers has ended; nothing is kept then.
     pub async fn accept(&self, batch: &[Prepared]) -> Result<Vec<Option<Accepted>>, StoreError> {
         let mut prepared: Vec<&Prepared> = batch.iter().collect();
         // Two writers that insert the same keys in another order would wait for each other.

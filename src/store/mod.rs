@@ -106,7 +106,10 @@ pub use uploads::NewUpload;
 
 use std::sync::{Arc, atomic::AtomicU64};
 
-use crate::{clock::Clock, domain::concurrency::TenantLimit};
+use crate::{
+    clock::Clock,
+    domain::{concurrency::TenantLimit, id::ApprovalId},
+};
 
 /// Why the store could not do something.
 #[derive(Debug, thiserror::Error)]
@@ -160,6 +163,9 @@ pub enum StoreError {
     /// The thing is in no state for that.
     #[error("{0}")]
     Conflict(String),
+    /// An event was to answer a question which ended in the meantime.
+    #[error("nobody waits for the answer to {0} any more")]
+    QuestionEnded(ApprovalId),
 }
 
 impl From<sqlx::Error> for StoreError {
@@ -170,12 +176,12 @@ impl From<sqlx::Error> for StoreError {
 }
 
 impl StoreError {
-    /// Whether a row of the statement may be at fault, rather than the database: data that does not fit
+    /// Whether a row of the statement may be at fault, rather than the database: an answer that came too late, data that does not fit
     /// (SQLSTATE classes 22, 23 and 54; SQLite's CONSTRAINT, TOOBIG, MISMATCH and RANGE).
     #[must_use]
     pub fn is_about_a_row(&self) -> bool {
         match self {
-            Self::Database(sqlx::Error::Encode(_)) => true,
+            Self::Database(sqlx::Error::Encode(_)) | Self::QuestionEnded(_) => true,
             Self::Database(sqlx::Error::Database(fault)) => fault.code().is_some_and(|code| {
                 let primary = code.parse::<u32>().ok().filter(|_| code.len() <= 4).map(|code| code & 0xff);
                 matches!(code.get(..2), Some("22" | "23" | "54") if code.len() == 5)

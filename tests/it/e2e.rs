@@ -5,6 +5,7 @@ mod answers;
 mod anthropic;
 mod api;
 mod asks;
+mod asks_meant;
 mod captured;
 mod claude;
 mod flow;

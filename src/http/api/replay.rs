@@ -28,7 +28,6 @@ use crate::{
     pipeline::{
         intake::{self, Origin},
         routes::{Matched, Routes, groups_without_trigger},
-        thread,
     },
     store::{Answers, EventRecord, EventStatus, Fetch, NewRun, RawRequest, Replay, StoreError},
 };
@@ -364,8 +363,7 @@ pub(in crate::http) async fn reparse(
     let mut parsed = parsed.map_err(|fault| refused(format!("it still cannot be read: {fault}")))?;
     parsed.dedupe_key = key(&id);
     parsed.content_key = None;
-    gateway.senders.settle(&route.source, &mut parsed).await?;
-    thread::recall(&gateway.store, &tenant, &gateway.loops, &routes, &mut parsed).await;
+    gateway.senders.settle(&route.source, &routes, &mut parsed).await?;
     let origin = Origin { tenant: &tenant, source: &route.source, request: raw };
     let acceptance = intake::acceptance(origin, parsed, &routes, gateway.clock());
     let accepted = gateway.intake.accept(acceptance).await;

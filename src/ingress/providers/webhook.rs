@@ -51,6 +51,7 @@ pub(in crate::ingress) fn bare(dedupe_key: String, kind: String, content: Conten
         sender: None,
         automatic: None,
         quiet: None,
+        too_much: None,
         content,
         attachments: Vec::new(),
         stored: None,

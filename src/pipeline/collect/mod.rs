@@ -21,7 +21,6 @@ use crate::{
     egress::stream::Streams,
     pipeline::{
         collect::folder::Folder,
-        hops::LoopGuard,
         intake::{Intake, IntakeError},
         routes::Routes,
         senders::Senders,
@@ -53,8 +52,6 @@ pub struct Collect {
     pub senders: Senders,
     /// How many runs wait: no mail is taken while as many do as may.
     pub waiting: Waiting,
-    /// What ends a conversation of machines.
-    pub loops: LoopGuard,
     /// Sources and triggers as they are now.
     pub routes: Arc<dyn Fn() -> Arc<Routes> + Send + Sync>,
     /// Who holds the leases.

@@ -15,7 +15,6 @@ use crate::{
             folder::{Folder, Reading},
         },
         intake::{self, Origin},
-        thread,
     },
     store::{Acceptance, RawRequest},
 };
@@ -129,8 +128,7 @@ impl Folder {
         .await?;
         let (routes, source) = ((collect.routes)(), Arc::clone(&self.source));
         if let Ok(parsed) = &mut parsed {
-            collect.senders.settle(&self.source, parsed).await?;
-            thread::recall(&collect.store, &collect.tenant, &collect.loops, &routes, parsed).await;
+            collect.senders.settle(&self.source, &routes, parsed).await?;
         }
         let (tenant, clock) = (collect.tenant.clone(), collect.store.clock().clone());
         beside(move || {

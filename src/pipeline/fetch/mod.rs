@@ -20,11 +20,9 @@ use crate::{
     egress::Egress,
     ingress::{Parsed, mail::identity},
     pipeline::{
-        hops::LoopGuard,
         intake::{self, Origin},
         routes::Routes,
         senders::Senders,
-        thread,
     },
     queue::{Job, JobEnd, Wakes},
     store::{FetchEnd, FetchWork, Prepared, RawRequest, Store, StoreError},
@@ -46,8 +44,6 @@ pub struct FetchStored {
     pub secrets: Arc<dyn SecretSource>,
     /// Who checks senders of mail.
     pub senders: Senders,
-    /// What ends a conversation of machines.
-    pub loops: LoopGuard,
     /// Who is told that runs are ready.
     pub wakes: Arc<Wakes>,
     /// Bytes of what is fetched for one event at most, where the source does not say less.
@@ -130,16 +126,14 @@ impl FetchStored {
             parsed.sender = identity::sender(email, &parsed.evidence, &source.spec);
             headers.push(("content-type".to_owned(), "message/rfc822".to_owned()));
         }
-        self.senders.settle(source, &mut parsed).await?;
+        let routes = Routes::of_triggers(catalog);
+        self.senders.settle(source, &routes, &mut parsed).await?;
         let url = format!("fetched:{}", told.id);
         let request = RawRequest { method: "GET".to_owned(), url, headers, body: raw };
         let origin = Origin { tenant: &told.tenant, source, request };
-        let routes = Routes::of_triggers(catalog);
-        thread::recall(&self.store, &told.tenant, &self.loops, &routes, &mut parsed).await;
         let acceptance = Prepared::from(intake::acceptance(origin, parsed, &routes, self.store.clock()));
         let is_answer = acceptance.is_answer();
-        let accepted =
-            intake::accept(&self.store, std::slice::from_ref(&acceptance)).await?.into_iter().next().flatten();
+        let accepted = intake::accept_one(&self.store, acceptance).await?;
         let accepted = accepted.ok_or_else(|| StoreError::Conflict("the event could not be looked up".to_owned()))?;
         tracing::info!(
             event = %accepted.event, told = %told.id, tenant = %told.tenant, source = told.source_name,

@@ -25,10 +25,10 @@ on_both_engines!(
     an_agent_starts_another_one_once_and_hears_its_result,
 );
 
-const PATIENCE: Duration = Duration::from_secs(40);
+pub(super) const PATIENCE: Duration = Duration::from_secs(40);
 
 /// Ada with these lines of frontmatter.
-fn ada(front: &str) -> String {
+pub(super) fn ada(front: &str) -> String {
     format!(
         "---\nexecutor: claude\nmodel: claude-sonnet-5-5\n{front}\ntriggers:\n- {{source: mail, from: ['*@example.com']}}\n\
          - {{source: sms, from: ['+1555*']}}\n---\nYou are Ada of this test.\n"
@@ -39,14 +39,14 @@ fn ask() -> Step {
     Step::Tool("mcp__postern__ask_human", json!({"question": "Refund order 7?", "options": ["Refund", "Refuse"]}))
 }
 
-async fn waiting(app: &Api) -> Value {
+pub(super) async fn waiting(app: &Api) -> Value {
     eventually("a question", PATIENCE, async || {
         app.get("/v1/approvals?state=waiting").await["items"].as_array().unwrap().first().cloned()
     })
     .await
 }
 
-fn reply(approval: &Value, token: &str, from: &'static str, text: &'static str) -> Mail {
+pub(super) fn reply(approval: &Value, token: &str, from: &'static str, text: &'static str) -> Mail {
     let mut mail = Mail { from, text, ..Mail::new(token, "ada@agents.example") };
     let id = format!("<{}@agents.example>", approval["delivery"].as_str().unwrap());
     mail.headers.push(("In-Reply-To", id.clone()));

@@ -1,6 +1,7 @@
 //! Every function of the store on both engines.
 
 mod accept;
+mod answers;
 mod approvals;
 mod callbacks;
 mod catalog;

@@ -136,6 +136,7 @@ impl World {
             runs: Vec::new(),
             effects: Default::default(),
             fetch: None,
+            otherwise: None,
         }
     }
 
