@@ -53,10 +53,21 @@ pub(super) struct Watched {
 /// What a run changed.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Changes {
-    /// By their paths as they are, with how they are told.
-    pub(super) files: BTreeMap<PathBuf, (ChangedFile, Entry)>,
+    /// By their paths as they are.
+    pub(super) files: BTreeMap<PathBuf, Changed>,
     /// There may be more.
     pub(super) truncated: bool,
+}
+
+/// What became of one file.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Changed {
+    /// In a word.
+    pub(super) change: Change,
+    /// What it was; `None` for a new one.
+    before: Option<Entry>,
+    /// What it is now; `None` for one that is gone.
+    pub(super) after: Option<Entry>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -155,34 +166,41 @@ fn compare(before: &Tree, after: &mut Tree, hash: impl Fn(&Path, &Entry, &mut u6
             None if !before.complete => continue,
             None => Change::Created,
         };
-        let file = told(path, change, old, Some(entry));
-        changes.files.insert(path.clone(), (file, entry.clone()));
+        let changed = Changed { change, before: old.cloned(), after: Some(entry.clone()) };
+        changes.files.insert(path.clone(), changed);
     }
     let gone = before.entries.iter().filter(|(path, _)| after.complete && !after.entries.contains_key(*path));
-    changes
-        .files
-        .extend(gone.map(|(path, old)| (path.clone(), (told(path, Change::Deleted, Some(old), None), old.clone()))));
+    let deleted = |old: &Entry| Changed { change: Change::Deleted, before: Some(old.clone()), after: None };
+    changes.files.extend(gone.map(|(path, old)| (path.clone(), deleted(old))));
     changes
 }
 
-fn told(path: &Path, change: Change, old: Option<&Entry>, new: Option<&Entry>) -> ChangedFile {
-    let size = |entry: Option<&Entry>| entry.map(|entry| i64::try_from(entry.size).unwrap_or(i64::MAX));
-    let sha256 = |entry: Option<&Entry>| entry.and_then(|entry| entry.sha256.clone());
-    ChangedFile {
-        path: shown(path.as_os_str()),
-        kind: new.or(old).map_or(FileKind::Other, |entry| entry.kind),
-        change,
-        size: size(new),
-        size_before: size(old),
-        sha256: sha256(new),
-        sha256_before: sha256(old),
+impl Changed {
+    /// How it is told.
+    pub(super) fn told(&self, path: &Path) -> ChangedFile {
+        let (old, new) = (self.before.as_ref(), self.after.as_ref());
+        let size = |entry: Option<&Entry>| entry.map(|entry| i64::try_from(entry.size).unwrap_or(i64::MAX));
+        let sha256 = |entry: Option<&Entry>| entry.and_then(|entry| entry.sha256.clone());
+        ChangedFile {
+            path: shown(path.as_os_str()),
+            kind: new.or(old).map_or(FileKind::Other, |entry| entry.kind),
+            change: self.change,
+            size: size(new),
+            size_before: size(old),
+            sha256: sha256(new),
+            sha256_before: sha256(old),
+        }
     }
 }
 
-/// A path as text: bytes that are no UTF-8 and control characters as `\xNN`.
+/// A path as text: bytes that are no UTF-8 and control characters escaped, cut off where it grows too long.
 pub(super) fn shown(path: &OsStr) -> String {
-    let mut text = String::new();
-    for chunk in path.as_bytes().utf8_chunks() {
+    // An escape makes it longer, never shorter: what lies beyond is cut off however it is written. Four bytes more are
+    // the longest character that is cut in two here.
+    let bytes = path.as_bytes();
+    let bytes = bytes.get(..MAX_PATH_BYTES + 4).unwrap_or(bytes);
+    let mut text = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
         for c in chunk.valid().chars() {
             if c.is_control() { text.extend(c.escape_default()) } else { text.push(c) }
         }
@@ -193,6 +211,7 @@ pub(super) fn shown(path: &OsStr) -> String {
         text.truncate(start);
         text.push('…');
     }
+    text.shrink_to_fit();
     text
 }
 

@@ -82,20 +82,21 @@ async fn gather(watched: &Watched, spec: &RunSpec, mask: &Mask, sink: &mut dyn R
     if spec.cancel.is_cancelled() && !spec.over.is_cancelled() {
         return Ok(());
     }
-    let compared = watched.clone();
-    let changes = workdir::blocking(move || {
+    let (compared, agent, its_mask) = (watched.clone(), spec.agent.clone(), mask.clone());
+    let compared = workdir::blocking(move || {
         let fail = |error| Failure::new(FailureCode::FileAccess, format!("{}: {error}", compared.work.display()));
-        compared.end().map_err(fail)
+        let changes = compared.end().map_err(fail)?;
+        let candidates = candidates(&changes, &agent.spec.artifacts, &its_mask);
+        Ok((listed(&changes, &its_mask), candidates))
     });
-    let changes = match changes.await {
-        Ok(changes) => changes,
+    let (files, candidates) = match compared.await {
+        Ok(found) => found,
         Err(failure) => {
             let text = format!("what it changed in its work directory is not known: {}", failure.message);
             return sink.message(MessageKind::Status, json!({ "text": text })).await;
         }
     };
-    let candidates = candidates(&changes, &spec.agent.spec.artifacts, mask);
-    sink.files(listed(changes, mask));
+    sink.files(files);
     let mut kept = Kept::default();
     for candidate in candidates {
         let left = keep(watched, candidate, &kept, mask).await;
@@ -113,20 +114,18 @@ async fn gather(watched: &Watched, spec: &RunSpec, mask: &Mask, sink: &mut dyn R
     Ok(())
 }
 
-fn listed(changes: Changes, mask: &Mask) -> LeftFiles {
+fn listed(changes: &Changes, mask: &Mask) -> LeftFiles {
     let mut left = LeftFiles::default();
-    left.counts.truncated = changes.truncated;
-    for (mut file, _) in changes.files.into_values() {
-        match file.change {
+    left.counts.truncated = changes.truncated || changes.files.len() > MAX_LISTED;
+    for (path, changed) in &changes.files {
+        match changed.change {
             Change::Created => left.counts.created += 1,
             Change::Modified => left.counts.modified += 1,
             Change::Deleted => left.counts.deleted += 1,
         }
         if left.files.len() < MAX_LISTED {
-            file.path = mask.text(&file.path);
-            left.files.push(file);
-        } else {
-            left.counts.truncated = true;
+            let file = changed.told(path);
+            left.files.push(ChangedFile { path: mask.text(&file.path), ..file });
         }
     }
     left
@@ -136,11 +135,14 @@ fn listed(changes: Changes, mask: &Mask) -> LeftFiles {
 fn candidates(changes: &Changes, patterns: &[String], mask: &Mask) -> Vec<Candidate> {
     let mut names = BTreeSet::new();
     let mut found = Vec::new();
-    for (path, (file, entry)) in &changes.files {
-        let text = shown(path.as_os_str());
+    for (path, changed) in &changes.files {
+        let Some(entry) = &changed.after else { continue };
         let inner = path.strip_prefix(ARTIFACTS_FOLDER).ok().map(|inner| shown(inner.as_os_str()));
-        let is_meant = inner.is_some() || patterns.iter().any(|pattern| glob::fits(pattern, &text));
-        if file.change == Change::Deleted || !is_meant {
+        if inner.is_none() && patterns.is_empty() {
+            continue;
+        }
+        let text = shown(path.as_os_str());
+        if inner.is_none() && !patterns.iter().any(|pattern| glob::fits(pattern, &text)) {
             continue;
         }
         let mut name = mask.text(inner.as_deref().unwrap_or(&text));

@@ -17,6 +17,10 @@ use crate::{crypto::Sha256Stream, domain::file::FileKind};
 
 /// Names that are looked at, directories counted.
 const MAX_NAMES: usize = 50_000;
+/// Bytes of the paths of these, all together.
+const MAX_PATHS_BYTES: usize = 8 << 20;
+/// Bytes of one path: longer ones are passed over (`PATH_MAX`, limits.h).
+const MAX_PATH_BYTES: usize = 4_096;
 /// Directories within directories.
 const MAX_DEPTH: usize = 32;
 /// Bytes that are read at once.
@@ -53,7 +57,7 @@ impl Tree {
     /// When `root` cannot be read, or is no directory.
     pub(super) fn read(root: &OwnedFd) -> io::Result<Self> {
         let tree = Self { entries: BTreeMap::new(), complete: true };
-        let mut walk = Walk { tree, device: fstat(root)?.st_dev, left: MAX_NAMES };
+        let mut walk = Walk { tree, device: fstat(root)?.st_dev, left: MAX_NAMES, left_bytes: MAX_PATHS_BYTES };
         walk.directory(root, Path::new(""), 0)?;
         Ok(walk.tree)
     }
@@ -109,6 +113,7 @@ struct Walk {
     tree: Tree,
     device: u64,
     left: usize,
+    left_bytes: usize,
 }
 
 impl Walk {
@@ -124,11 +129,17 @@ impl Walk {
             if name == "." || name == ".." || (depth == 0 && name == OURS) {
                 continue;
             }
-            let Some(left) = self.left.checked_sub(1) else {
+            let bytes = at.as_os_str().len() + 1 + name.len();
+            if bytes > MAX_PATH_BYTES {
+                self.tree.complete = false;
+                continue;
+            }
+            let room = self.left.checked_sub(1).zip(self.left_bytes.checked_sub(bytes));
+            let Some((left, left_bytes)) = room else {
                 self.tree.complete = false;
                 break;
             };
-            self.left = left;
+            (self.left, self.left_bytes) = (left, left_bytes);
             names.push(name.to_owned());
         }
         for name in names {

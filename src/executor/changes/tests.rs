@@ -34,7 +34,7 @@ impl Bench {
 }
 
 fn told(changes: &Changes) -> Vec<(&str, Change)> {
-    changes.files.values().map(|(file, _)| (file.path.as_str(), file.change)).collect()
+    changes.files.iter().map(|(path, file)| (path.to_str().unwrap(), file.change)).collect()
 }
 
 #[test]
@@ -45,7 +45,7 @@ fn files_are_told_by_what_became_of_them_with_their_hashes() {
         bench.write(name, text);
     }
     let first = bench.end();
-    assert!(first.files.values().all(|(file, _)| file.change == Change::Created) && first.files.len() == 4);
+    assert!(first.files.values().all(|file| file.change == Change::Created) && first.files.len() == 4);
     bench.next_run();
     bench.write("changed", "new!");
     bench.write("made/here", "hi");
@@ -60,7 +60,7 @@ fn files_are_told_by_what_became_of_them_with_their_hashes() {
         ("made/here", Change::Created),
     ];
     assert_eq!((told(&changes).as_slice(), changes.truncated), (&expected[..], false));
-    let file = |name: &str| changes.files[Path::new(name)].0.clone();
+    let file = |name: &str| changes.files[Path::new(name)].told(Path::new(name));
     assert_eq!(file("changed").sha256, Some(sha256_hex(b"new!")));
     assert_eq!(file("changed").sha256_before, Some(sha256_hex(b"old")));
     assert_eq!((file("changed").size, file("changed").size_before), (Some(4), Some(3)));
@@ -95,7 +95,8 @@ fn an_old_file_too_large_to_be_read_first_is_told_when_it_is_written() {
         .and_then(|mut file| std::io::Write::write_all(&mut file, b"y"))
         .unwrap();
     let changes = bench.end();
-    let (file, _) = changes.files.values().next().unwrap();
+    let (path, file) = changes.files.first_key_value().unwrap();
+    let file = file.told(path);
     assert_eq!((file.change, file.sha256_before.is_some(), file.sha256.is_some()), (Change::Modified, false, true));
 }
 
@@ -141,5 +142,10 @@ fn paths_are_told_as_text_whatever_they_are() {
     let told = |bytes: &[u8]| shown(std::ffi::OsStr::from_bytes(bytes));
     assert_eq!(told("grüße.txt".as_bytes()), "grüße.txt");
     assert_eq!(told(b"a\xffb\nc\x1b"), "a\\xffb\\nc\\u{1b}");
-    assert!(told(&[b'x'; 4_000]).len() < 1_100);
+    for long in [&[b'x'; 4_000][..], &[b'\x01'; 4_000], &[0xff; 4_000], "ü€".repeat(1_000).as_bytes()] {
+        let text = told(long);
+        assert!(text.ends_with('…') && text.len() < 1_028 && text.capacity() < 1_100, "{} of {text}", text.capacity());
+    }
+    let euros = "€".repeat(4_000);
+    assert_eq!(told(euros.as_bytes()), format!("{}…", "€".repeat(341)));
 }

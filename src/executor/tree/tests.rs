@@ -6,7 +6,7 @@ use std::{
 
 use rustix::fs::{FileType, Mode, mknodat};
 
-use super::{Entry, MAX_DEPTH, MAX_NAMES, Tree, open_root, read, sha256};
+use super::{Entry, MAX_DEPTH, MAX_NAMES, MAX_PATH_BYTES, MAX_PATHS_BYTES, Tree, open_root, read, sha256};
 use crate::domain::file::FileKind;
 
 fn tree(dir: &Path) -> Tree {
@@ -74,6 +74,35 @@ fn a_deep_tree_and_one_of_many_files_end_and_say_so() {
     }
     let found = tree(dir.path());
     assert!(!found.complete && found.entries.len() == MAX_NAMES - 1, "{}", found.entries.len());
+}
+
+#[test]
+fn long_paths_are_bounded_each_and_together() {
+    let dir = tempfile::tempdir().unwrap();
+    let name = "\u{1}".repeat(250);
+    // Each file's path takes 3,500 bytes and more: all of them are more than what is kept.
+    let mut at = open_root(dir.path()).unwrap();
+    for _ in 0..13 {
+        rustix::fs::mkdirat(&at, &name, Mode::RWXU).unwrap();
+        at = rustix::fs::openat(&at, &name, rustix::fs::OFlags::DIRECTORY, Mode::empty()).unwrap();
+    }
+    let make = |at: &std::os::fd::OwnedFd, name: &str| {
+        mknodat(at, name, FileType::RegularFile, Mode::from_raw_mode(0o600), 0).unwrap();
+    };
+    (0..5_000).for_each(|n| make(&at, &format!("{n:0>240}")));
+    let found = tree(dir.path());
+    let bytes: usize = found.entries.keys().map(|path| path.as_os_str().len()).sum();
+    assert!(!found.complete && bytes <= MAX_PATHS_BYTES && bytes > MAX_PATHS_BYTES / 2, "{bytes}");
+
+    let dir = tempfile::tempdir().unwrap();
+    let mut at = open_root(dir.path()).unwrap();
+    for _ in 0..MAX_DEPTH - 1 {
+        rustix::fs::mkdirat(&at, &name, Mode::RWXU).unwrap();
+        at = rustix::fs::openat(&at, &name, rustix::fs::OFlags::DIRECTORY, Mode::empty()).unwrap();
+        make(&at, "file");
+    }
+    let found = tree(dir.path());
+    assert!(!found.complete && found.entries.len() == MAX_PATH_BYTES / 251, "{}", found.entries.len());
 }
 
 #[test]
