@@ -1,8 +1,18 @@
 //! What a service is sent.
 
-use std::{fs, path::Path};
+use std::{
+    ffi::{OsStr, OsString},
+    fs::File,
+    io::Read as _,
+    os::{fd::OwnedFd, unix::ffi::OsStrExt as _},
+    path::Path,
+};
 
 use data_encoding::BASE64;
+use rustix::{
+    fs::{AtFlags, Dir, FileType, Mode, OFlags, fstat, open, openat, statat},
+    io::Errno,
+};
 use serde_json::{Value, json};
 
 use crate::{
@@ -29,8 +39,13 @@ const MAX_ATTACHMENT_BYTES: usize = 8 << 20;
 const MAX_FILE_BYTES: usize = 16 << 20;
 /// Mounted files that are sent with a run.
 const MAX_FILES: usize = 5_000;
+/// Names in mounted directories that are looked at, directories and links counted.
+const MAX_NAMES: usize = 20_000;
 /// Directories below a mount.
 const MAX_DEPTH: usize = 32;
+/// Whatever is there by now: no link is followed and no pipe waited for.
+const INNER: OFlags = OFlags::RDONLY.union(OFlags::NOFOLLOW).union(WHOLE);
+const WHOLE: OFlags = OFlags::NONBLOCK.union(OFlags::NOCTTY).union(OFlags::CLOEXEC);
 
 /// The run's skills, and what the agent's file mounts, here on this machine.
 pub(in crate::executor) struct Mounted {
@@ -95,49 +110,166 @@ fn attachments(files: &[AttachmentFile]) -> Vec<Value> {
 }
 
 fn files(mounted: &Mounted) -> Result<Vec<Value>, Failure> {
-    let mut found = Found { files: Vec::new(), room: MAX_FILE_BYTES };
+    let mut found = Found { files: Vec::new(), room: MAX_FILE_BYTES, names: MAX_NAMES };
     for mount in &mounted.mounts {
-        found.add(&mount.host, &mount.container, MAX_DEPTH)?;
+        found.mount(&mount.host, &mount.container)?;
     }
     Ok(found.files)
 }
 
+/// What is read of mounts. Other agents may be writing there: each name is opened by itself in the directory that was
+/// opened before it.
 struct Found {
     files: Vec<Value>,
+    /// Bytes that are left.
     room: usize,
+    /// Names that are left.
+    names: usize,
 }
 
 impl Found {
     /// Adds a file, or all in a directory; links in it are left out.
-    fn add(&mut self, host: &Path, inside: &Path, depth: usize) -> Result<(), Failure> {
-        let fault = |why: &str| Failure::new(FailureCode::Setup, format!("mount {}: {why}", inside.display()));
-        let cannot = |error: std::io::Error| fault(&error.to_string());
-        let kind = fs::metadata(host).map_err(cannot)?;
-        if kind.is_dir() {
-            let depth = depth.checked_sub(1).ok_or_else(|| fault("directories are too deep"))?;
-            let mut entries: Vec<_> = fs::read_dir(host).map_err(cannot)?.flatten().map(|entry| entry.path()).collect();
-            entries.sort();
-            for path in entries.iter().filter(|path| !path.is_symlink()) {
-                let Some(name) = path.file_name() else { continue };
-                self.add(path, &inside.join(name), depth)?;
+    fn mount(&mut self, host: &Path, inside: &Path) -> Result<(), Failure> {
+        let opened = open(host, OFlags::RDONLY | WHOLE, Mode::empty()).map_err(|why| cannot(inside, why))?;
+        self.add(opened, inside, MAX_DEPTH)
+    }
+
+    fn add(&mut self, opened: OwnedFd, inside: &Path, depth: usize) -> Result<(), Failure> {
+        let kind = FileType::from_raw_mode(fstat(&opened).map_err(|why| cannot(inside, why))?.st_mode);
+        if kind == FileType::Directory {
+            self.directory(&opened, inside, depth)
+        } else if kind == FileType::RegularFile {
+            self.file(File::from(opened), inside)
+        } else {
+            Ok(())
+        }
+    }
+
+    fn directory(&mut self, dir: &OwnedFd, inside: &Path, depth: usize) -> Result<(), Failure> {
+        let depth = depth.checked_sub(1).ok_or_else(|| fault(inside, "directories are too deep"))?;
+        let mut names: Vec<OsString> = Vec::new();
+        for entry in Dir::read_from(dir).map_err(|why| cannot(inside, why))? {
+            let entry = entry.map_err(|why| cannot(inside, why))?;
+            let name = OsStr::from_bytes(entry.file_name().to_bytes());
+            if name != "." && name != ".." {
+                self.names = self.names.checked_sub(1).ok_or_else(|| too_much(inside))?;
+                names.push(name.to_owned());
             }
-            return Ok(());
         }
-        if !kind.is_file() {
-            return Ok(());
+        names.sort();
+        for name in names {
+            let place = inside.join(&name);
+            // Looked at first, since a device may do something when it is opened; what is gone since was never there.
+            let Ok(seen) = statat(dir, &name, AtFlags::SYMLINK_NOFOLLOW) else { continue };
+            if !matches!(FileType::from_raw_mode(seen.st_mode), FileType::Directory | FileType::RegularFile) {
+                continue;
+            }
+            match openat(dir, &name, INNER, Mode::empty()) {
+                Ok(opened) => self.add(opened, &place, depth)?,
+                Err(Errno::LOOP | Errno::NOENT | Errno::NXIO) => {}
+                Err(why) => return Err(cannot(&place, why)),
+            }
         }
-        let too_much =
-            || fault(&format!("more than {MAX_FILES} files or {MAX_FILE_BYTES} bytes are not sent; mount less"));
-        let size = usize::try_from(kind.len()).ok().filter(|size| *size <= self.room && self.files.len() < MAX_FILES);
-        size.ok_or_else(too_much)?;
-        let bytes = fs::read(host).map_err(cannot)?;
-        self.room = self.room.checked_sub(bytes.len()).ok_or_else(too_much)?;
+        Ok(())
+    }
+
+    fn file(&mut self, file: File, inside: &Path) -> Result<(), Failure> {
+        let mut bytes = Vec::new();
+        if self.files.len() < MAX_FILES {
+            let read = file.take(self.room as u64 + 1).read_to_end(&mut bytes);
+            read.map_err(|error| fault(inside, &error.to_string()))?;
+        }
+        let room = self.room.checked_sub(bytes.len()).filter(|_| self.files.len() < MAX_FILES);
+        self.room = room.ok_or_else(|| too_much(inside))?;
         self.files.push(json!({"path": inside, "content": BASE64.encode(&bytes)}));
         Ok(())
     }
 }
 
+fn fault(inside: &Path, why: &str) -> Failure {
+    Failure::new(FailureCode::Setup, format!("mount {}: {why}", inside.display()))
+}
+
+fn cannot(inside: &Path, why: Errno) -> Failure {
+    fault(inside, &std::io::Error::from(why).to_string())
+}
+
+fn too_much(inside: &Path) -> Failure {
+    let most = format!("more than {MAX_FILES} files, {MAX_NAMES} names or {MAX_FILE_BYTES} bytes are not sent");
+    fault(inside, &format!("{most}; mount less"))
+}
+
 /// What an agent's file mounts, without its place among a run's files.
 pub(in crate::executor) fn mounted(spec: &RunSpec, fetched: Fetched, chosen: Chosen) -> Result<Mounted, Failure> {
     Ok(Mounted { mounts: mounts::parse(&spec.agent.spec.mounts, fetched.mounts)?, _held: fetched.held, chosen })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, os::unix::fs::symlink, path::Path};
+
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+
+    use super::{Found, MAX_FILE_BYTES, MAX_NAMES};
+    use crate::domain::run::Failure;
+
+    fn sent(host: &Path, room: usize) -> Result<Vec<String>, Failure> {
+        let mut found = Found { files: Vec::new(), room, names: MAX_NAMES };
+        found.mount(host, Path::new("/context"))?;
+        Ok(found.files.iter().map(|file| file["path"].as_str().unwrap().to_owned()).collect())
+    }
+
+    #[test]
+    fn what_is_mounted_is_sent_without_links_pipes_and_devices() {
+        let (dir, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        fs::write(outside.path().join("secret"), "secret").unwrap();
+        fs::create_dir(dir.path().join("in")).unwrap();
+        fs::write(dir.path().join("in/b"), "b").unwrap();
+        fs::write(dir.path().join("a"), "a").unwrap();
+        symlink(outside.path().join("secret"), dir.path().join("link")).unwrap();
+        symlink(outside.path(), dir.path().join("in/way-out")).unwrap();
+        mknodat(CWD, dir.path().join("pipe"), FileType::Fifo, Mode::RUSR, 0).unwrap();
+        assert_eq!(sent(dir.path(), MAX_FILE_BYTES).unwrap(), ["/context/a", "/context/in/b"]);
+        assert_eq!(sent(&dir.path().join("a"), 1).unwrap(), ["/context"]);
+        assert_eq!(sent(&dir.path().join("pipe"), 1).unwrap(), [""; 0]);
+        assert!(sent(dir.path(), 1).unwrap_err().message.contains("mount less"));
+    }
+
+    #[test]
+    fn a_file_that_is_swapped_for_a_link_all_the_time_never_leads_out() {
+        let (dir, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        fs::write(outside.path().join("secret"), "secret").unwrap();
+        let (place, file, link) = (dir.path().join("x"), outside.path().join("file"), outside.path().join("link"));
+        fs::write(&file, "plain").unwrap();
+        symlink(outside.path().join("secret"), &link).unwrap();
+        let stop = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                    for from in [&file, &link] {
+                        fs::hard_link(from, dir.path().join("next")).unwrap();
+                        fs::rename(dir.path().join("next"), &place).unwrap();
+                        // Renaming one name of a file over another of the same file does nothing.
+                        fs::remove_file(dir.path().join("next")).ok();
+                    }
+                }
+            });
+            let secret = data_encoding::BASE64.encode(b"secret");
+            for _ in 0..20_000 {
+                let mut found = Found { files: Vec::new(), room: MAX_FILE_BYTES, names: MAX_NAMES };
+                found.mount(dir.path(), Path::new("/context")).unwrap();
+                assert!(found.files.iter().all(|file| file["content"] != secret.as_str()), "{:?}", found.files);
+            }
+            stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        });
+    }
+
+    #[test]
+    fn directories_alone_are_bounded_too() {
+        let dir = tempfile::tempdir().unwrap();
+        for n in 0..=MAX_NAMES {
+            fs::create_dir(dir.path().join(n.to_string())).unwrap();
+        }
+        assert!(sent(dir.path(), MAX_FILE_BYTES).unwrap_err().message.contains("names"));
+    }
 }
