@@ -17,8 +17,10 @@ use crate::{
     },
 };
 
-/// Files of one session that are counted; one with more is taken for as large as all that is allowed.
+/// Files of one session that are counted.
 const MOST_COUNTED: usize = 1_000_000;
+/// Bytes of the paths of directories that wait to be counted.
+const MOST_PATHS: usize = 32 << 20;
 /// Not removed for room so soon after its last use.
 const FRESH: Duration = Duration::from_secs(60);
 
@@ -46,7 +48,7 @@ impl Executors {
     }
 
     /// Removes the files of the sessions that were not used for the longest time while all take more than `most`
-    /// bytes. Returns how many.
+    /// bytes, and before these of those that cannot be counted. Returns how many.
     pub async fn make_room(&self, most: u64) -> usize {
         let (root, trash) = (self.ground.root.clone(), self.ground.trash.clone());
         workdir::blocking(move || Ok(bound(&root, &trash, most))).await.unwrap_or(0)
@@ -87,16 +89,19 @@ fn remove(path: &Path, trash: &Trash) -> bool {
 }
 
 fn bound(root: &Path, trash: &Trash, most: u64) -> usize {
-    let mut kept: Vec<(Duration, u64, PathBuf)> = sessions(root)
-        .filter_map(|(_, path)| {
-            let unused = trash::unused_for(&path)?;
-            let bytes = size(&path).unwrap_or(most);
-            Some((unused, bytes, path))
-        })
-        .collect();
+    let (mut kept, mut uncounted) = (Vec::new(), Vec::new());
+    for (_, path) in sessions(root) {
+        let Some(unused) = trash::unused_for(&path) else { continue };
+        match size(&path) {
+            Some(bytes) => kept.push((unused, bytes, path)),
+            None => uncounted.push((unused, path)),
+        }
+    }
+    // What cannot be counted goes itself: other sessions, of other tenants perhaps, make no room for it.
+    let idle = uncounted.iter().filter(|(unused, _)| *unused >= FRESH);
+    let mut removed = idle.filter(|(_, path)| remove(path, trash)).count();
     let mut all = kept.iter().fold(0_u64, |all, (_, bytes, _)| all.saturating_add(*bytes));
     kept.sort_by_key(|(unused, ..)| std::cmp::Reverse(*unused));
-    let mut removed = 0;
     for (unused, bytes, path) in kept {
         if all <= most || unused < FRESH {
             break;
@@ -109,20 +114,30 @@ fn bound(root: &Path, trash: &Trash, most: u64) -> usize {
     removed
 }
 
-/// What a tree takes on the disk; `None` when it has too many files to count.
+/// What a tree takes on the disk; `None` when it has too many files to count, or directories that lie too deep or are
+/// closed to us.
 pub(super) fn size(tree: &Path) -> Option<u64> {
     let mut open = vec![tree.to_owned()];
-    let (mut bytes, mut count) = (0_u64, 0);
+    let (mut bytes, mut count, mut waiting) = (0_u64, 0, 0_usize);
     while let Some(directory) = open.pop() {
-        for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        waiting = waiting.saturating_sub(directory.as_os_str().len());
+        let entries = match fs::read_dir(directory) {
+            Ok(entries) => entries,
+            // It is gone since.
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => continue,
+            Err(_) => return None,
+        };
+        for entry in entries.flatten() {
             count += 1;
-            if count > MOST_COUNTED {
+            if count > MOST_COUNTED || waiting > MOST_PATHS {
                 return None;
             }
             let Ok(found) = entry.metadata() else { continue };
             bytes = bytes.saturating_add(found.blocks().saturating_mul(512));
             if found.is_dir() {
-                open.push(entry.path());
+                let path = entry.path();
+                waiting = waiting.saturating_add(path.as_os_str().len());
+                open.push(path);
             }
         }
     }
@@ -173,6 +188,29 @@ mod tests {
         assert!(!left().contains(&oldest) && left().len() == 3, "{:?}", left());
         assert_eq!(bound(root.path(), &trash, 0), 1, "what a run uses, and what was used just now, stays");
         assert!(left().contains(&fresh) && left().contains(&held) && left().len() == 2, "{:?}", left());
+    }
+
+    #[test]
+    fn what_cannot_be_counted_goes_and_takes_no_other_with_it() {
+        use rustix::fs::{CWD, Mode, OFlags, mkdirat, openat};
+        let root = tempfile::tempdir().unwrap();
+        let trash = Trash::start(root.path()).unwrap();
+        let [oldest, endless] = [(1, 9_000), (2, 1_000)].map(|(number, ago_s)| keep(root.path(), number, ago_s));
+        let dir = root.path().join("sessions").join(endless.as_str());
+        let before = fs::metadata(&dir).unwrap().modified().unwrap();
+        let mut at = openat(CWD, dir.join("work"), OFlags::DIRECTORY, Mode::empty()).unwrap();
+        for _ in 0..30 {
+            let name = "n".repeat(250);
+            mkdirat(&at, &name, Mode::RWXU).unwrap();
+            at = openat(&at, &name, OFlags::DIRECTORY, Mode::empty()).unwrap();
+        }
+        for path in [dir.join("work"), dir.clone()] {
+            fs::File::open(path).unwrap().set_modified(before).unwrap();
+        }
+        assert_eq!(size(&dir), None);
+        assert_eq!(bound(root.path(), &trash, 1 << 30), 1);
+        let left: Vec<SessionId> = sessions(root.path()).map(|(id, _)| id).collect();
+        assert_eq!(left, [oldest]);
     }
 
     #[test]

@@ -21,6 +21,7 @@ mod orders;
 pub mod outbox;
 mod pipes;
 pub mod processes;
+mod removal;
 mod sandbox;
 mod skills;
 pub mod tools;

@@ -12,9 +12,12 @@ use std::{
     time::Duration,
 };
 
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{CWD, FlockOperation, Mode, flock};
 
-use crate::clock::Clock;
+use crate::{
+    clock::Clock,
+    executor::removal::{open_up, remove_tree},
+};
 
 /// What waits to be removed; beyond it, it stays until the next start or [`sweep`].
 const MAX_WAITING: usize = 1024;
@@ -32,7 +35,7 @@ impl Trash {
         let earlier = root.to_owned();
         thread::Builder::new().name("postern-remove".to_owned()).spawn(move || {
             empty(&earlier);
-            waiting.iter().for_each(|path| remove_patiently(&path));
+            waiting.iter().for_each(|path| remove(&path));
         })?;
         Ok(Arc::new(Self { root: root.to_owned(), removal }))
     }
@@ -85,8 +88,11 @@ fn touched_ms(dir: &Path) -> Option<i64> {
         let at = fs::symlink_metadata(path).and_then(|found| found.modified()).ok()?;
         i64::try_from(at.duration_since(std::time::UNIX_EPOCH).ok()?.as_millis()).ok()
     };
-    let inside = fs::read_dir(dir).ok()?.flatten().filter_map(|entry| changed(&entry.path())).max();
-    changed(dir).max(inside)
+    let entries = match fs::read_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => return None,
+        entries => entries.into_iter().flatten().flatten(),
+    };
+    changed(dir).max(entries.filter_map(|entry| changed(&entry.path())).max())
 }
 
 /// A directory that is kept from [`sweep`] and later attempts until this is dropped.
@@ -113,7 +119,7 @@ pub(super) fn hold(path: &Path, how: FlockOperation) -> io::Result<Held> {
 
 /// Keeps a directory that nobody else keeps.
 pub(super) fn try_hold(path: &Path) -> Option<Held> {
-    let lock = fs::symlink_metadata(path).ok().filter(fs::Metadata::is_dir).and_then(|_| fs::File::open(path).ok())?;
+    let lock = fs::File::from(open_up(CWD, path).ok()?);
     flock(&lock, FlockOperation::NonBlockingLockExclusive).ok()?;
     same(&lock, path).then_some(Held { _lock: lock })
 }
@@ -124,15 +130,42 @@ fn same(lock: &fs::File, path: &Path) -> bool {
     (held.dev(), held.ino()) == (there.dev(), there.ino())
 }
 
-/// A directory that is not a link, made when it is not there.
+/// A directory that is not a link, made when it is not there, and opened to us when an agent closed it.
 pub(super) fn real_dir(path: &Path) -> io::Result<()> {
-    use std::os::unix::fs::DirBuilderExt as _;
+    use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
     match fs::symlink_metadata(path) {
-        Ok(found) if found.is_dir() => return Ok(()),
+        Ok(found) if found.is_dir() && Mode::from_raw_mode(found.mode()).contains(Mode::RWXU) => return Ok(()),
+        Ok(found) if found.is_dir() => return Ok(open_up(CWD, path).map(drop)?),
         Ok(_) => fs::remove_file(path)?,
         Err(_) => {}
     }
     fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+/// A new directory in `dir`, named after `prefix`, in which something is made that [`settle`] puts in its place. What
+/// attempts before left under that prefix is taken away. For whoever keeps others from doing the same.
+pub(super) fn part_dir(trash: &Trash, dir: &Path, prefix: &str) -> io::Result<PathBuf> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    for entry in fs::read_dir(dir)?.flatten() {
+        if entry.file_name().as_encoded_bytes().starts_with(prefix.as_bytes()) {
+            trash.take(&entry.path())?;
+        }
+    }
+    // Never the name of another attempt, which may still write there by its path.
+    let part = dir.join(format!("{prefix}-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed)));
+    fs::DirBuilder::new().mode(0o700).create(&part)?;
+    Ok(part)
+}
+
+/// Puts what was made in its place once all of it is on the disk: after a power cut it is there whole or not at all.
+/// Fine when an attempt before was faster.
+pub(super) fn settle(part: &Path, done: &Path) -> io::Result<()> {
+    rustix::fs::syncfs(fs::File::open(part)?)?;
+    match fs::rename(part, done) {
+        Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(()),
+        renamed => renamed,
+    }
 }
 
 fn trash(root: &Path) -> PathBuf {
@@ -153,8 +186,11 @@ fn aside(root: &Path, path: &Path) -> io::Result<PathBuf> {
             continue;
         }
         outcome = fs::rename(path, &aside).map(|()| aside);
-        if outcome.is_ok() {
-            break;
+        match &outcome {
+            Ok(_) => break,
+            // Whoever moves a directory elsewhere writes in it (rename(2)), and an agent may have closed it.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => drop(open_up(CWD, path)?),
+            Err(_) => {}
         }
     }
     outcome
@@ -162,18 +198,12 @@ fn aside(root: &Path, path: &Path) -> io::Result<PathBuf> {
 
 fn empty(root: &Path) {
     for entry in fs::read_dir(trash(root)).into_iter().flatten().flatten() {
-        remove_patiently(&entry.path());
+        remove(&entry.path());
     }
 }
 
-/// The last processes may still be writing there while they are killed.
-fn remove_patiently(path: &Path) {
-    for _ in 0..20 {
-        match fs::remove_dir_all(path) {
-            Ok(()) => return,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return,
-            Err(error) if error.kind() == io::ErrorKind::NotADirectory => return drop(fs::remove_file(path)),
-            Err(_) => thread::sleep(Duration::from_millis(50)),
-        }
+fn remove(path: &Path) {
+    if let Err(error) = remove_tree(path) {
+        tracing::warn!(path = %path.display(), %error, "what was removed is still on the disk; an hourly sweep tries again");
     }
 }

@@ -20,7 +20,7 @@ use crate::{
         BoxFuture, RunSpec, Stopped,
         git::Fetched,
         mounts::{self, Mount},
-        trash::{self, Held, Trash, real_dir},
+        trash::{self, Held, Trash, part_dir, settle},
         workdir::{self, plain_path, write_new},
     },
 };
@@ -66,15 +66,22 @@ async fn one(
     let digest = digest.ok_or_else(|| fail("it is not pinned; apply the agent again"))?.to_owned();
     // For each agent its own: without walls one could write there.
     let dir = root.join("uploads").join(format!("{}-{digest}", spec.agent.agent));
-    let used = hold(dir.clone(), FlockOperation::NonBlockingLockShared).await.map_err(|why| fail(&why))?;
+    let mut used = hold(dir.clone(), FlockOperation::NonBlockingLockShared).await.map_err(|why| fail(&why))?;
     let tree = dir.join("tree");
     if !tree.is_dir() {
         let making = hold(dir.join("making"), FlockOperation::NonBlockingLockExclusive).await;
-        let _making = making.map_err(|why| fail(&why))?;
+        let making = making.map_err(|why| fail(&why))?;
         if !tree.is_dir() {
             let pack = read(spec, &digest).await.map_err(|why| fail(&why))?;
-            let (trash, part, done) = (trash.clone(), dir.join("part"), tree.clone());
-            let written = workdir::blocking(move || Ok(write(&trash, &pack, &part, &done))).await?;
+            let trash = trash.clone();
+            // The locks go with the work, which goes on when the run is canceled.
+            let work = move || {
+                let written = write(&trash, &pack, &dir);
+                drop(making);
+                Ok((written, used))
+            };
+            let written;
+            (written, used) = workdir::blocking(work).await?;
             written.map_err(|fault| fail(&fault.to_string()))?;
         }
     }
@@ -126,17 +133,16 @@ async fn read(spec: &RunSpec, digest: &str) -> Result<Vec<u8>, String> {
 }
 
 /// Files aside first, then all of them in their place at once.
-fn write(trash: &Trash, pack: &[u8], part: &Path, done: &Path) -> io::Result<()> {
-    trash.take(part)?;
-    real_dir(part)?;
+fn write(trash: &Trash, pack: &[u8], dir: &Path) -> io::Result<()> {
+    let part = part_dir(trash, dir, "part")?;
     let tree = Tree::from_pack(pack).map_err(io::Error::other)?;
     for (path, file) in &tree.files {
         let relative = plain_path(path).ok_or_else(|| io::Error::other("a path leads out of it"))?;
         let target = part.join(relative);
-        fs::create_dir_all(target.parent().unwrap_or(part))?;
+        fs::create_dir_all(target.parent().unwrap_or(&part))?;
         write_new(&target, &file.bytes, if file.executable { 0o755 } else { 0o644 })?;
     }
-    fs::rename(part, done)
+    settle(&part, &dir.join("tree"))
 }
 
 fn is_digest(text: &str) -> bool {

@@ -46,4 +46,5 @@ mod store;
 mod support;
 mod texting;
 mod tools;
+mod trees;
 mod vectors;

@@ -134,3 +134,39 @@ async fn hooks_of_a_repository_are_not_run() {
     bench.run(&again(&first, &json!({}), dir.path(), "true"), &record).await.unwrap();
     assert!(!mark.exists(), "a hook ran");
 }
+
+#[tokio::test]
+async fn a_cache_that_a_killed_fetch_left_is_made_anew() {
+    let dir = repository();
+    let (bench, record) = (Bench::new(SandboxMode::Off), Record::default());
+    let script = "cat context/docs/docs/page.md";
+    let first = agent(dir.path(), &json!({}), script);
+    bench.run(&first, &record).await.unwrap();
+    let cache = fs::read_dir(bench.root().join("git")).unwrap().flatten().next().unwrap().path().join("bare");
+    for (edition, damage) in [
+        // What git leaves when it is killed in the middle of a shallow fetch.
+        (|bare: &Path| fs::write(bare.join("shallow.lock"), "").unwrap()) as fn(&Path),
+        // What a power cut leaves.
+        |bare| fs::write(bare.join("HEAD"), "").unwrap(),
+        |bare| fs::remove_dir_all(bare.join("objects")).unwrap(),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let text = format!("edition {edition}");
+        fs::write(dir.path().join("docs/page.md"), &text).unwrap();
+        commit(dir.path());
+        damage(&cache);
+        let run = again(&first, &json!({}), dir.path(), script);
+        assert_eq!(bench.run(&run, &record).await.unwrap().text, text);
+    }
+    // Objects that are gone show themselves when files are laid out, not before.
+    let kept = json!({"refresh": "1h"});
+    fs::remove_dir_all(cache.parent().unwrap().join("trees")).unwrap();
+    fs::remove_dir_all(cache.join("objects/pack")).ok();
+    for entry in fs::read_dir(cache.join("objects")).unwrap().flatten() {
+        fs::remove_dir_all(entry.path()).unwrap();
+    }
+    let run = again(&first, &kept, dir.path(), script);
+    assert_eq!(bench.run(&run, &record).await.unwrap().text, "edition 2");
+}

@@ -28,7 +28,7 @@ use crate::{
         mounts::{self, Mount},
         processes::Keeper,
         sandbox,
-        trash::{self, Held, Trash, real_dir},
+        trash::{self, Held, Trash, part_dir, real_dir, settle},
         workdir,
     },
 };
@@ -116,11 +116,45 @@ impl Git {
     }
 }
 
+/// Why a repository was not brought.
+enum Fault {
+    /// Perhaps because of what is in the cache.
+    Cache(Failure),
+    /// It would be the same with an empty cache.
+    Lasting(Failure),
+}
+
+impl From<Failure> for Fault {
+    fn from(failure: Failure) -> Self {
+        Self::Cache(failure)
+    }
+}
+
 impl Repository<'_> {
     /// The mount, what keeps it, and the commit.
     async fn lay_out(&self) -> Result<(Mount, Vec<Held>, String), Failure> {
         let used = self.hold(self.dir.clone(), FlockOperation::NonBlockingLockShared).await?;
         let fetching = self.hold(self.dir.join("fetching"), FlockOperation::NonBlockingLockExclusive).await?;
+        let had_cache = self.dir.join("bare/HEAD").is_file();
+        // What was killed in the middle of a fetch, by whatever, leaves locks and halves that no later fetch gets past.
+        let brought = match self.bring().await {
+            Err(Fault::Cache(_)) if had_cache => {
+                self.forget_cache()?;
+                self.bring().await
+            }
+            brought => brought,
+        };
+        let (commit, tree) = brought.map_err(|(Fault::Cache(failure) | Fault::Lasting(failure))| failure)?;
+        let kept = self.hold(tree.clone(), FlockOperation::NonBlockingLockShared).await?;
+        self.forget_others(&tree);
+        drop(fetching);
+        let host = if self.mount.path.is_empty() { tree } else { tree.join(&self.mount.path) };
+        let container = mounts::container(&self.mount.to).map_err(|why| setup(self.mount, why))?;
+        Ok((Mount { host, container, read_only: true }, vec![used, kept], commit))
+    }
+
+    /// The commit, and its files.
+    async fn bring(&self) -> Result<(String, PathBuf), Fault> {
         let commit = match self.recent() {
             Some(commit) => commit,
             None => self.fetch().await?,
@@ -130,12 +164,12 @@ impl Repository<'_> {
         if !tree.exists() {
             self.check_out(&commit, &tree).await?;
         }
-        let kept = self.hold(tree.clone(), FlockOperation::NonBlockingLockShared).await?;
-        self.forget_others(&tree);
-        drop(fetching);
-        let host = if self.mount.path.is_empty() { tree } else { tree.join(&self.mount.path) };
-        let container = mounts::container(&self.mount.to).map_err(|why| setup(self.mount, why))?;
-        Ok((Mount { host, container, read_only: true }, vec![used, kept], commit))
+        Ok((commit, tree))
+    }
+
+    fn forget_cache(&self) -> Result<(), Failure> {
+        let taken = self.git.trash.take(&self.dir.join("bare"));
+        taken.map_err(|error| setup(self.mount, &error.to_string()))
     }
 
     /// Waits for a lock without keeping a thread.
@@ -166,7 +200,7 @@ impl Repository<'_> {
         (age < self.mount.refresh.to_std() && self.dir.join("bare/HEAD").is_file()).then_some(commit)
     }
 
-    async fn fetch(&self) -> Result<String, Failure> {
+    async fn fetch(&self) -> Result<String, Fault> {
         let bare = self.dir.join("bare");
         let failed = |error: io::Error| setup(self.mount, &error.to_string());
         let count_file = self.dir.join("fetches");
@@ -182,47 +216,49 @@ impl Repository<'_> {
         // Counted before: what a fetch leaves behind that is stopped goes with the others.
         let fetches = if fetches >= MOST_FETCHES { 1 } else { fetches + 1 };
         fs::write(&count_file, fetches.to_string()).map_err(failed)?;
-        if let Err(failure) =
-            self.run(&[&args[..], &[self.mount.git.as_str(), wanted.as_str()][..]].concat(), &[]).await
-        {
-            self.git.trash.take(&bare).map_err(failed)?;
-            return Err(failure);
+        let fetch = [&args[..], &[self.mount.git.as_str(), wanted.as_str()][..]].concat();
+        if let Err(fault) = self.run(&fetch, &[]).await {
+            self.forget_cache()?;
+            return Err(fault);
         }
         let found = self.run(&["rev-parse", "--verify", "-q", &format!("{reference}^{{commit}}")], &[]).await?;
         let commit = String::from_utf8_lossy(&found).trim().to_owned();
         if !is_commit(&commit) {
-            return Err(setup(self.mount, "its ref names no commit"));
+            return Err(Fault::Lasting(setup(self.mount, "its ref names no commit")));
         }
         fs::write(self.marker(), &commit).map_err(failed)?;
         Ok(commit)
     }
 
-    async fn check_out(&self, commit: &str, tree: &Path) -> Result<(), Failure> {
+    async fn check_out(&self, commit: &str, tree: &Path) -> Result<(), Fault> {
         self.measure(commit).await?;
         let failed = |error: io::Error| setup(self.mount, &error.to_string());
-        let (aside, index) = (self.dir.join("making"), self.dir.join("index"));
-        for old in [&aside, &index] {
-            self.git.trash.take(old).map_err(failed)?;
-        }
-        real_dir(&aside).map_err(failed)?;
-        let work_tree = format!("--work-tree={}", aside.display());
+        let (making, trees) = (self.dir.join("making"), self.dir.join("trees"));
+        real_dir(&making).map_err(failed)?;
+        let part = part_dir(&self.git.trash, &making, "part").map_err(failed)?;
+        let files = part.join("files");
+        real_dir(&files).map_err(failed)?;
+        let work_tree = format!("--work-tree={}", files.display());
         let path = if self.mount.path.is_empty() { "." } else { self.mount.path.as_str() };
-        let more = [("GIT_INDEX_FILE", index.as_os_str().to_owned())];
+        let more = [("GIT_INDEX_FILE", part.join("index").into_os_string())];
         self.run(&[work_tree.as_str(), "checkout", "-f", "-q", commit, "--", path], &more).await?;
-        real_dir(&self.dir.join("trees")).map_err(failed)?;
-        fs::rename(&aside, tree).map_err(failed)
+        real_dir(&trees).map_err(failed)?;
+        let (trash, tree) = (self.git.trash.clone(), tree.to_owned());
+        let settled = workdir::blocking(move || Ok(settle(&files, &tree).and_then(|()| trash.take(&part)))).await?;
+        Ok(settled.map_err(failed)?)
     }
 
     /// Refuses what is not there, what leads elsewhere, and what is too large, before it is laid out.
-    async fn measure(&self, commit: &str) -> Result<(), Failure> {
+    async fn measure(&self, commit: &str) -> Result<(), Fault> {
+        let refuse = |why: &str| Fault::Lasting(setup(self.mount, why));
         let mut within = String::new();
         if !self.mount.path.is_empty() {
             let found = self.run(&["ls-tree", "-z", "--full-tree", commit, "--", &self.mount.path], &[]).await?;
             match found.split(|byte| *byte == b' ').next().unwrap_or_default() {
                 b"040000" => within = format!("{}/", self.mount.path),
                 b"100644" | b"100755" => within.clone_from(&self.mount.path),
-                b"" => return Err(setup(self.mount, &format!("`{}` is not in it", clip(&self.mount.path, 200)))),
-                _ => return Err(setup(self.mount, "its path is a link or a submodule")),
+                b"" => return Err(refuse(&format!("`{}` is not in it", clip(&self.mount.path, 200)))),
+                _ => return Err(refuse("its path is a link or a submodule")),
             }
         }
         let mut args = vec!["ls-tree", "-r", "-l", "-z", "--full-tree", commit];
@@ -239,7 +275,7 @@ impl Repository<'_> {
         }
         if files > MOST_FILES || bytes > MOST_BYTES {
             let why = format!("it has {files} files of {bytes} bytes; {MOST_FILES} and {MOST_BYTES} are the most");
-            return Err(setup(self.mount, &why));
+            return Err(refuse(&why));
         }
         Ok(())
     }

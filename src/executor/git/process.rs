@@ -6,10 +6,10 @@ use data_encoding::BASE64;
 use tokio::io::AsyncReadExt as _;
 
 use crate::{
-    domain::{run::Failure, template::clip},
+    domain::template::clip,
     executor::{
         environment::Environment,
-        git::{Repository, setup},
+        git::{Fault, Repository, setup},
         processes::Launch,
     },
 };
@@ -37,7 +37,7 @@ const SETTINGS: [&str; 7] = [
 
 impl Repository<'_> {
     /// Runs git in the bare repository; what it wrote to standard output.
-    pub(super) async fn run(&self, args: &[&str], more: &[(&str, OsString)]) -> Result<Vec<u8>, Failure> {
+    pub(super) async fn run(&self, args: &[&str], more: &[(&str, OsString)]) -> Result<Vec<u8>, Fault> {
         let mut all: Vec<OsString> = ["-c", LIMITED, "sh"].map(OsString::from).to_vec();
         all.extend([MOST_BLOCKS.to_string().into(), self.program.clone().into()]);
         let protocols = self.git.protocols.iter().map(|way| format!("protocol.{}.allow=always", way.as_str()));
@@ -50,7 +50,7 @@ impl Repository<'_> {
         self.heard(Launch { program: PathBuf::from("/bin/sh"), args: all, env, directory }).await
     }
 
-    async fn heard(&self, launch: Launch) -> Result<Vec<u8>, Failure> {
+    async fn heard(&self, launch: Launch) -> Result<Vec<u8>, Fault> {
         let started = self.git.keeper.spawn(launch).await;
         let mut process = started.map_err(|error| setup(self.mount, &format!("git does not start: {error}")))?;
         drop(process.child.stdin.take());
@@ -72,12 +72,13 @@ impl Repository<'_> {
         };
         let status = tokio::time::timeout(TIME_LIMIT, heard).await;
         process.end().await;
+        let lasting = |why: &str| Err(Fault::Lasting(setup(self.mount, why)));
         match status {
             Ok(Ok(status)) if status.success() && out.len() as u64 <= MOST_OUTPUT => Ok(out),
-            Ok(Ok(_)) if out.len() as u64 > MOST_OUTPUT => Err(setup(self.mount, "it has too many files")),
-            Ok(Ok(_)) => Err(setup(self.mount, &format!("git says: {}", self.last_words(&said)))),
-            Ok(Err(error)) => Err(setup(self.mount, &error.to_string())),
-            Err(_) => Err(setup(self.mount, &format!("git took longer than {} s", TIME_LIMIT.as_secs()))),
+            Ok(Ok(_)) if out.len() as u64 > MOST_OUTPUT => lasting("it has too many files"),
+            Ok(Ok(_)) => Err(setup(self.mount, &format!("git says: {}", self.last_words(&said))).into()),
+            Ok(Err(error)) => lasting(&error.to_string()),
+            Err(_) => lasting(&format!("git took longer than {} s", TIME_LIMIT.as_secs())),
         }
     }
 

@@ -152,9 +152,9 @@ impl Slot<'_> {
             sink.message(MessageKind::Status, json!({"text": text})).await?;
             return Ok(Layer { mount, held });
         }
-        let _preparing = self.wait_for_turn(sink).await?;
+        let preparing = Arc::new(self.wait_for_turn(sink).await?);
         if self.ready().await?.is_none() {
-            self.prepare_or_refuse(sink).await?;
+            self.prepare_or_refuse(sink, &preparing).await?;
         }
         Ok(Layer { mount, held })
     }
@@ -188,7 +188,8 @@ impl Slot<'_> {
     }
 
     /// Prepares it, unless that failed just now: then all runs hear the same until it makes sense to try again.
-    async fn prepare_or_refuse(&self, sink: &mut dyn RunSink) -> Result<(), Stopped> {
+    /// Work that goes on when the run is canceled has `preparing` with it, so that nobody else begins meanwhile.
+    async fn prepare_or_refuse(&self, sink: &mut dyn RunSink, preparing: &Arc<Held>) -> Result<(), Stopped> {
         let before = Failed::read(&self.dir);
         let now = Clock::system().now();
         if let Some(failed) = before.as_ref().filter(|failed| failed.until_ms > now.0) {
@@ -198,15 +199,20 @@ impl Slot<'_> {
             return Err(failure.into());
         }
         let began = Clock::system().now();
-        let outcome = self.prepare(sink).await;
+        let outcome = self.prepare(sink, preparing).await;
         let took_ms = Clock::system().now().0 - began.0;
         let (fault, output) = match outcome {
             Ok(prepared) => {
                 let bytes = i64::try_from(prepared.bytes).unwrap_or(i64::MAX);
                 let report = self.report(None, took_ms, bytes, prepared.output);
                 let ready = Ready { at_ms: began.0, took_ms, bytes: prepared.bytes };
-                let (dir, written) = (self.dir.clone(), ready.clone());
-                let written = workdir::blocking(move || Ok(written.write(&dir))).await?;
+                let (dir, written, preparing) = (self.dir.clone(), ready.clone(), preparing.clone());
+                let work = move || {
+                    let written = written.write(&dir);
+                    drop(preparing);
+                    Ok(written)
+                };
+                let written = workdir::blocking(work).await?;
                 written.map_err(|fault| self.failure(&fault.to_string()))?;
                 let text = format!("layer {} is prepared, {}", self.short(), ready.in_words());
                 sink.message(MessageKind::Status, json!({"text": text, "layer": report})).await?;

@@ -4,6 +4,7 @@ use std::{
     ffi::OsString,
     path::{Path, PathBuf},
     process::ExitStatus,
+    sync::Arc,
     time::Duration,
 };
 
@@ -28,7 +29,7 @@ use crate::{
         pipes::{READ_BYTES, Stream},
         processes::{self, Launch, Process},
         sandbox::{self, Inside},
-        trash::real_dir,
+        trash::{Held, real_dir},
         workdir::{self, plain_path, write_new},
     },
 };
@@ -77,10 +78,10 @@ impl From<Failure> for Fault {
 
 impl Slot<'_> {
     /// Fills the layer from nothing.
-    pub(super) async fn prepare(&self, sink: &mut dyn RunSink) -> Result<Prepared, Fault> {
+    pub(super) async fn prepare(&self, sink: &mut dyn RunSink, preparing: &Arc<Held>) -> Result<Prepared, Fault> {
         let text = format!("preparing layer {}", self.short());
         sink.message(MessageKind::Status, json!({"text": text})).await?;
-        self.lay_out().await?;
+        self.lay_out(preparing.clone()).await?;
         let mut process = self.start().await?;
         drop(process.child.stdin.take());
         let mask = Mask::new(self.spec, None);
@@ -96,13 +97,13 @@ impl Slot<'_> {
             Err(stopped @ Fault::Stopped(_)) => return Err(stopped),
         }
         let bytes = self.measure().await.map_err(failed)?;
-        let (trash, making) = (self.layers.trash.clone(), self.dir.join("making"));
-        workdir::blocking(move || Ok(trash.take(&making).is_ok())).await?;
+        let (trash, making, preparing) = (self.layers.trash.clone(), self.dir.join("making"), preparing.clone());
+        workdir::blocking(move || Ok((trash.take(&making).is_ok(), preparing))).await?;
         Ok(Prepared { bytes, output })
     }
 
     /// Takes away what an earlier preparation left, its processes first, and makes room for this one.
-    async fn lay_out(&self) -> Result<(), Failure> {
+    async fn lay_out(&self, preparing: Arc<Held>) -> Result<(), Failure> {
         let (trash, dir, root, mark) =
             (self.layers.trash.clone(), self.dir.clone(), self.layers.root.clone(), self.mark());
         let agent = self.spec.agent.clone();
@@ -125,6 +126,7 @@ impl Slot<'_> {
                 std::fs::create_dir_all(target.parent().unwrap_or(&work)).map_err(fail)?;
                 write_new(&target, &bytes, if bytes.starts_with(b"#!") { 0o700 } else { 0o600 }).map_err(fail)?;
             }
+            drop(preparing);
             Ok(())
         })
         .await
@@ -259,7 +261,9 @@ impl Slot<'_> {
         match bytes {
             Some(bytes) if bytes <= most => Ok(bytes),
             Some(_) => Err(format!("the layer is larger than {most} bytes (layers.max_bytes)")),
-            None => Err("the layer has more than a million files".to_owned()),
+            None => {
+                Err("the layer has more than a million files, or folders that lie too deep or are closed".to_owned())
+            }
         }
     }
 
