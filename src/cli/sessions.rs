@@ -35,7 +35,7 @@ enum Action {
     Close {
         /// Its id, ses_…
         id: String,
-        /// Cancel its runs that have not begun; else they go on.
+        /// Cancel its runs that have not begun, and its follow-ups; else they go on.
         #[arg(long)]
         cancel_waiting: bool,
     },

@@ -52,10 +52,10 @@ impl SessionRow {
 /// Runs, their cost, those that are open, and when one moved last.
 type Sums = (i64, i64, i64, Option<i64>);
 
-/// What becomes of the runs of a session that is closed and have not begun.
+/// What becomes of the runs of a session that is closed and have not begun, and of its follow-ups.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Waiting {
-    /// They go on, in the conversation as it was.
+    /// They go on, in the conversation as it was; a follow-up begins a new one.
     GoOn,
     /// They are canceled.
     Cancel,
@@ -74,6 +74,12 @@ const FORGET: &str = "DELETE FROM transcripts WHERE owner @any($1)";
 const CANCEL_WAITING: &str = "UPDATE runs SET state = 'canceled', finished_at = $2, cancel_requested_at = $2, \
     cancel_reason = 'its session was closed' WHERE state = 'queued' AND session_id = $1 \
     AND id IN (SELECT id FROM jobs WHERE lane = $1 AND state <> 'running') RETURNING id";
+
+const CANCEL_QUESTIONS: &str =
+    "UPDATE approvals SET state = 'canceled', ended_at = $2 WHERE run_id @any($1) AND state = 'waiting'";
+
+const CANCEL_FOLLOWUPS: &str = "UPDATE followups SET state = 'canceled', reason = 'its session was closed', ended_at = $2 \
+    WHERE lane = $1 AND state = 'waiting'";
 
 const DROP_JOBS: &str = "DELETE FROM jobs WHERE id @any($1) AND state <> 'running' RETURNING id, grouped";
 
@@ -169,6 +175,10 @@ impl Store {
                     let grouped: Vec<String> =
                         dropped.into_iter().filter(|(_, grouped)| *grouped).map(|(id, _)| id).collect();
                     groups::leave!(tx, db, &grouped);
+                    // Those of a run that its worker gave back.
+                    let questions = sqlx::query(db.sql(CANCEL_QUESTIONS)).bind(db.list(&canceled)).bind(now);
+                    questions.execute(&mut *tx).await?;
+                    sqlx::query(CANCEL_FOLLOWUPS).bind(&lane).bind(now).execute(&mut *tx).await?;
                 }
                 tx.commit().await?;
             }
@@ -184,7 +194,7 @@ impl Store {
     /// other. `None` when there is no such session.
     ///
     /// # Errors
-    /// When the database fails, the key has an open session already, or there is no conversation yet.
+    /// When the database fails, the key has an open session already, or there is no conversation yet or any more.
     pub async fn fork_session(
         &self,
         tenant: &TenantId,
@@ -192,6 +202,9 @@ impl Store {
         key: &str,
     ) -> Result<Option<Session>, StoreError> {
         let Some(from) = self.session(tenant, id).await? else { return Ok(None) };
+        if from.closed_at.is_some() {
+            return Err(StoreError::Conflict(format!("{id} is closed, and its conversation goes with it")));
+        }
         if from.resume_id.is_none() {
             return Err(StoreError::Conflict(format!("{id} has no conversation yet; wait for its first run")));
         }

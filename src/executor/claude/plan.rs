@@ -143,24 +143,20 @@ async fn plan(
     Ok((plan, known))
 }
 
-/// Brings the conversation that a fork goes on from: from the other session's home on this machine, else from the store.
+/// Brings the conversation that a fork goes on from, as it was when the fork was made: from the store. What is too long to
+/// be kept there comes from the other session's home on this machine, with what that added since.
 async fn bring_other(spec: &RunSpec, workdir: &Workdir, mask: &Mask, from: &str) -> Result<Option<Known>, Stopped> {
-    let config = workdir.home().join(".claude");
+    let (config, id) = (workdir.home().join(".claude"), from.to_owned());
+    if keep::bring(spec, workdir, mask, from).await? {
+        let known = workdir::blocking(move || {
+            Ok(transcript::find(&config, &id).as_ref().map(|file| transcript::messages(file)).unwrap_or_default())
+        });
+        return Ok(Some(known.await?));
+    }
     let other = spec.forked_from.as_ref().map(|session| workdir.home_of(session).join(".claude"));
-    let (to, id) = (config.clone(), from.to_owned());
     let copied = workdir::blocking(move || match other {
-        Some(other) => transcript::copy(&other, &id, &to),
+        Some(other) => transcript::copy(&other, &id, &config),
         None => Ok(None),
     });
-    if let Some(known) = copied.await? {
-        return Ok(Some(known));
-    }
-    if !keep::bring(spec, workdir, mask, from).await? {
-        return Ok(None);
-    }
-    let id = from.to_owned();
-    let known = workdir::blocking(move || {
-        Ok(transcript::find(&config, &id).as_ref().map(|file| transcript::messages(file)).unwrap_or_default())
-    });
-    Ok(Some(known.await?))
+    Ok(copied.await?)
 }

@@ -25,7 +25,7 @@ const MAX_KEY: usize = 512;
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(in crate::http) struct Close {
-    /// Whether runs that have not begun are canceled; else they go on.
+    /// Whether runs that have not begun, and follow-ups, are canceled; else they go on.
     cancel_waiting: bool,
 }
 
@@ -65,6 +65,8 @@ pub(in crate::http) async fn close(
     let waiting = if asked.cancel_waiting { Waiting::Cancel } else { Waiting::GoOn };
     let closed = gateway.store.close_session(&tenant, &id, waiting).await?;
     gateway.wakes.sessions();
+    // Places of groups may be free.
+    gateway.wakes.runs();
     closed.map(Answer).ok_or_else(|| ApiError::not_found("session"))
 }
 

@@ -89,8 +89,13 @@ async fn an_interrupted_conversation_is_continued_by_the_next_run(engine: Engine
 }
 
 async fn a_forked_session_goes_on_from_the_conversation_and_leaves_it_alone(engine: Engine) {
-    let steps =
-        [Step::Text("Known."), Step::Text("In the fork."), Step::Text("Still in the fork."), Step::Text("Here.")];
+    let steps = [
+        Step::Text("Known."),
+        Step::Text("Since then."),
+        Step::Text("In the fork."),
+        Step::Text("Still in the fork."),
+        Step::Text("Here."),
+    ];
     let api = MessagesApi::start(steps).await;
     let project = project(engine, &api).await;
     let template = agent("queue").replace("while_running: queue", "session: '{{ subject }}'");
@@ -105,6 +110,9 @@ async fn a_forked_session_goes_on_from_the_conversation_and_leaves_it_alone(engi
     let call = Call::post(&path, r#"{"key":"template:side"}"#).with("content-type", "application/json");
     let forked = app.ask(call).await.json();
     assert_eq!(forked["forked_from"], session, "{forked}");
+    // The one that it was made of goes on before it begins.
+    let ended = app.ended(&run_of(&app.send(&mail("since", "main", "The thing since then.")).await)).await;
+    assert_eq!(ended["result_text"], "Since then.", "{ended}");
     for (token, text, answer) in
         [("two", "The second thing.", "In the fork."), ("three", "The third thing.", "Still in the fork.")]
     {
@@ -114,9 +122,14 @@ async fn a_forked_session_goes_on_from_the_conversation_and_leaves_it_alone(engi
     app.ended(&run_of(&app.send(&mail("four", "main", "The fourth thing.")).await)).await;
     let asked: Vec<String> = api.asked().iter().map(|asked| asked.body["messages"].to_string()).collect();
     for text in ["The first thing.", "The second thing.", "The third thing."] {
-        assert!(asked[2].contains(text), "the fork does not know {text}: {}", asked[2]);
+        assert!(asked[3].contains(text), "the fork does not know {text}: {}", asked[3]);
     }
-    assert!(asked[3].contains("The first thing.") && !asked[3].contains("The second thing."), "{}", asked[3]);
+    assert!(!asked[3].contains("The thing since then."), "it is none of the fork's: {}", asked[3]);
+    assert!(asked[4].contains("The first thing.") && !asked[4].contains("The second thing."), "{}", asked[4]);
+    let close = app.ask(Call::post(&format!("/v1/sessions/{session}/close"), "")).await;
+    assert_eq!(close.status, 200);
+    let call = Call::post(&path, r#"{"key":"template:late"}"#).with("content-type", "application/json");
+    assert_eq!(app.ask(call).await.status, 409, "its conversation goes");
     app.stop().await;
 }
 
