@@ -168,6 +168,7 @@ async fn claim(core: Arc<Core>) -> Vec<Job> {
                 }
                 return jobs;
             }
+            Ok(Ok(_)) if core.store.replaced() > replaced => Duration::ZERO,
             Ok(Ok(_)) => until_due(&core, since).await,
             Ok(Err(fault)) => {
                 tracing::warn!(queue = options.queue, error = ?fault, "claiming failed; trying again");

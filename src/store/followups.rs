@@ -263,8 +263,11 @@ impl Store {
         let found: Vec<FollowupRow> = on_engine!(self, |db| {
             let mut query = sqlx::QueryBuilder::new(format!("SELECT {COLUMNS} FROM followups WHERE tenant_id = "));
             query.push_bind(tenant.as_str()).push(" AND id < ").push_bind(page.below());
-            if let Some(state) = state {
-                query.push(" AND state = ").push_bind(state);
+            match state {
+                // Written out: the index of those that wait is found by these words.
+                Some("waiting") => drop(query.push(" AND state = 'waiting'")),
+                Some(state) => drop(query.push(" AND state = ").push_bind(state)),
+                None => {}
             }
             query.push(" ORDER BY id DESC LIMIT ").push_bind(page.fetch());
             query.build_query_as().fetch_all(db.read()).await?

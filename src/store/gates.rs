@@ -3,18 +3,11 @@
 //! Places are given away by one process at a time for each tenant, whose lock is the first that such a transaction takes
 //! and the last that it waits for: it takes no job that another one holds. At a gate the flows take turns, and within a
 //! flow the jobs go by rank. A job that finds another of its groups full goes to wait there, so that each look at a gate
-//! costs what it lets through, and at most [`MOST_MOVES`] more.
+//! costs what it lets through, and at most [`MOST_MOVES`] more. What is due comes from `due`, which runs make room for
+//! others from `replace`.
 
-use crate::{
-    domain::{
-        concurrency::Strategy,
-        id::{RunId, TenantId},
-    },
-    store::{Store, StoreError, groups, jobs::RUN_QUEUE, on_engine, rows},
-};
+use crate::store::{Store, StoreError, groups, jobs::RUN_QUEUE, on_engine, replace::MOST_REPLACED};
 
-/// Jobs whose time has come that one call moves on, of those in groups and of the others.
-const MOST_DUE: i64 = 500;
 /// Groups that are looked at in one pass.
 const MOST_GROUPS: i64 = 32;
 /// Passes of one call that opens nothing: each goes on behind the one before, and begins anew at the end.
@@ -25,12 +18,6 @@ pub(super) const MOST_MOVES: usize = 64;
 const MOST_MENDED: i64 = 500;
 /// How long a group without jobs is kept, in milliseconds.
 const KEEP_GROUP_MS: i64 = 86_400_000;
-
-const OPEN_DUE: &str = "UPDATE jobs SET state = 'ready' WHERE state = 'waiting' AND id IN (SELECT id FROM jobs WHERE queue = $1 \
-    AND state = 'waiting' AND run_at <= $2 AND NOT grouped ORDER BY run_at LIMIT $3 @skip_locked)";
-
-const GATE_DUE: &str = "UPDATE jobs SET state = 'gated', gate = flow WHERE state = 'waiting' AND id IN (SELECT id FROM jobs \
-    WHERE queue = $1 AND state = 'waiting' AND run_at <= $2 AND grouped ORDER BY run_at LIMIT $3 @skip_locked) RETURNING id";
 
 const NEXT_LOOKS: &str = "\
 WITH RECURSIVE look (id, number) AS (
@@ -64,13 +51,6 @@ const SEND_ON: &str = "UPDATE jobs SET gate = $2 WHERE id = $1 AND state = 'gate
 const LEFT_AT_GATE: &str = "SELECT CAST(1 AS BIGINT) FROM jobs WHERE state = 'gated' AND gate = $1 LIMIT 1";
 
 const HAD_TURN: &str = "UPDATE concurrency_groups SET last_flow = $2 WHERE id = $1";
-
-const STRATEGY: &str = "SELECT strategy FROM job_groups WHERE group_id = $1 AND NOT held LIMIT 1";
-
-/// The unfinished runs of a group, the oldest first, with the group's name and places.
-const RUNS_OF_GROUP: &str = "SELECT m.job_id, g.label, g.places FROM job_groups m JOIN concurrency_groups g ON g.id = m.group_id \
-    JOIN runs r ON r.id = m.job_id WHERE m.group_id = $1 AND r.cancel_requested_at IS NULL AND r.state IN ('queued', 'running') \
-    ORDER BY m.job_id LIMIT 11000";
 
 const PLACES_AFTER: &str = "SELECT m.group_id, m.job_id, m.tenant_id, j.state FROM job_groups m LEFT JOIN jobs j ON j.id = m.job_id \
     WHERE m.held AND (m.group_id, m.job_id) > ($1, $2) ORDER BY m.group_id, m.job_id LIMIT $3";
@@ -148,34 +128,18 @@ impl Store {
     /// # Errors
     /// When the database fails; what was made ready before stays so.
     pub async fn open_gates(&self, queue: &str) -> Result<usize, StoreError> {
-        let now = self.clock.now().0;
-        let mut opened = on_engine!(self, |db| {
-            let mut tx = db.begin().await?;
-            let open = sqlx::query(db.sql(OPEN_DUE)).bind(queue).bind(now).bind(MOST_DUE);
-            let opened = open.execute(&mut *tx).await?.rows_affected();
-            if queue == RUN_QUEUE {
-                let gate = sqlx::query_as(db.sql(GATE_DUE)).bind(queue).bind(now).bind(MOST_DUE);
-                let gated: Vec<(String,)> = gate.fetch_all(&mut *tx).await?;
-                if !gated.is_empty() {
-                    let ids: Vec<String> = gated.into_iter().map(|(id,)| id).collect();
-                    sqlx::query(db.sql(groups::LOOK_AT_GATES)).bind(db.list(&ids)).execute(&mut *tx).await?;
-                }
-            }
-            tx.commit().await?;
-            usize::try_from(opened).unwrap_or(usize::MAX)
-        });
+        let mut opened = self.open_due(queue).await?;
         if queue == RUN_QUEUE {
+            let mut left = MOST_REPLACED;
             for _ in 0..MOST_PASSES {
                 let looks = self.next_looks().await?;
                 let is_last = looks.is_empty();
                 for (tenant, groups) in looks {
-                    for group in &groups {
-                        self.replace_oldest(&tenant, group).await?;
-                    }
+                    let groups = self.replace_oldest(&tenant, groups, &mut left).await?;
                     opened += self.pass_gates(&tenant, &groups).await?;
                 }
-                // Nobody comes again soon when nothing was opened, so nothing may be left that could be.
-                if opened > 0 || is_last {
+                // Nobody comes again soon when nothing was opened or replaced, so nothing may be left that could be.
+                if opened > 0 || is_last || left == 0 {
                     break;
                 }
             }
@@ -227,38 +191,6 @@ impl Store {
             tx.commit().await?;
             Ok(opened)
         })
-    }
-
-    /// Stops the oldest runs of a group that stops runs for others, as long as it has more than places.
-    async fn replace_oldest(&self, tenant: &str, group: &str) -> Result<(), StoreError> {
-        let found: Option<(String,)> =
-            on_engine!(self, |db| sqlx::query_as(STRATEGY).bind(group).fetch_optional(db.read()).await?);
-        if found.is_none_or(|(strategy,)| strategy != Strategy::CancelRunning.as_str()) {
-            return Ok(());
-        }
-        let runs: Vec<(String, String, i64)> =
-            on_engine!(self, |db| sqlx::query_as(RUNS_OF_GROUP).bind(group).fetch_all(db.read()).await?);
-        let places = runs.first().map_or(usize::MAX, |(_, _, places)| usize::try_from(*places).unwrap_or(usize::MAX));
-        let tenant: TenantId = rows::id("group_looks", tenant)?;
-        for ((old, label, _), (new, ..)) in runs.iter().zip(runs.iter().skip(places)) {
-            let old: RunId = rows::id("job_groups", old)?;
-            let reason = format!("{new} takes its place: {label} has {places}");
-            match self.cancel_run_because(&tenant, &old, Some(&reason)).await {
-                Ok(_) => {
-                    self.replaced.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-                }
-                // It ended by itself.
-                Err(StoreError::Conflict(_)) => {}
-                Err(fault) => return Err(fault),
-            }
-        }
-        Ok(())
-    }
-
-    /// How many runs this process asked to stop for others of their group.
-    #[must_use]
-    pub fn replaced(&self) -> u64 {
-        self.replaced.load(std::sync::atomic::Ordering::Relaxed)
     }
 
     /// Opens gates whoever has free hands, and finds what nobody told of: places whose job is gone, gates that nobody

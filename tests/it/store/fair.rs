@@ -39,6 +39,42 @@ async fn ten_thousand_waiting_runs_of_one_tenant_hold_another_up_by_no_slot() {
 }
 
 #[tokio::test]
+async fn what_one_tenant_put_off_until_one_moment_holds_nobody_elses_up() {
+    each_engine(async |db| {
+        let (large, small) = (World::of_tenant(&db.store, "large").await, World::of_tenant(&db.store, "small").await);
+        for is_grouped in [false, true] {
+            let of = |world: &World, key: String| match is_grouped {
+                true => grouped(world, &key, None, &[group(&format!("{}{is_grouped}", world.tenant), 10_000)]),
+                false => world.work(&key, None),
+            };
+            let batch: Vec<_> = (0..4_000).map(|number| of(&large, format!("l{is_grouped}{number}"))).collect();
+            for some in batch.chunks(500) {
+                accept(&large, some.to_vec()).await;
+            }
+            let late = db.clock.now().plus_ms(1).0;
+            accept(&small, vec![of(&small, format!("s{is_grouped}"))]).await;
+            let wait = "UPDATE jobs SET state = 'waiting', gate = NULL";
+            db.execute(&format!("{wait}; UPDATE jobs SET run_at = {late} WHERE tenant_id = '{}'", small.tenant))
+                .await
+                .unwrap();
+            db.clock.advance(2);
+            let mut claims = 0;
+            let mut mine = Vec::new();
+            while mine.is_empty() && claims < 4 {
+                let claimed = db.store.claim(RUN_QUEUE, "w", 1, LEASE_MS).await.unwrap();
+                mine = claimed.into_iter().filter(|claimed| claimed.tenant == small.tenant).collect();
+                claims += 1;
+            }
+            assert!(!mine.is_empty(), "grouped {is_grouped}: {claims} claims");
+            let waiting = db.number("SELECT COUNT(*) FROM jobs WHERE state = 'waiting'").await;
+            assert!(waiting > 0, "not all were moved on for that");
+            db.execute("DELETE FROM job_groups; DELETE FROM jobs; DELETE FROM group_looks").await.unwrap();
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn several_slots_are_dealt_out_to_all_who_wait() {
     each_engine(async |db| {
         let mut worlds = Vec::new();

@@ -199,6 +199,35 @@ async fn the_newest_takes_the_place_of_the_oldest_where_the_group_says_so() {
 }
 
 #[tokio::test]
+async fn a_burst_into_a_group_that_replaces_holds_nobody_else_up() {
+    each_engine(async |db| {
+        let (burst, other) = (World::of_tenant(&db.store, "burst").await, World::of_tenant(&db.store, "other").await);
+        let newest = [Group { strategy: Strategy::CancelRunning, ..group("newest", 2) }];
+        let mut runs = Vec::new();
+        for some in (0..400).collect::<Vec<_>>().chunks(200) {
+            let batch = some.iter().map(|number| grouped(&burst, &format!("b{number}"), None, &newest)).collect();
+            runs.extend(accept(&burst, batch).await);
+        }
+        let asked = db.store.replaced();
+        assert!(burst.claim(5).await.is_empty(), "what is at the gate is not wanted any more");
+        assert_eq!(db.store.replaced() - asked, 50, "one claim stops no more");
+        let own = other.start("o", None).await;
+        let claimed = other.claim(5).await;
+        assert_eq!(claimed.iter().map(|claimed| claimed.lease.id.as_str()).collect::<Vec<_>>(), [own.as_str()]);
+        let mut claimed = Vec::new();
+        for _ in 0..8 {
+            claimed.extend(burst.claim(5).await);
+        }
+        assert_eq!(db.store.replaced() - asked, 398);
+        let mut ids: Vec<&str> = claimed.iter().map(|claimed| claimed.lease.id.as_str()).collect();
+        ids.sort_unstable();
+        assert_eq!(ids, [runs[398].as_str(), runs[399].as_str()], "the newest run, and none that was older");
+        assert_eq!(db.number("SELECT COUNT(*) FROM group_looks").await, 0);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_limit_that_an_agent_gets_later_holds_for_what_waits() {
     each_engine(async |db| {
         let world = World::new(&db.store).await;
