@@ -1,6 +1,6 @@
 //! Tools that Postern itself offers to an agent at work, whatever way it runs.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use serde_json::Value;
 use tokio::time::{Instant, sleep_until};
@@ -50,6 +50,10 @@ pub trait ToolHost: Send + Sync {
     fn patience(&self, _tool: &str) -> Option<Duration> {
         None
     }
+
+    /// Hears which calls of attempts before this one have their results in the conversation as it is taken up: whoever
+    /// repeats one of them means another call. Said before any call, by executors whose conversations go on.
+    fn heard(&self, _calls: HashSet<String>) {}
 
     /// Asks a person whether a call may be made that a rule `ask` is about. It takes no longer than somebody is waited for.
     fn permit(&self, _asked: PermissionAsked) -> BoxFuture<'_, Permit> {
@@ -126,6 +130,10 @@ impl ToolHost for Masked {
 
     fn patience(&self, tool: &str) -> Option<Duration> {
         self.host.patience(tool)
+    }
+
+    fn heard(&self, calls: HashSet<String>) {
+        self.host.heard(calls);
     }
 
     fn permit(&self, mut asked: PermissionAsked) -> BoxFuture<'_, Permit> {

@@ -75,9 +75,6 @@ const CANCEL_WAITING: &str = "UPDATE runs SET state = 'canceled', finished_at = 
     cancel_reason = 'its session was closed' WHERE state = 'queued' AND session_id = $1 \
     AND id IN (SELECT id FROM jobs WHERE lane = $1 AND state <> 'running') RETURNING id";
 
-const CANCEL_QUESTIONS: &str =
-    "UPDATE approvals SET state = 'canceled', ended_at = $2 WHERE run_id @any($1) AND state = 'waiting'";
-
 const CANCEL_FOLLOWUPS: &str = "UPDATE followups SET state = 'canceled', reason = 'its session was closed', ended_at = $2 \
     WHERE lane = $1 AND state = 'waiting'";
 
@@ -175,9 +172,6 @@ impl Store {
                     let grouped: Vec<String> =
                         dropped.into_iter().filter(|(_, grouped)| *grouped).map(|(id, _)| id).collect();
                     groups::leave!(tx, db, &grouped);
-                    // Those of a run that its worker gave back.
-                    let questions = sqlx::query(db.sql(CANCEL_QUESTIONS)).bind(db.list(&canceled)).bind(now);
-                    questions.execute(&mut *tx).await?;
                     sqlx::query(CANCEL_FOLLOWUPS).bind(&lane).bind(now).execute(&mut *tx).await?;
                 }
                 tx.commit().await?;

@@ -1,6 +1,8 @@
 //! Calls of tools that must happen once. A worker that dies may have done one whose result the conversation does not hold:
 //! its successor hears the same call again, and must not do it again.
 
+use std::collections::HashSet;
+
 use crate::{
     domain::id::{EventId, RunId, TenantId},
     store::{Lease, RunWork, Store, StoreError, jobs, on_engine, rows},
@@ -17,16 +19,24 @@ pub struct CallKey<'a> {
     pub id: Option<&'a str>,
 }
 
-const KNOWN: &str = "SELECT number, fence, call_id FROM tool_calls WHERE run_id = $1 AND tool = $2 AND content = $3 \
-    ORDER BY number";
+/// A call that was numbered before: number, fence, id, whether its end was told, whether it was used up.
+type Known = (i64, i64, Option<String>, bool, bool);
 
-const TAKE_OVER: &str = "UPDATE tool_calls SET fence = $5, call_id = $6 \
+const KNOWN: &str = "SELECT number, fence, call_id, replied, used FROM tool_calls \
+    WHERE run_id = $1 AND tool = $2 AND content = $3 ORDER BY number";
+
+const TAKE_OVER: &str = "UPDATE tool_calls SET fence = $5, call_id = $6, replied = FALSE \
     WHERE run_id = $1 AND tool = $2 AND content = $3 AND number = $4";
 
 const ADD: &str = "INSERT INTO tool_calls (run_id, tool, content, number, tenant_id, fence, call_id, at) \
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
 
 const MADE: &str = "UPDATE tool_calls SET made = $5 WHERE run_id = $1 AND tool = $2 AND content = $3 AND number = $4";
+
+const REPLIED: &str =
+    "UPDATE tool_calls SET replied = TRUE WHERE run_id = $1 AND tool = $2 AND content = $3 AND number = $4";
+
+const USED: &str = "UPDATE tool_calls SET used = TRUE WHERE run_id = $1 AND tool = $2 AND content = $3 AND number = $4";
 
 const COUNT: &str = "SELECT COUNT(*) FROM tool_calls WHERE run_id = $1 AND tool = $2";
 
@@ -43,12 +53,19 @@ pub enum Numbered {
 
 impl Store {
     /// Tells which call of its content a call is. Under one claim of the run each call is another one, unless its id is
-    /// known; a later claim takes the calls of earlier ones over, in their order: there each was done at most once.
-    /// Written under the lease before the call does anything. `most` limits new ones of the tool.
+    /// known; a later claim takes the calls of earlier ones over, in their order: there each was done at most once. It
+    /// does not take over what was used up, nor a call whose end was told and stands in the conversation: `heard` are the
+    /// ids of those. Written under the lease before the call does anything. `most` limits new ones of the tool.
     ///
     /// # Errors
     /// When the database fails; nothing is written then.
-    pub async fn number_call(&self, work: &RunWork, call: &CallKey<'_>, most: i64) -> Result<Numbered, StoreError> {
+    pub async fn number_call(
+        &self,
+        work: &RunWork,
+        call: &CallKey<'_>,
+        heard: &HashSet<String>,
+        most: i64,
+    ) -> Result<Numbered, StoreError> {
         let (lease, now) = (&work.lease, self.clock.now().0);
         on_engine!(self, |db| {
             let mut tx = db.begin().await?;
@@ -56,10 +73,13 @@ impl Store {
             if hold.fetch_optional(&mut *tx).await?.is_none() {
                 return Ok(Numbered::LeaseLost);
             }
-            let known: Vec<(i64, i64, Option<String>)> =
+            let known: Vec<Known> =
                 sqlx::query_as(KNOWN).bind(&lease.id).bind(call.tool).bind(call.content).fetch_all(&mut *tx).await?;
-            let same = known.iter().find(|(_, _, id)| id.is_some() && id.as_deref() == call.id);
-            let left = known.iter().find(|(_, fence, _)| *fence < lease.fence);
+            let same = known.iter().find(|(_, _, id, ..)| id.is_some() && id.as_deref() == call.id);
+            let left = known.iter().find(|(_, fence, id, replied, used)| {
+                let is_heard = *replied && id.as_ref().is_some_and(|id| heard.contains(id));
+                *fence < lease.fence && !used && !is_heard
+            });
             if let Some((number, ..)) = same.or(left) {
                 let take = sqlx::query(TAKE_OVER).bind(&lease.id).bind(call.tool).bind(call.content).bind(number);
                 take.bind(lease.fence).bind(call.id).execute(&mut *tx).await?;
@@ -89,14 +109,43 @@ impl Store {
         call: &CallKey<'_>,
         (number, made): (i64, &str),
     ) -> Result<bool, StoreError> {
+        self.mark_call(lease, call, number, (MADE, Some(made))).await
+    }
+
+    /// Writes down that whoever made a call is told its end now. `false` when the lease is lost.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn note_replied(&self, lease: &Lease, call: &CallKey<'_>, number: i64) -> Result<bool, StoreError> {
+        self.mark_call(lease, call, number, (REPLIED, None)).await
+    }
+
+    /// Uses a call up: what it stands for holds for no other call of its content. `false` when the lease is lost.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn use_up_call(&self, lease: &Lease, call: &CallKey<'_>, number: i64) -> Result<bool, StoreError> {
+        self.mark_call(lease, call, number, (USED, None)).await
+    }
+
+    async fn mark_call(
+        &self,
+        lease: &Lease,
+        call: &CallKey<'_>,
+        number: i64,
+        (sql, made): (&'static str, Option<&str>),
+    ) -> Result<bool, StoreError> {
         on_engine!(self, |db| {
             let mut tx = db.begin().await?;
             let hold = sqlx::query(db.sql(jobs::HOLD)).bind(&lease.id).bind(lease.fence);
             if hold.fetch_optional(&mut *tx).await?.is_none() {
                 return Ok(false);
             }
-            let note = sqlx::query(MADE).bind(&lease.id).bind(call.tool).bind(call.content).bind(number);
-            note.bind(made).execute(&mut *tx).await?;
+            let mut note = sqlx::query(sql).bind(&lease.id).bind(call.tool).bind(call.content).bind(number);
+            if let Some(made) = made {
+                note = note.bind(made);
+            }
+            note.execute(&mut *tx).await?;
             tx.commit().await?;
             Ok(true)
         })

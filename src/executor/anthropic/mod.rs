@@ -63,6 +63,9 @@ impl AnthropicExecutor {
         if let Some(text) = taken_up.said {
             sink.message(MessageKind::Status, json!({"text": text})).await?;
         }
+        if let Some(host) = spec.tools.as_ref().filter(|_| spec.interrupted || spec.attempt > 1) {
+            host.heard(taken_up.talk.heard());
+        }
         let mut work = Work {
             spec,
             sink,

@@ -95,6 +95,15 @@ impl<'a> Talk<'a> {
         self.entries.iter().map(|entry| entry.uuid.as_str()).collect()
     }
 
+    /// The calls whose results it holds.
+    pub(super) fn heard(&self) -> HashSet<String> {
+        let result = |entry: &Entry| match &entry.said {
+            Said::Result { call, .. } => Some(call.clone()),
+            Said::User { .. } | Said::Assistant { .. } | Said::Dropped => None,
+        };
+        self.entries.iter().filter_map(result).collect()
+    }
+
     /// Whether the last word belongs to this run.
     pub(super) fn is_last(&self) -> bool {
         self.entries.last().is_some_and(|entry| entry.run == self.run)

@@ -119,13 +119,20 @@ async fn plan(
         }
     };
     let (config, wanted, asked) = (workdir.home().join(".claude"), id.clone(), prompt.to_string());
+    // There may be calls of an attempt before this one.
+    let tools = spec.tools.as_ref().filter(|_| spec.interrupted || spec.attempt > 1);
+    let has_calls = tools.is_some();
     // Transcripts are long.
-    let (progress, known) = workdir::blocking(move || {
+    let (progress, known, heard) = workdir::blocking(move || {
         let file = transcript::find(&config, &wanted);
         let progress = file.as_ref().map(|file| transcript::progress(file, &asked));
-        Ok((progress, file.as_ref().map(|file| transcript::messages(file)).unwrap_or_default()))
+        let heard = file.as_ref().filter(|_| has_calls).map(|file| transcript::heard(file));
+        Ok((progress, file.as_ref().map(|file| transcript::messages(file)).unwrap_or_default(), heard))
     })
     .await?;
+    if let (Some(tools), Some(heard)) = (tools, heard) {
+        tools.heard(heard);
+    }
     let is_text = spec.agent.spec.output_schema.is_none();
     let plan = match (progress, before) {
         (None, _) => Plan::Ask(Begin::New(id), prompt),

@@ -20,8 +20,10 @@ pub(super) const PROJECT: &str = "-workspace";
 /// The longest line, and the most of a transcript, that is read.
 pub(super) const MAX_LINE_BYTES: u64 = 32 * 1024 * 1024;
 pub(super) const MAX_BYTES: u64 = 128 * 1024 * 1024;
-/// Messages of ours in a transcript that are looked for at most.
+/// Messages of ours, or results, in a transcript that are looked for at most.
 const MAX_MESSAGES: usize = 100_000;
+/// Bytes of a call's id; what is longer was written by somebody else.
+const MAX_ID_BYTES: usize = 256;
 
 /// How far a prompt came in a conversation.
 #[derive(Debug, PartialEq, Eq)]
@@ -103,6 +105,24 @@ pub(super) fn messages(transcript: &Path) -> HashSet<String> {
     known
 }
 
+/// The calls whose results `transcript` holds.
+pub(super) fn heard(transcript: &Path) -> HashSet<String> {
+    let mut heard = HashSet::new();
+    each_entry(transcript, |entry| {
+        let room = MAX_MESSAGES.saturating_sub(heard.len());
+        heard.extend(results_of(entry).take(room).map(str::to_owned));
+    });
+    heard
+}
+
+/// The calls whose results an entry holds.
+fn results_of(entry: &Value) -> impl Iterator<Item = &str> {
+    let is_user = entry.get("type").and_then(Value::as_str) == Some("user");
+    let blocks = entry.pointer("/message/content").and_then(Value::as_array).filter(|_| is_user);
+    let ids = blocks.into_iter().flatten().filter(|block| block["type"] == "tool_result");
+    ids.filter_map(|block| block["tool_use_id"].as_str()).filter(|id| id.len() <= MAX_ID_BYTES)
+}
+
 /// The id of the message of ours that an entry is: one that the CLI took in the middle of a turn is an attachment.
 fn message_of(entry: &Value) -> Option<&str> {
     let id = match entry.get("type").and_then(Value::as_str)? {
@@ -154,7 +174,7 @@ fn is_stop(entry: &Value) -> bool {
 mod tests {
     use serde_json::{Value, json};
 
-    use super::{Progress, after};
+    use super::{Progress, after, results_of};
 
     fn progress(entries: &[Value]) -> Progress {
         entries.iter().fold(Progress::Untaken, |progress, entry| after(progress, entry, "p1"))
@@ -180,5 +200,18 @@ mod tests {
         assert_eq!(progress(std::slice::from_ref(&handed_in)), Progress::Open);
         assert_eq!(progress(&[handed_in, word.clone()]), Progress::Answered("done".to_owned()));
         assert_eq!(progress(&[prompt, word, note]), Progress::Answered("done".to_owned()));
+    }
+
+    #[test]
+    fn results_are_those_that_the_model_was_told() {
+        let blocks = json!([{"type": "tool_result", "tool_use_id": "t1", "content": "x"}, {"type": "text", "text": "y"},
+            {"type": "tool_result", "tool_use_id": "x".repeat(300)}, {"type": "tool_result", "tool_use_id": "t2"}]);
+        let told = json!({"type": "user", "message": {"content": blocks}});
+        assert_eq!(results_of(&told).collect::<Vec<_>>(), ["t1", "t2"]);
+        let said = json!({"type": "assistant", "message": {"content": blocks}});
+        assert_eq!(
+            results_of(&said).count() + results_of(&json!({"type": "user", "message": {"content": "hi"}})).count(),
+            0
+        );
     }
 }

@@ -19,7 +19,7 @@ use crate::{
             waits::Waits,
         },
     },
-    store::{CallKey, Numbered},
+    store::CallKey,
 };
 
 /// Bytes of a question.
@@ -83,13 +83,7 @@ pub(super) async fn permit(context: &Context, waits: &Waits, asked: PermissionAs
 async fn decide(context: &Context, waits: &Waits, asked: PermissionAsked) -> Result<Permit, String> {
     let content = crypto::sha256_hex(json!([asked.tool, asked.input]).to_string().as_bytes());
     let call = CallKey { tool: "permission", content: &content, id: asked.id.as_deref() };
-    // One yes is for one call.
-    let number = match context.execute.store.number_call(&context.work, &call, MOST_PERMISSIONS).await {
-        Ok(Numbered::Call(number)) => number,
-        Ok(Numbered::TooMany) => return Err("this run has asked too often".to_owned()),
-        Ok(Numbered::LeaseLost) => return Err("this run goes on elsewhere".to_owned()),
-        Err(fault) => return Err(store_failed(context, &fault)),
-    };
+    let number = context.number(&call, MOST_PERMISSIONS, "this run has asked too often").await?;
     let input = serde_json::to_string_pretty(&asked.input).unwrap_or_default();
     let shown = clip(&input, SHOWN_INPUT_BYTES);
     let cut = if shown.len() < input.len() { "\n[cut: it is longer]" } else { "" };
@@ -99,6 +93,11 @@ async fn decide(context: &Context, waits: &Waits, asked: PermissionAsked) -> Res
     let approval = asking::ask(context, waits, question).await?;
     let (who, answer) = (who(&approval), approval.answer.as_deref().unwrap_or_default());
     if !approval.denied {
+        // One yes is for one call. A worker that dies between this and the call's end makes somebody say it again.
+        let used = context.execute.store.use_up_call(&context.work.lease, &call, number).await;
+        if !used.map_err(|fault| store_failed(context, &fault))? {
+            return Err("this run goes on elsewhere".to_owned());
+        }
         return Ok(Permit::Allowed(format!("{who} said yes ({})", approval.id)));
     }
     let words = match answer.to_lowercase().as_str() {

@@ -15,8 +15,9 @@ pub(crate) mod trigger_agent;
 mod waits;
 
 use std::{
+    collections::HashSet,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -35,7 +36,7 @@ use crate::{
         tools::{PermissionAsked, Permit, ToolCall, ToolHost, ToolReply, ToolSpec},
     },
     pipeline::{execute::Execute, tools::waits::Waits},
-    store::{RunWork, StoreError},
+    store::{CallKey, Numbered, RunWork, StoreError},
 };
 
 /// Calls of all tools together in one attempt of a run.
@@ -54,6 +55,32 @@ pub(super) struct Context {
     pub(super) execute: Execute,
     /// The run with its lease, events, agent and session, as the attempt began; without the bytes of its files.
     pub(super) work: RunWork,
+    /// Calls of attempts before whose results the conversation holds; set at most once, before any call.
+    heard: OnceLock<HashSet<String>>,
+}
+
+impl Context {
+    /// Tells which call of its content a call is.
+    ///
+    /// # Errors
+    /// In words for the model; `too_many` are those for more calls than `most`.
+    async fn number(&self, call: &CallKey<'_>, most: i64, too_many: &str) -> Result<i64, String> {
+        let (store, none) = (&self.execute.store, HashSet::new());
+        match store.number_call(&self.work, call, self.heard.get().unwrap_or(&none), most).await {
+            Ok(Numbered::Call(number)) => Ok(number),
+            Ok(Numbered::TooMany) => Err(too_many.to_owned()),
+            Ok(Numbered::LeaseLost) => Err("this run goes on elsewhere".to_owned()),
+            Err(fault) => Err(store_failed(self, &fault)),
+        }
+    }
+
+    /// Writes down that the model is told the end of a call now. Without it the same call after a crash finds this one,
+    /// also where the model means another.
+    async fn replied(&self, call: &CallKey<'_>, number: i64) {
+        if let Err(fault) = self.execute.store.note_replied(&self.work.lease, call, number).await {
+            tracing::warn!(run = %self.work.run.id, error = ?fault, "that a call was answered could not be written");
+        }
+    }
 }
 
 /// The tools of one attempt.
@@ -72,7 +99,7 @@ impl Host {
         if tools.is_empty() && work.agent.spec.ask.is_none() {
             return None;
         }
-        let context = Context { execute: execute.clone(), work: work.without_bytes() };
+        let context = Context { execute: execute.clone(), work: work.without_bytes(), heard: OnceLock::new() };
         Some(Arc::new(Self { tools, calls: AtomicUsize::new(0), context, waits: Waits::default() }))
     }
 
@@ -135,6 +162,11 @@ impl ToolHost for Host {
         let ask = self.context.work.agent.spec.ask.as_ref();
         let wait = ask.map_or(DEFAULT_WAIT, Ask::wait);
         (tool == OwnTool::AskHuman.as_str()).then(|| wait.to_std() + ASKING)
+    }
+
+    fn heard(&self, calls: HashSet<String>) {
+        // A second CLI of the same attempt knows more, but takes nothing over from the first.
+        let _ = self.context.heard.set(calls);
     }
 
     fn permit(&self, asked: PermissionAsked) -> BoxFuture<'_, Permit> {

@@ -15,7 +15,7 @@ use crate::{
         followups,
         tools::{Context, Said, store_failed},
     },
-    store::{CallKey, NewFollowup, Numbered, Wanted},
+    store::{CallKey, NewFollowup, Wanted},
 };
 
 /// Bytes of what is to be done.
@@ -72,18 +72,15 @@ pub(super) async fn call(context: &Context, id: Option<&str>, input: Input) -> S
         return Err(format!("this is the end of a chain of {MOST_LINKS} runs that agents wanted; finish now"));
     }
     let call = CallKey { tool: "schedule_followup", content: &content, id };
-    let number = match store.number_call(work, &call, MOST_CALLS).await {
-        Ok(Numbered::Call(number)) => number,
-        Ok(Numbered::TooMany) => return Err(format!("this run has scheduled {MOST_CALLS} follow-ups already")),
-        Ok(Numbered::LeaseLost) => return Err("this run goes on elsewhere".to_owned()),
-        Err(fault) => return Err(store_failed(context, &fault)),
-    };
+    let too_many = format!("this run has scheduled {MOST_CALLS} follow-ups already");
+    let number = context.number(&call, MOST_CALLS, &too_many).await?;
     let new = new_followup(context, due_at, (prompt, note), format!("{content}:{number}")).await?;
     match store.add_followup(work, &new).await {
         Ok(Wanted::Kept(kept)) => {
             let hurried = store.hurry_task(followups::TASK).await;
             hurried.unwrap_or_else(|fault| tracing::warn!(error = ?fault, "a follow-up may come late"));
             execute.wakes.tasks();
+            context.replied(&call, number).await;
             Ok(format!("{} starts you again at {}.", kept.id, kept.due_at))
         }
         Ok(Wanted::Full) => {

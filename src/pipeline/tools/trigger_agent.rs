@@ -19,7 +19,7 @@ use crate::{
         starts::{self, Start, bare_trigger},
         tools::{Context, Said, store_failed},
     },
-    store::{CallKey, Numbered},
+    store::CallKey,
 };
 
 /// The tool's name, under which what it made is found.
@@ -57,21 +57,31 @@ pub(super) fn describe() -> (&'static str, Value) {
 }
 
 pub(super) async fn call(context: &Context, id: Option<&str>, input: Input) -> Said {
-    let run = start(context, id, &input).await?;
-    if !input.wait {
-        return Ok(format!("{run} of the agent {} is started.", input.agent));
-    }
+    let told = json!([input.agent.trim(), input.prompt.trim()]).to_string();
+    let content = crypto::sha256_hex(told.as_bytes());
+    let call = CallKey { tool: NAME, content: &content, id };
+    let (run, number) = start(context, &call, &input).await?;
+    let said = match input.wait {
+        true => wait(context, &run, &input.agent).await,
+        false => Ok(format!("{run} of the agent {} is started.", input.agent)),
+    };
+    context.replied(&call, number).await;
+    said
+}
+
+/// Waits for the end of the run, as long as a call may take.
+async fn wait(context: &Context, run: &RunId, agent: &str) -> Said {
     let until = Instant::now() + WAIT;
     let mut news = context.execute.wakes.news_to_come();
     loop {
-        let found = context.execute.store.run(&context.work.run.tenant, &run).await;
+        let found = context.execute.store.run(&context.work.run.tenant, run).await;
         match found.map_err(|fault| store_failed(context, &fault))? {
             Some(run) if run.state.is_final() => return ended(&run),
             Some(_) => {}
             None => return Err(format!("{run} is not kept any more")),
         }
         if Instant::now() >= until {
-            return Ok(format!("{run} of the agent {} still works; you will not hear of its end.", input.agent));
+            return Ok(format!("{run} of the agent {agent} still works; you will not hear of its end."));
         }
         tokio::select! {
             _ = news.changed() => {}
@@ -80,9 +90,9 @@ pub(super) async fn call(context: &Context, id: Option<&str>, input: Input) -> S
     }
 }
 
-/// Starts the run. The event's key is made of the call, so that the same call starts one run whoever makes it and however
+/// Starts the run; also which call of its content it is. The event's key is made of the call, so that the same call starts one run whoever makes it and however
 /// often: that a worker which lost its lease may still write it changes nothing.
-async fn start(context: &Context, id: Option<&str>, input: &Input) -> Result<RunId, String> {
+async fn start(context: &Context, call: &CallKey<'_>, input: &Input) -> Result<(RunId, i64), String> {
     let (execute, work) = (&context.execute, &context.work);
     let (store, tenant, failed) = (&execute.store, &work.run.tenant, |fault| store_failed(context, &fault));
     if work.run.dry_run {
@@ -110,13 +120,8 @@ async fn start(context: &Context, id: Option<&str>, input: &Input) -> Result<Run
     let agent = agent.ok_or_else(|| format!("there is no agent `{name}` now"))?;
     let catalog = store.catalog(tenant).await.map_err(failed)?;
 
-    let content = crypto::sha256_hex(json!([name, text]).to_string().as_bytes());
-    let call = CallKey { tool: NAME, content: &content, id };
-    let number = match store.number_call(work, &call, MOST_CALLS).await.map_err(failed)? {
-        Numbered::Call(number) => number,
-        Numbered::TooMany => return Err(format!("this run has started {MOST_CALLS} others, which is the most")),
-        Numbered::LeaseLost => return Err("this run goes on elsewhere".to_owned()),
-    };
+    let too_many = format!("this run has started {MOST_CALLS} others, which is the most");
+    let number = context.number(call, MOST_CALLS, &too_many).await?;
     let (trust, trust_reason) = trust_of(work);
     let note = AgentNote {
         cause: NoteCause::Trigger,
@@ -133,7 +138,7 @@ async fn start(context: &Context, id: Option<&str>, input: &Input) -> Result<Run
     let start = Start {
         tenant,
         note,
-        key: format!("call:{}:{content}:{number}", work.run.id),
+        key: format!("call:{}:{}:{number}", work.run.id, call.content),
         trigger: &bare_trigger(store, &agent),
         catalog: &catalog,
         session_key: None,
@@ -141,8 +146,8 @@ async fn start(context: &Context, id: Option<&str>, input: &Input) -> Result<Run
     };
     let accepted = starts::start(store, &execute.wakes, start).await.map_err(failed)?;
     let run = accepted.runs.first().ok_or_else(|| format!("the run of `{name}` is not kept any more"))?;
-    store.note_made(&work.lease, &call, (number, run.as_str())).await.map_err(failed)?;
-    Ok(run.clone())
+    store.note_made(&work.lease, call, (number, run.as_str())).await.map_err(failed)?;
+    Ok((run.clone(), number))
 }
 
 fn ended(run: &Run) -> Said {
@@ -156,7 +161,11 @@ fn ended(run: &Run) -> Said {
             };
             Ok(format!("{id} succeeded:\n{}", prompt::marked(text.trim(), &format!("the result of the agent {name}"))?))
         }
-        (_, Some(failure)) => Err(format!("{id} failed ({}): {}", failure.code.as_str(), failure.message)),
+        // What a program or a service printed last may be in it.
+        (_, Some(failure)) => {
+            let why = prompt::marked(&failure.message, &format!("how the agent {name} failed"))?;
+            Err(format!("{id} failed ({}):\n{why}", failure.code.as_str()))
+        }
         (_, None) => Err(format!("{id} was {}", run.state.as_str())),
     }
 }

@@ -1,5 +1,7 @@
 //! Questions that runs wait on, calls that happen once, and runs that agents want later.
 
+use std::collections::HashSet;
+
 use postern::{
     domain::{
         agent_note::{AgentNote, MOST_FOLLOWUPS},
@@ -10,7 +12,7 @@ use postern::{
     },
     store::{
         ApprovalFilter, Asked, CallKey, Followup, MailIds, NewApproval, NewFollowup, Numbered, Page, RUN_QUEUE,
-        RunWork, Store, StoreError, Wanted,
+        RunWork, Store, StoreError, Waiting, Wanted,
     },
 };
 
@@ -162,23 +164,27 @@ async fn a_message_finds_the_question_that_it_answers() {
     .await;
 }
 
+fn call<'a>(tool: &'a str, id: &'a str) -> CallKey<'a> {
+    CallKey { tool, content: "c", id: Some(id) }
+}
+
 #[tokio::test]
 async fn a_call_is_the_same_call_after_a_crash_and_another_one_without() {
     each_engine(async |db| {
         let world = World::new(&db.store).await;
         let run = world.start("a", Some("s")).await;
         let work = world.take().await;
+        let none = HashSet::new();
         let number = async |work: &RunWork, id: &str| {
-            let call = CallKey { tool: "trigger_agent", content: "c", id: Some(id) };
-            db.store.number_call(work, &call, 3).await.unwrap()
+            db.store.number_call(work, &call("trigger_agent", id), &none, 3).await.unwrap()
         };
         assert_eq!((number(&work, "t1").await, number(&work, "t2").await), (Numbered::Call(1), Numbered::Call(2)));
         assert_eq!(number(&work, "t1").await, Numbered::Call(1), "the same call");
-        let call = CallKey { tool: "trigger_agent", content: "c", id: Some("t1") };
-        assert!(db.store.note_made(&work.lease, &call, (1, run.as_str())).await.unwrap());
+        let t1 = call("trigger_agent", "t1");
+        assert!(db.store.note_made(&work.lease, &t1, (1, run.as_str())).await.unwrap());
         let next = again(db, &world).await;
         assert_eq!(number(&work, "t9").await, Numbered::LeaseLost);
-        assert!(!db.store.note_made(&work.lease, &call, (1, run.as_str())).await.unwrap());
+        assert!(!db.store.note_made(&work.lease, &t1, (1, run.as_str())).await.unwrap());
         let taken = (number(&next, "u1").await, number(&next, "u2").await, number(&next, "u3").await);
         assert_eq!(
             taken,
@@ -188,6 +194,66 @@ async fn a_call_is_the_same_call_after_a_crash_and_another_one_without() {
         assert_eq!(number(&next, "u4").await, Numbered::TooMany);
         assert_eq!(db.store.runs_made(&world.tenant, &run, "trigger_agent").await.unwrap(), std::slice::from_ref(&run));
         assert!(db.store.runs_made(&TenantId::new(Timestamp(1)), &run, "trigger_agent").await.unwrap().is_empty());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_call_whose_end_the_conversation_holds_is_not_made_again_by_another() {
+    each_engine(async |db| {
+        let world = World::new(&db.store).await;
+        world.start("a", Some("s")).await;
+        let work = world.take().await;
+        let number = async |work: &RunWork, id: &str, heard: &[&str]| {
+            let heard = heard.iter().map(|id| (*id).to_owned()).collect();
+            db.store.number_call(work, &call("trigger_agent", id), &heard, 9).await.unwrap()
+        };
+        for (id, number_of) in [("t1", 1), ("t2", 2), ("t3", 3)] {
+            assert_eq!(number(&work, id, &[]).await, Numbered::Call(number_of));
+        }
+        for (id, number) in [("t1", 1), ("t2", 2)] {
+            assert!(db.store.note_replied(&work.lease, &call("trigger_agent", id), number).await.unwrap());
+        }
+        let next = again(db, &world).await;
+        assert!(!db.store.note_replied(&work.lease, &call("trigger_agent", "t3"), 3).await.unwrap(), "lost");
+        // The conversation has the end of the first one, and what somebody else wrote instead of that of the third.
+        let heard = ["t1", "t3"];
+        assert_eq!(number(&next, "u1", &heard).await, Numbered::Call(2), "its end reached nobody");
+        assert_eq!(number(&next, "u2", &heard).await, Numbered::Call(3), "it had not ended");
+        assert_eq!(number(&next, "u3", &heard).await, Numbered::Call(4), "another call");
+        assert_eq!(number(&next, "t1", &heard).await, Numbered::Call(1), "the CLI makes the same call again");
+        let last = again(db, &world).await;
+        assert_eq!(number(&last, "v1", &["t1", "t3", "u1"]).await, Numbered::Call(1), "not answered under this claim");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_call_that_was_used_up_is_no_others_whoever_comes_next() {
+    each_engine(async |db| {
+        let world = World::new(&db.store).await;
+        world.start("a", Some("s")).await;
+        let work = world.take().await;
+        let none = HashSet::new();
+        let number = async |work: &RunWork, id: &str| {
+            db.store.number_call(work, &call("permission", id), &none, 9).await.unwrap()
+        };
+        assert_eq!((number(&work, "t1").await, number(&work, "t2").await), (Numbered::Call(1), Numbered::Call(2)));
+        assert!(db.store.use_up_call(&work.lease, &call("permission", "t1"), 1).await.unwrap());
+        assert_eq!(number(&work, "t1").await, Numbered::Call(1), "the same call is asked about twice by the CLI");
+        let next = again(db, &world).await;
+        assert!(!db.store.use_up_call(&work.lease, &call("permission", "t2"), 2).await.unwrap(), "the lease is lost");
+        assert_eq!(number(&next, "u1").await, Numbered::Call(2), "nobody said anything about that one");
+        assert_eq!(number(&next, "u2").await, Numbered::Call(3), "it needs a yes of its own");
+        assert_eq!(
+            number(&next, "t1").await,
+            Numbered::Call(1),
+            "the CLI goes on with the call that it was cut off in"
+        );
+        let last = again(db, &world).await;
+        assert_eq!(number(&last, "v1").await, Numbered::Call(2));
+        assert_eq!(number(&last, "v2").await, Numbered::Call(3));
+        assert_eq!(number(&last, "v3").await, Numbered::Call(4), "used up once is used up for good");
     })
     .await;
 }
@@ -267,6 +333,66 @@ async fn a_run_that_an_agent_started_knows_its_parent_and_a_follow_up_what_it_go
         assert_eq!(db.store.parent_run(&world.tenant, &origin).await.unwrap(), None);
         let work = world.take().await;
         assert_eq!(work.newest().0.event.id, origin, "that one is answered");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_session_that_is_closed_with_all_that_waits_keeps_no_question_and_no_follow_up() {
+    each_engine(async |db| {
+        let world = World::new(&db.store).await;
+        for (key, waiting, ended) in [("go on", Waiting::GoOn, 0), ("cancel", Waiting::Cancel, 1)] {
+            let run = world.start(key, Some(key)).await;
+            let work = world.take().await;
+            let question = put(&world, &work, "k").await;
+            let later = want(db, &work, "later", 60_000).await.unwrap();
+            // Its worker was told to end while it waited.
+            db.store.release(RUN_QUEUE, std::slice::from_ref(&work.lease)).await.unwrap();
+            let session = world.session_of(&run).await;
+            db.store.close_session(&world.tenant, &session, waiting).await.unwrap().unwrap();
+            let later = db.store.followup(&world.tenant, &later.id).await.unwrap().unwrap();
+            let is_ended = i32::from(later.state == "canceled");
+            assert_eq!(
+                (is_ended, i32::from(state(db, &question).await == ApprovalState::Canceled)),
+                (ended, ended),
+                "{key}"
+            );
+            if ended == 0 {
+                let work = world.take().await;
+                assert_eq!(put(&world, &work, "k").await.id, question.id, "it goes on and waits");
+                world.finish(&work, &success("done")).await.unwrap();
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_waits_is_listed_without_a_look_at_what_ended() {
+    each_engine(async |db| {
+        let numbers = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 5000)";
+        let ended = format!(
+            "INSERT INTO approvals (id, tenant_id, run_id, agent_name, kind, key, question, options, channel, asked, theirs, ours, \
+             delivery_id, state, asked_at, expires_at, ended_at) \
+             {numbers} SELECT 'apr_' || i, 't', 'r' || i, 'a', 'question', 'k', 'q', '[]', 'sms', '+2', '', '', 'd' || i, 'canceled', \
+             1, 2, 3 FROM n"
+        );
+        db.execute(&ended).await.unwrap();
+        let ended = format!(
+            "INSERT INTO followups (id, tenant_id, run_id, call, lane, agent_id, agent_name, trigger_id, position, note, due_at, \
+             state, created_at, ended_at) \
+             {numbers} SELECT 'flw_' || i, 't', 'r' || i, 'c', 'l', 'a', 'a', 't', 0, '{{}}', 1, 'canceled', 1, 2 FROM n"
+        );
+        db.execute(&ended).await.unwrap();
+        db.execute("ANALYZE").await.unwrap();
+        for table in ["approvals", "followups"] {
+            let list = format!(
+                "SELECT id FROM {table} WHERE tenant_id = 't' AND id < 'z' AND state = 'waiting' ORDER BY id DESC LIMIT 51"
+            );
+            let plan = db.plan(&list).await;
+            let all = [format!("{table}_of_tenant"), "Seq Scan".to_owned(), "SCAN".to_owned()];
+            assert!(!all.iter().any(|all| plan.contains(all)), "{plan}");
+        }
     })
     .await;
 }

@@ -97,6 +97,21 @@ impl Database {
         }
     }
 
+    /// How the engine goes about a query: what it reads, by its indexes.
+    pub(crate) async fn plan(&self, sql: &str) -> String {
+        let lines: Vec<String> = if let Some(path) = self.options.url.strip_prefix("sqlite:") {
+            let sql = AssertSqlSafe(format!("EXPLAIN QUERY PLAN {sql}"));
+            let mut connection = SqliteConnection::connect(path).await.unwrap();
+            let rows: Vec<(i64, i64, i64, String)> = sqlx::query_as(sql).fetch_all(&mut connection).await.unwrap();
+            rows.into_iter().map(|(.., detail)| detail).collect()
+        } else {
+            let sql = AssertSqlSafe(format!("EXPLAIN {sql}"));
+            let mut connection = PgConnection::connect(&self.options.url).await.unwrap();
+            sqlx::query_scalar(sql).fetch_all(&mut connection).await.unwrap()
+        };
+        lines.join("\n")
+    }
+
     /// The one number that a query gives.
     pub(crate) async fn number(&self, sql: &str) -> i64 {
         let sql = AssertSqlSafe(sql.to_owned());
