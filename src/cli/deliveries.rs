@@ -13,7 +13,10 @@ use crate::{
         output,
         table::{block, field, field_text, items, more, table, when, word},
     },
-    domain::{delivery::Message, pace::Pace},
+    domain::{
+        delivery::{Message, SentFile},
+        pace::Pace,
+    },
     outbound::{email::compose, segments, sms},
 };
 
@@ -222,6 +225,19 @@ fn show(delivery: &Value) {
     }
 }
 
+fn show_files(files: &[SentFile]) {
+    if files.is_empty() {
+        return;
+    }
+    output::line("\nfiles");
+    let row = |file: &SentFile| {
+        let hash: String = file.sha256.chars().take(12).collect();
+        [file.filename.clone(), file.size.to_string(), file.media_type.clone(), hash]
+    };
+    let rows: Vec<[String; 4]> = files.iter().map(row).collect();
+    table(["NAME", "BYTES", "TYPE", "SHA-256"], &rows);
+}
+
 fn show_message(message: &Message) {
     output::line("");
     match message {
@@ -233,6 +249,7 @@ fn show_message(message: &Message) {
                 field_text("In-Reply-To", answered);
             }
             block("message", &compose::text_part(email));
+            show_files(&email.files);
         }
         Message::Sms(message) => {
             field_text("From", &message.from);

@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::{
     config::{
         checks::{self, Files},
-        locate,
+        exposure, locate,
         problem::Problem,
         settings::Settings,
         setups, skills,
@@ -82,7 +82,28 @@ pub(crate) fn load(dir: &Path, settings: &Settings) -> Result<Agents, Problem> {
         }
         found.problems.extend(problems);
     }
+    check_reach(dir, &mut found);
     Ok(found)
+}
+
+/// Takes out the agents that are dangerous by those that they start.
+fn check_reach(dir: &Path, found: &mut Agents) {
+    let specs = found.agents.iter().map(|(name, agent)| (name.clone(), &agent.spec)).collect();
+    let mut problems = Vec::new();
+    for (name, _) in found.agents.iter().filter(|(_, agent)| !agent.spec.may_trigger.is_empty()) {
+        let (file, mut own) = (format!("agents/{name}.md"), Vec::new());
+        let text = read_bounded(&dir.join(&file)).unwrap_or_default();
+        let yaml = yaml::split(&text).map_or("", |document| document.yaml);
+        exposure::check_reach(name, &specs, &mut Checker { file: &file, yaml, problems: &mut own });
+        if !own.is_empty() {
+            problems.push((name.clone(), own));
+        }
+    }
+    for (name, own) in problems {
+        found.agents.remove(&name);
+        found.broken.push(name);
+        found.problems.extend(own);
+    }
 }
 
 fn agent_names(dir: &Path) -> io::Result<Vec<String>> {
@@ -129,6 +150,17 @@ pub(crate) fn check_sent(name: &str, agent: &BundledAgent, settings: &Settings) 
     checks::check(&mut spec, &given, Files::Sent(&agent.skills), settings, &mut checker);
     problems.extend(agent.skills.iter().filter_map(skills::check_sent));
     problems.extend(setups::check_sent(&file, agent));
+    problems
+}
+
+/// What is wrong with agents of a bundle by those that they start.
+pub(crate) fn check_sent_together(agents: &BTreeMap<String, BundledAgent>) -> Vec<Problem> {
+    let specs = agents.iter().map(|(name, agent)| (name.clone(), &agent.spec)).collect();
+    let mut problems = Vec::new();
+    for name in agents.keys() {
+        let file = format!("agents/{name}.md");
+        exposure::check_reach(name, &specs, &mut Checker { file: &file, yaml: "", problems: &mut problems });
+    }
     problems
 }
 

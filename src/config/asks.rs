@@ -87,7 +87,7 @@ fn check_named(named: &mut AskSpec, files: Files<'_>, settings: &Settings, check
         }
         (None, Some(_)) => checker.error(&["ask", "secret"], "only a `webhook` is signed", "remove it"),
         (Some(webhook), Some(secret)) => {
-            let reply = Reply::Webhook(WebhookReply { webhook: webhook.clone(), secret: secret.clone() });
+            let reply = Reply::Webhook(WebhookReply { webhook: webhook.clone(), secret: secret.clone(), attach: None });
             check_reply(&["ask", "webhook"], &reply, Kind::Webhook, settings, checker);
         }
         (None, None) => {}
@@ -95,7 +95,7 @@ fn check_named(named: &mut AskSpec, files: Files<'_>, settings: &Settings, check
     if let Some(email) = &named.email {
         check_reply(
             &["ask", "email"],
-            &Reply::Email(EmailReply { email: email.clone() }),
+            &Reply::Email(EmailReply { email: email.clone(), attach: None }),
             Kind::Email,
             settings,
             checker,
@@ -110,7 +110,7 @@ fn check_named(named: &mut AskSpec, files: Files<'_>, settings: &Settings, check
             check_reply(&["ask", "from"], &Reply::Sms(SmsReply { sms: from.clone() }), Kind::Sms, settings, checker);
         }
         (Some(from), None, None) => {
-            let reply = Reply::Email(EmailReply { email: from.clone() });
+            let reply = Reply::Email(EmailReply { email: from.clone(), attach: None });
             check_reply(&["ask", "from"], &reply, Kind::Email, settings, checker);
         }
         (None, _, _) => {}

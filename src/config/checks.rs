@@ -10,7 +10,7 @@ use url::Url;
 use crate::{
     config::{
         agents::Checker,
-        anthropic, asks, claude, commands, executor_keys, flow, http,
+        anthropic, asks, claude, commands, executor_keys, exposure, flow, http,
         load::join,
         mounts,
         problem::{nearest, suggest},
@@ -97,6 +97,13 @@ pub(crate) fn check(
                 "its events wait for their turn; write `queue`",
             );
         }
+        if trigger.reply.as_ref().is_some_and(|reply| reply.attach().is_some()) && !spec.executor.has_files() {
+            checker.error(
+                &["triggers", &index.to_string(), "reply"],
+                format!("an agent with executor {} leaves no files that could be attached", spec.executor.as_str()),
+                "remove `attach`, or write `executor: claude` or `command`",
+            );
+        }
         if let Some(Reply::Webhook(reply)) = &mut trigger.reply
             && let ReplySecret::Reference(SecretRef::File { file }) = &mut reply.secret
         {
@@ -107,7 +114,7 @@ pub(crate) fn check(
     if spec.triggers.is_empty() {
         checker.warning(&["triggers"], "nothing starts this agent", "add `triggers` with a `source`");
     }
-    claude::check_exposure(spec, checker);
+    exposure::check(spec, checker);
 }
 
 fn check_executor(spec: &AgentSpec, checker: &mut Checker<'_>) {
@@ -365,14 +372,18 @@ pub(crate) fn check_template(path: &[&str], text: &str, checker: &mut Checker<'_
 
 pub(crate) fn check_reply(path: &[&str], reply: &Reply, kind: Kind, settings: &Settings, checker: &mut Checker<'_>) {
     match reply {
-        Reply::Word(ReplyWord::Same) if kind == Kind::Webhook => {
+        Reply::Word(ReplyWord::Same) | Reply::Files(_) if kind == Kind::Webhook => {
             checker.error(
                 path,
                 "a webhook has no way back",
                 "write { webhook: https://…, secret: name }, { email: … } or { sms: … }",
             );
         }
-        Reply::Word(_) => {}
+        Reply::Files(_) if kind == Kind::Sms => {
+            let help = "remove it; people find the files where the run is";
+            checker.error(path, "a text message carries no files, so `attach` does nothing", help);
+        }
+        Reply::Word(_) | Reply::Files(_) => {}
         Reply::Webhook(reply) => {
             if !Url::parse(&reply.webhook).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host()) {
                 checker.error(

@@ -49,13 +49,14 @@ pub(super) fn check(spec: &mut AgentSpec, files: Files<'_>, settings: &Settings,
     if http.timeout.is_some_and(|span| !(Span(1000)..=Span(86_400_000)).contains(&span)) {
         checker.error(&["http", "timeout"], "`http.timeout` is out of range", "write a span between 1s and 24h");
     }
+    check_polling(http, checker);
     for (key, given) in [("mounts", mounts), ("skills", skills)] {
         if given && !http.hydrate {
             let message = format!("`{key}` does not reach the service");
             checker.error(&[key], message, "add `hydrate: true` to `http`, or remove it");
         }
     }
-    if http.mode == HttpMode::Task && settings.server.public_url.is_none() {
+    if http.mode == HttpMode::Task && http.status_url.is_none() && settings.server.public_url.is_none() {
         checker.warning(
             &["http", "mode"],
             "the service is told to report back to the address that this server listens on",
@@ -64,9 +65,35 @@ pub(super) fn check(spec: &mut AgentSpec, files: Files<'_>, settings: &Settings,
     }
 }
 
+fn check_polling(http: &HttpSpec, checker: &mut Checker<'_>) {
+    match &http.status_url {
+        None if http.poll.is_some() => {
+            checker.error(
+                &["http", "poll"],
+                "`http.poll` means nothing without `status_url`",
+                "add it, or remove this",
+            );
+        }
+        None => {}
+        Some(_) if http.mode == HttpMode::Stream => {
+            let help = "remove it, or write another `mode`";
+            checker.error(&["http", "status_url"], "with `mode: stream` there is no task to ask for", help);
+        }
+        Some(url) if !url.contains(TASK) => {
+            let help = "write {task} where the id of a task stands";
+            checker.error(&["http", "status_url"], "`http.status_url` does not name the task", help);
+        }
+        Some(_) => {}
+    }
+    if http.poll.is_some_and(|span| !(Span(1000)..=Span(3_600_000)).contains(&span)) {
+        checker.error(&["http", "poll"], "`http.poll` is out of range", "write a span between 1s and 1h");
+    }
+}
+
 fn check_urls(http: &HttpSpec, checker: &mut Checker<'_>) {
-    let cancel = http.cancel_url.as_ref().map(|url| url.replace(TASK, "task"));
-    for (key, text) in [("url", Some(&http.url)), ("cancel_url", cancel.as_ref())] {
+    let filled = |url: &Option<String>| url.as_ref().map(|url| url.replace(TASK, "task"));
+    let (cancel, status) = (filled(&http.cancel_url), filled(&http.status_url));
+    for (key, text) in [("url", Some(&http.url)), ("cancel_url", cancel.as_ref()), ("status_url", status.as_ref())] {
         let Some(text) = text else { continue };
         match Url::parse(text) {
             Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => {

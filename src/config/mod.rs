@@ -9,6 +9,7 @@ mod claude;
 mod commands;
 pub mod environment;
 mod executor_keys;
+mod exposure;
 mod flow;
 mod http;
 pub mod init;

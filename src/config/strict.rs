@@ -202,7 +202,8 @@ fn forms(kind: &str) -> &'static str {
         }
         "EnvValue" => r#"a text, a whole number, true, false, { secret: name } or { env: NAME }"#,
         "Reply" => {
-            "none, same, { webhook: https://…, secret: name }, { sms: \"+15550001111\" } or { email: a@example.com }"
+            "none, same, { webhook: https://…, secret: name }, { sms: \"+15550001111\" } or { email: a@example.com }; \
+             same, webhook and email with `attach: artifacts` to send the run's files: { attach: artifacts }"
         }
         "SetupRun" => "lines for /bin/sh as one text, or a list of a program and its arguments",
         "Thinking" => "adaptive, off, or a number of tokens",

@@ -145,6 +145,11 @@ pub struct EmailMessage {
     pub files: Vec<SentFile>,
 }
 
+/// Files of one answer.
+pub const MAX_SENT_FILES: usize = 10;
+/// Bytes of the files of one answer: written for mail they are a third longer, and many servers stop at 25 MB.
+pub const MAX_SENT_BYTES: u64 = 15 << 20;
+
 /// A file that goes with an answer; its bytes are kept apart.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SentFile {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::{agent::EnvValue, time::Span, trigger::ReplySecret};
 
-/// What stands in `cancel_url` for the id of a task.
+/// What stands in `cancel_url` and `status_url` for the id of a task.
 pub const TASK: &str = "{task}";
 
 /// A service that runs an agent.
@@ -31,6 +31,12 @@ pub struct HttpSpec {
     /// Where a task is stopped, by DELETE; `{task}` is its id. Default: `<url>/{task}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cancel_url: Option<String>,
+    /// Where a task is asked for, by GET, of a service that cannot report back; `{task}` is its id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status_url: Option<String>,
+    /// How often. Default: 5s.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub poll: Option<Span>,
     /// Whether a request brings the agent's skills and mounted files, so that an empty container can work.
     #[serde(default)]
     pub hydrate: bool,

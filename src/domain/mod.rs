@@ -52,3 +52,4 @@ pub mod trigger;
 pub mod trust;
 pub mod upload;
 pub mod variables;
+pub mod visible;

@@ -137,6 +137,29 @@ pub enum Reply {
     Sms(SmsReply),
     /// Mails the result.
     Email(EmailReply),
+    /// As `same`, with files.
+    Files(FilesReply),
+}
+
+impl Reply {
+    /// The files that go with the answer beside those that the agent chose; `None`: no others.
+    #[must_use]
+    pub const fn attach(&self) -> Option<Attach> {
+        match self {
+            Self::Word(_) | Self::Sms(_) => None,
+            Self::Webhook(reply) => reply.attach,
+            Self::Email(reply) => reply.attach,
+            Self::Files(reply) => Some(reply.attach),
+        }
+    }
+}
+
+/// Files of a run that go with its answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Attach {
+    /// Its artifacts: a mail carries them, a callback names them.
+    Artifacts,
 }
 
 /// See [`Reply::Word`].
@@ -157,6 +180,9 @@ pub struct WebhookReply {
     pub webhook: String,
     /// The name of an entry under `[secrets]`, or a reference: signs the callback (`whsec_…`).
     pub secret: ReplySecret,
+    /// Files of the run that the callback names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attach: Option<Attach>,
 }
 
 /// The key that signs a callback.
@@ -183,6 +209,17 @@ pub struct SmsReply {
 pub struct EmailReply {
     /// The address.
     pub email: String,
+    /// Files of the run that the mail carries.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attach: Option<Attach>,
+}
+
+/// See [`Reply::Files`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FilesReply {
+    /// Which files a mail carries; text messages carry none, and the run's record says so.
+    pub attach: Attach,
 }
 
 /// A trigger as intake knows it.

@@ -75,6 +75,7 @@ impl Execute {
                         lines.push(line(MessageKind::Status, json!({ "text": text })));
                     }
                     dress(&mut owed.message, subject.as_deref(), files);
+                    owed.echo = echo(work, &owed.message);
                 }
                 (vec![owed], lines)
             }
@@ -170,14 +171,15 @@ pub(super) fn delivery(
     NewDelivery { id, message, message_id, reply_token, guest, echo: None }
 }
 
-/// See [`NewDelivery::echo`]. Only answers within a mail's own thread can be echoes.
-fn echo(work: &RunWork, message: &Message) -> Option<String> {
+/// See [`NewDelivery::echo`]. Only answers within a mail's own thread can be echoes; other files make another answer.
+pub(super) fn echo(work: &RunWork, message: &Message) -> Option<String> {
     let event = &work.newest().0.event;
     let (Message::Email(email), Content::Email(_)) = (message, &event.content) else { return None };
     let thread = event.thread_key.as_deref().filter(|_| email.in_reply_to.is_some())?;
     let words: String = email.text.split_whitespace().collect::<Vec<_>>().join(" ");
-    let parts = [thread, &email.from, &email.to, &words].join("\n").to_lowercase();
-    Some(crate::crypto::sha256_hex(parts.as_bytes()))
+    let mut parts = vec![thread, &email.from, &email.to, &words];
+    parts.extend(email.files.iter().map(|file| file.sha256.as_str()));
+    Some(crate::crypto::sha256_hex(parts.join("\n").to_lowercase().as_bytes()))
 }
 
 fn result_line(outcome: Result<&RunResult, &Failure>) -> Value {

@@ -384,7 +384,10 @@ impl Execute {
     ) -> JobEnd {
         let token = self.reply_token(work).await;
         let Some(chosen) = self.chosen(job, work, &mut end).await else { return JobEnd::Abandoned };
-        let (deliveries, mut lines) = self.owed(work, &end, token, chosen);
+        let (mut deliveries, mut lines) = self.owed(work, &end, token, chosen);
+        if self.attach(job, work, &mut deliveries, &mut lines).await.is_none() {
+            return JobEnd::Abandoned;
+        }
         if matches!(end, RunEnd::Canceled)
             && let Ok(Some(Run { cancel_reason: Some(why), .. })) = self.store.run(&work.run.tenant, &work.run.id).await
         {

@@ -2,6 +2,7 @@
 
 mod answering;
 mod answers;
+mod attaching;
 mod callbacks;
 pub mod collect;
 mod controls;

@@ -10,6 +10,7 @@ use crate::{
         mail::MailSecurity,
         segment::SegmentKind,
         template::{Template, clip},
+        visible::visible,
     },
     executor::Prompt,
     pipeline::noted,
@@ -290,15 +291,6 @@ fn cut(text: &str) -> String {
 fn cut_to(text: &str, most: usize) -> String {
     let kept = clip(text, most);
     if kept.len() == text.len() { kept.to_owned() } else { format!("{kept}\n[cut: all of it is in event.json]") }
-}
-
-/// Leaves out characters that a person would not see but a model would: Unicode tags, bidirectional
-/// controls and zero-width spaces.
-fn visible(text: &str) -> String {
-    let hidden = |c: &char| matches!(c, '\u{e0000}'..='\u{e007f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200b}' | '\u{2060}' | '\u{feff}');
-    let mut shown = String::with_capacity(text.len());
-    shown.extend(text.chars().filter(|c| !hidden(c)));
-    shown
 }
 
 #[cfg(test)]

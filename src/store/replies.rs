@@ -54,6 +54,10 @@ const ADD: &str = "INSERT INTO run_replies (run_id, once_key, tenant_id, deliver
 const ADD_FILE: &str =
     "INSERT INTO delivery_files (delivery_id, position, tenant_id, run_id, bytes) VALUES ($1, $2, $3, $4, $5)";
 
+/// Bytes that are kept as the run's artifact already.
+const ADD_ARTIFACT: &str = "INSERT INTO delivery_files (delivery_id, position, tenant_id, run_id, bytes) \
+    SELECT $1, $2, b.tenant_id, $3, b.bytes FROM blobs b WHERE b.tenant_id = $4 AND b.sha256 = $5";
+
 /// The bytes of the files that go with a delivery.
 macro_rules! keep_files {
     ($tx:expr, $work:expr, $delivery:expr, $files:expr) => {
@@ -154,6 +158,42 @@ impl Store {
             keep_files!(tx, work, answer.delivery, files);
             tx.commit().await?;
             Ok(true)
+        })
+    }
+
+    /// Adds artifacts of a run, by their hashes, to the files of what it is about to owe: from the place `first` on, in
+    /// the place of those that an attempt before put there. How many; fewer when the bytes of the next one are not
+    /// kept. `None` when the lease is lost.
+    ///
+    /// # Errors
+    /// When the database fails; nothing is written then.
+    pub async fn attach_artifacts(
+        &self,
+        work: &RunWork,
+        delivery: &DeliveryId,
+        first: usize,
+        hashes: &[String],
+    ) -> Result<Option<usize>, StoreError> {
+        let first = i64::try_from(first).unwrap_or(i64::MAX);
+        let forget = "DELETE FROM delivery_files WHERE delivery_id = $1 AND position >= $2";
+        on_engine!(self, |db| {
+            let mut tx = db.begin().await?;
+            let held = sqlx::query(HOLD).bind(&work.lease.id).bind(work.lease.fence).execute(&mut *tx).await?;
+            if held.rows_affected() != 1 {
+                return Ok(None);
+            }
+            sqlx::query(forget).bind(delivery.as_str()).bind(first).execute(&mut *tx).await?;
+            let mut added = 0;
+            for (position, hash) in (first..).zip(hashes) {
+                let add = sqlx::query(ADD_ARTIFACT).bind(delivery.as_str()).bind(position);
+                let add = add.bind(work.run.id.as_str()).bind(work.run.tenant.as_str()).bind(hash);
+                if add.execute(&mut *tx).await?.rows_affected() != 1 {
+                    break;
+                }
+                added += 1;
+            }
+            tx.commit().await?;
+            Ok(Some(added))
         })
     }
 

@@ -11,6 +11,7 @@ use postern::{
         init::{InitError, init},
         load::{DEFAULT, Loaded, Project},
         secrets::Secrets,
+        validate::check_bundle,
         watch::Watch,
     },
     crypto::SecretSource,
@@ -79,6 +80,66 @@ fn a_danger_that_is_acknowledged_is_no_error() {
     let file = "executor: claude\nenv: { KEY: { secret: callback } }\ntriggers:\n- { source: mail, from: '*' }\n\
                 acknowledge: [untrusted-secrets-egress]";
     assert!(said(file).iter().all(|line| !line.contains("holds secrets")), "{:?}", said(file));
+}
+
+/// What is said of `front`, an agent that everybody can start, beside `middle` and `back`, which it starts.
+fn said_of_reach(front: &str, back: &str) -> Vec<String> {
+    let starts =
+        |other: &str| format!("executor: anthropic\ntools: [mcp__postern__trigger_agent]\nmay_trigger: [{other}]\n");
+    let open = format!("{}triggers: [{{ source: mail, from: '*' }}]\n{front}", starts("middle"));
+    let file = |yaml: &str| format!("---\n{yaml}\n---\nYou answer.\n");
+    let hooks = "triggers: [{ source: hooks }]\n";
+    let dir = project(&[
+        ("agents/front.md", &file(&open)),
+        ("agents/middle.md", &file(&format!("{}{hooks}", starts("back, front")))),
+        ("agents/back.md", &file(&format!("{hooks}{back}"))),
+    ]);
+    let loaded = load(dir.path());
+    let sent = check_bundle(&bundle(&loaded), &loaded.settings, &["mailgun", "github"]);
+    assert!(sent.is_empty(), "what is refused is not sent: {sent:?}");
+    let errors = loaded.problems.iter().filter(|problem| problem.is_error());
+    errors.map(ToString::to_string).collect()
+}
+
+#[test]
+fn agents_that_start_each_other_are_one_danger() {
+    let secret = "env: { KEY: { secret: callback } }";
+    let claude = format!("executor: claude\n{secret}");
+    let found = said_of_reach("", &claude);
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(
+        found[0].starts_with("agents/front.md:4:1: everybody can start this agent, and with those that it may start there are secrets (`back`) and the network (`back`)"),
+        "{found:?}"
+    );
+    // The secret is on one side, the network on the other.
+    let quiet = format!("executor: command\ncommand: [x]\n{secret}");
+    let none: Vec<String> = Vec::new();
+    assert_eq!(said_of_reach("", &quiet), none);
+    assert_eq!(said_of_reach("", "executor: claude"), none);
+    assert_eq!(said_of_reach("acknowledge: [untrusted-secrets-egress]", &claude), none);
+    let named = "network: true";
+    assert!(said_of_reach("", &format!("{quiet}\n{named}"))[0].contains("with those that it may start"));
+}
+
+#[test]
+fn a_bundle_is_looked_at_as_a_whole() {
+    let spec = |more: serde_json::Value| {
+        let mut spec =
+            serde_json::json!({"executor": "anthropic", "prompt": "x", "tools": ["mcp__postern__trigger_agent"]});
+        spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        serde_json::json!({"spec": spec})
+    };
+    let bundle = serde_json::json!({
+        "sources": {"mail": {"provider": "mailgun", "secret": {"env": "A"}}},
+        "agents": {
+            "front": spec(serde_json::json!({"may_trigger": ["back"], "triggers": [{"source": "mail", "from": ["*"]}]})),
+            "back": {"spec": {"executor": "claude", "env": {"KEY": {"env": "A"}}}},
+        },
+    });
+    let dir = project(&[]);
+    let found = check_bundle(&serde_json::from_value(bundle).unwrap(), &load(dir.path()).settings, &["mailgun"]);
+    let found: Vec<String> = found.iter().map(ToString::to_string).collect();
+    assert!(found.len() == 1 && found[0].contains("secrets (`back`)"), "{found:?}");
 }
 
 #[test]

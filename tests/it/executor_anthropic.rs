@@ -16,7 +16,7 @@ use postern::{
         time::Timestamp,
     },
     executor::{
-        BoxFuture, Input, Inputs, LeaseLost, Prompt, RunSpec, Stopped,
+        AttachmentFile, BoxFuture, Input, Inputs, LeaseLost, Prompt, RunSpec, Stopped,
         tools::{ToolCall, ToolHost, ToolReply, ToolSpec},
         transcripts::{Head, Kept, Piece, Transcripts},
     },
@@ -296,7 +296,7 @@ async fn every_reason_to_stop_is_told() {
     for (stop, code, words) in [
         ("max_tokens", FailureCode::OutputLimit, "raise max_tokens"),
         ("refusal", FailureCode::Model, "refused to answer"),
-        ("model_context_window_exceeded", FailureCode::Model, "longer than the model takes"),
+        ("model_context_window_exceeded", FailureCode::InvalidPrompt, "longer than the model takes"),
         ("from_the_future", FailureCode::Model, "`from_the_future`"),
     ] {
         let api = MessagesApi::start([Step::Blocks(half.clone(), stop)]).await;
@@ -504,4 +504,25 @@ async fn what_comes_meanwhile_is_heard_between_two_turns_and_taken_once_answered
     let told = api.asked()[1].body["messages"][2]["content"].clone();
     assert_eq!((&told[0]["type"], &told[1]["text"]), (&json!("tool_result"), &json!("And the second thing?")));
     assert!(!api.asked()[1].body["system"].to_string().contains("second thing"));
+}
+
+#[tokio::test]
+async fn files_of_the_event_are_shown_and_a_broken_one_stops_nothing() {
+    let api = MessagesApi::start([Step::Refuse(400, "Could not process image"), Step::Text("I read the table.")]).await;
+    let (bench, record) = (bench(&api), Record::default());
+    let mut run = agent(json!({}));
+    let file = |name: &str, bytes: &[u8]| AttachmentFile { filename: name.to_owned(), bytes: bytes.to_vec() };
+    run.attachments =
+        Arc::from([file("broken.png", b"\x89PNG"), file("table.csv", b"month,sum\nmay,12\n"), file("a.exe", b"MZ\0")]);
+    assert_eq!(bench.run(&run, &record).await.unwrap().text, "I read the table.");
+    let asked = api.asked();
+    let blocks = |number: usize| asked[number].body["messages"][0]["content"].as_array().unwrap().clone();
+    let (first, second) = (blocks(0), blocks(1));
+    assert_eq!((&first[3]["type"], &first[3]["source"]["media_type"]), (&json!("image"), &json!("image/png")));
+    assert_eq!(second[3]["text"], "(A file that the model's API does not take.)");
+    assert_eq!(second.last().unwrap()["text"], "Answer the message.", "our words are the last");
+    assert!(second[2]["text"].as_str().unwrap().contains("may,12"), "{second:?}");
+    let told = record.texts(MessageKind::Status).join("\n");
+    assert!(told.contains("the model is shown 2 of 3 files of the event; not shown: a.exe"), "{told}");
+    assert!(told.contains("asked again without the images and documents of the event"), "{told}");
 }

@@ -204,6 +204,37 @@ async fn mcp_servers_get_what_the_agent_is_given_and_nothing_else() {
     assert!(record.texts(MessageKind::Status).join("\n").contains("MCP server `broken`: failed"), "{}", record.all());
 }
 
+/// An MCP program that begins to answer after a while.
+const SLOW_SERVER: &str = r#"
+import json, sys, time
+time.sleep(1.5)
+for line in sys.stdin:
+    said = json.loads(line)
+    if "id" not in said: continue
+    result = {"initialize": {"protocolVersion": said.get("params", {}).get("protocolVersion"), "capabilities": {"tools": {}},
+        "serverInfo": {"name": "slow", "version": "1"}}, "tools/list": {"tools": [{"name": "find", "description": "finds",
+        "inputSchema": {"type": "object"}}]}}.get(said["method"], {})
+    print(json.dumps({"jsonrpc": "2.0", "id": said["id"], "result": result}), flush=True)
+"#;
+
+#[tokio::test]
+async fn a_slow_mcp_program_is_waited_for_also_when_the_conversation_goes_on() {
+    let api = MessagesApi::start([Step::Text("one"), Step::Text("two")]).await;
+    let (bench, record) = (bench(&api, SandboxMode::Off), Record::default());
+    let file = json!({"tools": ["mcp__slow__*"], "mcp": {"slow": {"command": "python3", "args": ["-c", SLOW_SERVER]}}});
+    let mut run = agent(file.clone());
+    run.session = Some(session());
+    let resume_id = bench.run(&run, &record).await.unwrap().resume_id;
+    let mut again = agent(file);
+    (again.session, again.resume_id) = (run.session.clone(), resume_id);
+    bench.run(&again, &record).await.unwrap();
+    let asked = api.asked();
+    assert_eq!(asked.len(), 2);
+    for request in &asked {
+        assert_eq!(names_of_tools(&request.body), ["mcp__slow__find"], "{}", record.all());
+    }
+}
+
 #[tokio::test]
 async fn an_mcp_program_gets_its_environment_and_no_argument_shows_it() {
     let out = tempfile::tempdir().unwrap();

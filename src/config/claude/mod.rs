@@ -10,11 +10,9 @@ use std::path::{Component, Path};
 use crate::{
     config::{agents::Checker, checks::Files, problem::suggest, settings::Settings},
     domain::{
-        agent::{AgentSpec, EnvValue, ExecutorKind},
-        claude::{Acknowledgement, PermissionMode, SubAgent, Thinking, is_model},
+        agent::AgentSpec,
+        claude::{PermissionMode, SubAgent, Thinking, is_model},
         mount::MountSpec,
-        trigger::{SenderRule, TriggerSpec},
-        trust,
     },
 };
 
@@ -53,33 +51,6 @@ pub(crate) fn check(spec: &mut AgentSpec, files: Files<'_>, settings: &Settings,
             checker.error(&[key], format!("`{key}` has {count} entries"), format!("write {MAX_THINGS} at most"));
         }
     }
-}
-
-/// Refuses what lets anybody carry secrets out, unless the file says that its author knows.
-pub(crate) fn check_exposure(spec: &AgentSpec, checker: &mut Checker<'_>) {
-    let is_secret = |value: &EnvValue| matches!(value, EnvValue::Named { .. } | EnvValue::Reference(_));
-    let servers = spec.mcp.values().flat_map(|server| server.env.values().chain(server.headers.values()));
-    let holds_secrets = !spec.databases.is_empty() || spec.env.values().chain(servers).any(is_secret);
-    let network = spec.network.unwrap_or(spec.executor == ExecutorKind::Claude);
-    let open = spec.triggers.iter().position(is_open);
-    if let (Some(index), true, true) = (open, holds_secrets, network)
-        && !spec.acknowledge.contains(&Acknowledgement::UntrustedSecretsEgress)
-    {
-        let index = index.to_string();
-        checker.error(
-            &["triggers", &index],
-            "everybody can start this agent, it holds secrets and may use the network: what they write may carry the \
-             secrets out",
-            "name senders in `from`, take the secrets out of `env` and `mcp`, set `network: false` (executor command), \
-             or write `acknowledge: [untrusted-secrets-egress]`",
-        );
-    }
-}
-
-/// Whether people start it whom nobody named, or who only say that they are somebody named.
-fn is_open(trigger: &TriggerSpec) -> bool {
-    trigger.from.iter().any(|from| trust::names_nobody(from))
-        || (!trigger.from.is_empty() && trigger.sender_auth == SenderRule::Any)
 }
 
 pub(super) fn check_models(spec: &AgentSpec, checker: &mut Checker<'_>) {

@@ -137,13 +137,16 @@ fn refused(status: u16, words: &str, retry_after_ms: Option<i64>) -> Trouble {
     let lasting =
         |code: FailureCode, what: &str| Trouble::Lasting(Failure::new(code, format!("{what} ({status}): {words}")));
     match status {
+        400 if words.contains("credit balance") => {
+            lasting(FailureCode::ModelAuth, "the model's API is not paid; add credit where its key is from")
+        }
         401..=403 => lasting(FailureCode::ModelAuth, "the model's API refused the key; check anthropic.api_key"),
         404 => lasting(FailureCode::Setup, "the model's API knows no such model; check `model` and anthropic.base_url"),
         400 if words.starts_with("prompt is too long") => {
             let why = format!("the conversation is longer than the model takes: {words}");
-            Trouble::TooLong(Failure::new(FailureCode::Model, why))
+            Trouble::TooLong(Failure::new(FailureCode::InvalidPrompt, why))
         }
-        413 => Trouble::TooLong(Failure::new(FailureCode::Model, format!("the request is too large: {words}"))),
+        413 => Trouble::TooLong(Failure::new(FailureCode::InvalidPrompt, format!("the request is too large: {words}"))),
         408 | 429 | 500..=599 => {
             let what = if matches!(status, 429 | 529) { "is overloaded, or limits us" } else { "failed" };
             let mut failure =
@@ -151,7 +154,7 @@ fn refused(status: u16, words: &str, retry_after_ms: Option<i64>) -> Trouble {
             failure.retry_after_ms = retry_after_ms;
             Trouble::Passing(failure)
         }
-        _ => lasting(FailureCode::Model, "the model's API refused the request"),
+        _ => lasting(FailureCode::of_api_status(Some(status)), "the model's API refused the request"),
     }
 }
 
@@ -163,15 +166,17 @@ mod tests {
     #[test]
     fn every_status_means_what_the_api_says() {
         for (status, words, expected) in [
-            (400, "max_tokens: too large", ("lasting", FailureCode::Model)),
-            (400, "prompt is too long: 9 tokens > 8 maximum", ("too long", FailureCode::Model)),
+            (400, "max_tokens: too large", ("lasting", FailureCode::InvalidPrompt)),
+            (400, "prompt is too long: 9 tokens > 8 maximum", ("too long", FailureCode::InvalidPrompt)),
+            (400, "Your credit balance is too low", ("lasting", FailureCode::ModelAuth)),
             (401, "invalid x-api-key", ("lasting", FailureCode::ModelAuth)),
             (403, "", ("lasting", FailureCode::ModelAuth)),
             (404, "model: x", ("lasting", FailureCode::Setup)),
-            (413, "", ("too long", FailureCode::Model)),
+            (413, "", ("too long", FailureCode::InvalidPrompt)),
             (429, "slow down", ("passing", FailureCode::ModelBusy)),
             (500, "", ("passing", FailureCode::ModelBusy)),
             (529, "Overloaded", ("passing", FailureCode::ModelBusy)),
+            (422, "", ("lasting", FailureCode::InvalidPrompt)),
             (302, "", ("lasting", FailureCode::Model)),
         ] {
             let told = match refused(status, words, Some(7)) {
@@ -192,6 +197,6 @@ mod tests {
         };
         assert_eq!(code("overloaded_error"), FailureCode::ModelBusy);
         assert_eq!(code("authentication_error"), FailureCode::ModelAuth);
-        assert_eq!(code("invalid_request_error"), FailureCode::Model);
+        assert_eq!(code("invalid_request_error"), FailureCode::InvalidPrompt);
     }
 }

@@ -3,6 +3,7 @@
 mod answer;
 mod api;
 mod entry;
+mod files;
 mod once;
 mod order;
 mod spent;
@@ -21,7 +22,7 @@ use crate::{
     domain::run::{Failure, FailureCode, MessageKind, RunResult},
     executor::{
         BoxFuture, Executor, RunSink, RunSpec, Stopped,
-        anthropic::{order::Order, spent::Spent, talk::Talk, tools::Tools, work::Work},
+        anthropic::{files::Files, order::Order, spent::Spent, talk::Talk, tools::Tools, work::Work},
         ground::Ground,
         mask::Mask,
         pipes::Meter,
@@ -74,6 +75,7 @@ impl AnthropicExecutor {
             order,
             tools,
             talk: taken_up.talk,
+            files: Files::of(spec.run.as_str(), &spec.attachments)?,
             bounds,
             turns: self.ground.turns(spec),
             until,

@@ -15,6 +15,7 @@ use crate::{
             answer::Answer,
             api::{AnthropicSetup, Trouble},
             entry::{self, Call, Next, Said},
+            files::Files,
             order::Order,
             spent::Spent,
             talk::{Talk, stable_id},
@@ -56,6 +57,8 @@ pub(super) struct Work<'a> {
     pub(super) tools: Tools,
     /// What was said.
     pub(super) talk: Talk<'a>,
+    /// Files of the event.
+    pub(super) files: Files,
     /// Where it must stop.
     pub(super) bounds: Bounds,
     /// Answers of the model at most.
@@ -116,8 +119,11 @@ impl Work<'_> {
             true if !is_over && self.talk.is_last() => None,
             true => Some(stable_id(self.spec, &again)),
         };
+        if let Some(text) = self.files.told() {
+            self.note(record::status(text)).await?;
+        }
         if let Some(id) = id {
-            self.say(id, &self.spec.prompt.blocks).await?;
+            self.add(id, Said::User { content: self.files.beside(&self.spec.prompt.blocks) }).await?;
         }
         for taken in &self.spec.taken {
             let id = entry::prompt_id(&taken.run);
@@ -193,7 +199,7 @@ impl Work<'_> {
             }
             "model_context_window_exceeded" => {
                 let why = "the conversation became longer than the model takes";
-                return Err(Failure::new(FailureCode::Model, why).into());
+                return Err(Failure::new(FailureCode::InvalidPrompt, why).into());
             }
             other => {
                 let why = format!("the model stopped for a reason that is not known: `{other}`");
@@ -218,13 +224,24 @@ impl Work<'_> {
                 let why = format!("{spent} millionths of a dollar are spent; raise limits.budget_usd");
                 return Err(Failure::new(FailureCode::Budget, why).into());
             }
-            let body = self.order.body(&self.tools, self.talk.messages());
+            let mut messages = self.talk.messages();
+            self.files.fill(&mut messages);
+            let body = self.order.body(&self.tools, messages);
             let trouble = match self.once(body).await? {
                 Ok(answer) => return Ok(answer),
                 Err(trouble) => trouble,
             };
             tried += 1;
             let failure = match trouble {
+                Trouble::Lasting(failure) | Trouble::TooLong(failure)
+                    if failure.code == FailureCode::InvalidPrompt && self.files.withdraw() =>
+                {
+                    // Whoever sends a broken image is answered all the same.
+                    let text =
+                        format!("asked again without the images and documents of the event: {}", failure.message);
+                    self.note(record::status(text)).await?;
+                    continue;
+                }
                 Trouble::Lasting(failure) => return Err(self.failed(failure)),
                 Trouble::TooLong(failure) => {
                     if tried >= TRIES || !self.talk.shorten() {

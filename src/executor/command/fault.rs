@@ -33,11 +33,26 @@ const AUTH: [&str; 13] = [
     "token expired",
 ];
 
-/// The failure that the status of an API's answer means.
-pub(super) const fn of_status(status: i64) -> FailureCode {
+/// Words of one that does not take what it was asked.
+const INVALID: [&str; 10] = [
+    "prompt is too long",
+    "input is too long",
+    "context window",
+    "context length",
+    "context_length_exceeded",
+    "exceeds the maximum number of tokens",
+    "payload too large",
+    "request_too_large",
+    "400 bad request",
+    "invalid_request_error",
+];
+
+/// The failure that the status of an API's answer means; some say 400 to a key that they do not know.
+pub(super) fn of_status(status: i64, words: &str) -> FailureCode {
     match status {
         401 | 403 => FailureCode::ModelAuth,
         429 | 503 | 529 => FailureCode::ModelBusy,
+        400 | 413 | 422 => code_of(words).unwrap_or(FailureCode::InvalidPrompt),
         _ => FailureCode::Model,
     }
 }
@@ -50,6 +65,8 @@ pub(super) fn code_of(words: &str) -> Option<FailureCode> {
         Some(FailureCode::ModelBusy)
     } else if AUTH.iter().any(|phrase| words.contains(phrase)) || number(&["401", "403"]) {
         Some(FailureCode::ModelAuth)
+    } else if INVALID.iter().any(|phrase| words.contains(phrase)) {
+        Some(FailureCode::InvalidPrompt)
     } else {
         None
     }
@@ -105,7 +122,7 @@ fn whole_ms(ms: f64) -> i64 {
 
 #[cfg(test)]
 mod tests {
-    use super::{code_of, retry_after_ms};
+    use super::{code_of, of_status, retry_after_ms};
     use crate::domain::run::FailureCode;
 
     #[test]
@@ -124,6 +141,14 @@ mod tests {
         ];
         assert!(busy.iter().all(|words| code_of(words) == Some(FailureCode::ModelBusy)));
         assert!(auth.iter().all(|words| code_of(words) == Some(FailureCode::ModelAuth)));
+        let invalid = [
+            "unexpected status 400 Bad Request: unknown parameter",
+            "Codex ran out of room in the model's context window. Start a new thread",
+            "API Error: 400 {\"type\":\"invalid_request_error\",\"message\":\"prompt is too long: 9 > 8\"}",
+        ];
+        assert!(invalid.iter().all(|words| code_of(words) == Some(FailureCode::InvalidPrompt)));
+        assert_eq!(of_status(400, "Contents are required"), FailureCode::InvalidPrompt);
+        assert_eq!(of_status(400, "API key not valid. Please pass a valid API key."), FailureCode::ModelAuth);
         for words in ["stream disconnected before completion", "request id: 8f4290cc", "line 14013"] {
             assert_eq!(code_of(words), None, "{words}");
         }

@@ -154,7 +154,7 @@ fn whole(document: &Value, heard: &mut Heard) {
         if let Some(status) = error.get("code").and_then(Value::as_i64).filter(|code| *code >= 400) {
             failure = Failure {
                 retry_after_ms: failure.retry_after_ms,
-                ..Failure::new(fault::of_status(status), failure.message)
+                ..Failure::new(fault::of_status(status, &failure.message), failure.message)
             };
         }
         heard.fails(failure);

@@ -139,8 +139,25 @@ impl Heard {
         }
     }
 
+    /// The one that works now took this, as far as it is known.
+    pub(in crate::executor) fn took_now(&mut self, took: ModelUsage) {
+        if let Some(model) = self.model.clone() {
+            self.took(&model, took);
+        }
+    }
+
+    /// All that was told of the models apart does not count.
+    pub(in crate::executor) fn forget_models(&mut self) {
+        self.by_model.clear();
+    }
+
+    /// Whether more than one model is told apart.
+    pub(in crate::executor) const fn has_models(&self) -> bool {
+        self.by_model.len() > 1
+    }
+
     /// A model took this; so many are told apart.
-    pub(super) fn took(&mut self, model: &str, took: ModelUsage) {
+    pub(in crate::executor) fn took(&mut self, model: &str, took: ModelUsage) {
         let room = self.by_model.len() < MAX_MODELS;
         match self.by_model.iter_mut().find(|(known, _)| known == model) {
             Some((_, sum)) => *sum = sum.plus(took),
@@ -150,7 +167,7 @@ impl Heard {
     }
 
     /// What each model took: all of it is the one model's that was told of, where the CLI does not say more.
-    pub(super) fn models(&self) -> Vec<(String, ModelUsage)> {
+    pub(in crate::executor) fn models(&self) -> Vec<(String, ModelUsage)> {
         match &self.model {
             Some(model) if self.by_model.is_empty() && self.usage != Usage::default() => {
                 vec![(model.clone(), self.usage.into())]

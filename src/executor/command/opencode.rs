@@ -101,7 +101,7 @@ fn failure(error: &Value) -> Failure {
     let status =
         ["statusCode", "status"].iter().find_map(|field| data.get(*field)?.as_i64()).filter(|code| *code >= 400);
     let code = match (status, name) {
-        (Some(status), _) => fault::of_status(status),
+        (Some(status), _) => fault::of_status(status, words),
         (None, "ProviderAuthError") => FailureCode::ModelAuth,
         (None, "ProviderModelNotFoundError") => FailureCode::Setup,
         (None, "MessageAbortedError" | "aborted") => FailureCode::Agent,

@@ -193,7 +193,10 @@ impl<'a> Talk<'a> {
             }
         };
         // One that could not even be taken up again would fail in each run to come.
-        let of_model = |code| matches!(code, FailureCode::ModelAuth | FailureCode::ModelBusy | FailureCode::Model);
+        let of_model = |code| {
+            use FailureCode::{InvalidPrompt, Model, ModelAuth, ModelBusy};
+            matches!(code, ModelAuth | ModelBusy | Model | InvalidPrompt)
+        };
         let is_lost = result.as_ref().is_err_and(|(failure, _)| !of_model(failure.code));
         let conversation = heard.or_else(|| self.before.filter(|_| !is_lost).cloned());
         Outcome { result: result.map_err(|(failure, usage)| Stopped::Failed(failure, usage)), conversation }

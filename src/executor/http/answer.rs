@@ -19,6 +19,11 @@ use crate::{
 /// Bytes of the longest id of a conversation that is kept.
 const MAX_ID_BYTES: usize = 256;
 
+/// Models that a result tells apart.
+const MAX_MODELS: usize = 50;
+/// The most that one line can have cost: about a million dollars.
+const MAX_COST_MICROS: i64 = 1 << 40;
+
 /// The lines of a service.
 #[derive(Default)]
 pub(super) struct Answer;
@@ -38,7 +43,9 @@ impl Dialect for Answer {
             "status" => heard.status(text(event, "text")),
             "usage" => {
                 heard.model(text(event, "model"));
-                heard.usage = heard.usage.plus(usage(event));
+                let took = usage(event);
+                heard.usage = heard.usage.plus(took);
+                heard.took_now(took.into());
             }
             "conversation" => converses(event, heard),
             "result" => result(event, heard),
@@ -54,6 +61,14 @@ fn result(event: &Value, heard: &mut Heard) {
     if let Some(total) = event.get("usage").filter(|usage| usage.is_object()) {
         heard.model(text(total, "model"));
         heard.usage = usage(total);
+        let models = total.get("models").and_then(Value::as_object);
+        // Of one model, the total is its own; what lines said of several stays.
+        if models.is_some() || !heard.has_models() {
+            heard.forget_models();
+        }
+        for (model, took) in models.into_iter().flatten().take(MAX_MODELS) {
+            heard.took(model, usage(took).into());
+        }
     }
     heard.over();
     if let Some(words) = event.get("text").and_then(Value::as_str) {
@@ -81,7 +96,7 @@ fn usage(said: &Value) -> Usage {
         output_tokens: count(said, "output_tokens"),
         cache_read_tokens: count(said, "cache_read_tokens"),
         cache_write_tokens: count(said, "cache_write_tokens"),
-        cost_micros: micros(said.get("cost_usd").and_then(Value::as_f64).unwrap_or(0.0)).max(0),
+        cost_micros: micros(said.get("cost_usd").and_then(Value::as_f64).unwrap_or(0.0)).clamp(0, MAX_COST_MICROS),
     }
 }
 
@@ -94,6 +109,7 @@ fn fails(event: &Value, heard: &mut Heard) {
         "model_auth" => FailureCode::ModelAuth,
         "model_busy" => FailureCode::ModelBusy,
         "model" => FailureCode::Model,
+        "invalid_prompt" => FailureCode::InvalidPrompt,
         "setup" => FailureCode::Setup,
         "executor" => FailureCode::Executor,
         _ => FailureCode::Agent,

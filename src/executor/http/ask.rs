@@ -46,14 +46,13 @@ impl Attempt<'_> {
         let request = request.map_err(|fault| setup(fault.to_string()))?;
         let answer = self.egress.open(Policy::Public, request, (first, self.bounds.wall_clock)).await;
         let mut answer = answer.map_err(|fault| unreached(&fault))?;
-        let is_lines = matches!(
-            answer.content_type.as_str(),
-            "application/x-ndjson" | "application/ndjson" | "application/jsonl" | "application/x-jsonlines"
-        );
+        let is_lines = is_lines(&answer);
         match answer.status {
             200 if is_lines && self.http.mode != HttpMode::Task => Ok(Asked::Lines(Box::new(answer))),
             200 if !is_lines => Ok(Asked::Whole(self.whole(&mut answer).await?)),
-            202 if self.way.is_some() => Ok(Asked::Task(self.task(&mut answer).await?)),
+            202 if self.way.is_some() || self.http.status_url.is_some() => {
+                Ok(Asked::Task(self.task(&mut answer).await?))
+            }
             status => Err(self.refused(status, &mut answer).await.into()),
         }
     }
@@ -69,11 +68,9 @@ impl Attempt<'_> {
             }
         };
         let Some(task) = self.task.as_deref().filter(|_| is_ours) else { return };
-        let encoded: String =
-            url::form_urlencoded::byte_serialize(task.as_bytes()).collect::<String>().replace('+', "%20");
         let url = match &self.http.cancel_url {
-            Some(url) => url.replace(TASK, &encoded),
-            None => format!("{}/{encoded}", self.http.url.trim_end_matches('/')),
+            Some(url) => of_task(url, task),
+            None => of_task(&format!("{}/{TASK}", self.http.url.trim_end_matches('/')), task),
         };
         let Ok(request) = self.signed(Request::delete(url).within(CALL_OFF, 0), b"") else { return };
         match self.egress.send(Policy::Public, request).await {
@@ -84,7 +81,7 @@ impl Attempt<'_> {
     }
 
     /// With the agent's own headers, the key that is the same over all attempts, and the signature.
-    fn signed(&self, request: Request, body: &[u8]) -> Result<Request, String> {
+    pub(super) fn signed(&self, request: Request, body: &[u8]) -> Result<Request, String> {
         let own: Vec<(String, Vec<u8>)> =
             self.access.headers.iter().map(|(name, value)| (name.clone(), value.expose().to_vec())).collect();
         let id = self.spec.run.as_str();
@@ -102,7 +99,7 @@ impl Attempt<'_> {
     }
 
     /// A body that is one object, all of it.
-    async fn whole(&self, answer: &mut Streamed) -> Result<Vec<u8>, Stopped> {
+    pub(super) async fn whole(&self, answer: &mut Streamed) -> Result<Vec<u8>, Stopped> {
         let limit = usize::try_from(self.bounds.output_bytes).unwrap_or(usize::MAX).min(MAX_EVENT_BYTES);
         let mut body = Vec::new();
         let read = async {
@@ -134,15 +131,16 @@ impl Attempt<'_> {
         Ok(task.to_owned())
     }
 
-    async fn refused(&self, status: u16, answer: &mut Streamed) -> Failure {
+    pub(super) async fn refused(&self, status: u16, answer: &mut Streamed) -> Failure {
         let body = tokio::time::timeout(CALL_OFF, answer.rest(MAX_QUOTE_BYTES)).await.unwrap_or_default();
         let quoted: String = String::from_utf8_lossy(&body).chars().filter(|c| !c.is_control()).collect();
         let (code, help) = match (status, self.http.mode) {
             (200, _) => (FailureCode::Setup, "; it answers line by line, and `http.mode` is task"),
             (202, HttpMode::Stream) => (FailureCode::Setup, "; it answers with a task, and `http.mode` is stream"),
-            (202, HttpMode::Auto | HttpMode::Task) => {
-                (FailureCode::Setup, "; it answers with a task, and cannot report back: set server.public_url")
-            }
+            (202, HttpMode::Auto | HttpMode::Task) => (
+                FailureCode::Setup,
+                "; it answers with a task, and cannot report back: set server.public_url, or http.status_url",
+            ),
             (401 | 403, _) => (FailureCode::Setup, "; check the headers and the secret of `http`"),
             (300..=399, _) => (FailureCode::Setup, "; redirects are not followed"),
             (429 | 503, _) => (FailureCode::ModelBusy, ""),
@@ -158,7 +156,21 @@ impl Attempt<'_> {
     }
 }
 
-fn setup(why: String) -> Failure {
+/// Whether a body is lines, one JSON object each.
+pub(super) fn is_lines(answer: &Streamed) -> bool {
+    matches!(
+        answer.content_type.as_str(),
+        "application/x-ndjson" | "application/ndjson" | "application/jsonl" | "application/x-jsonlines"
+    )
+}
+
+/// A URL with the id of a task where it stands.
+pub(super) fn of_task(url: &str, task: &str) -> String {
+    let encoded = url::form_urlencoded::byte_serialize(task.as_bytes()).collect::<String>().replace('+', "%20");
+    url.replace(TASK, &encoded)
+}
+
+pub(super) fn setup(why: String) -> Failure {
     Failure::new(FailureCode::Setup, why)
 }
 

@@ -34,8 +34,14 @@ impl<'a> Listener<'a> {
     }
 
     /// Reads lines until the last word; a stream that ends before it is a failure.
-    pub(super) async fn stream(&mut self, mut answer: Streamed) -> Result<(), Stopped> {
-        let mut lines = Stream::new(self.mask);
+    pub(super) async fn stream(&mut self, answer: Streamed) -> Result<(), Stopped> {
+        self.lines(answer).await?;
+        if self.is_over() { Ok(()) } else { Err(executor("the service's answer ended before its result").into()) }
+    }
+
+    /// Reads lines until the last word, or the end of the answer; how many.
+    pub(super) async fn lines(&mut self, mut answer: Streamed) -> Result<i64, Stopped> {
+        let (mut lines, mut count) = (Stream::new(self.mask), 0);
         loop {
             let chunk = match tokio::time::timeout(self.bounds.idle, answer.next()).await {
                 Ok(chunk) => chunk.map_err(|fault| executor(format!("the service's answer broke off: {fault}")))?,
@@ -47,20 +53,17 @@ impl<'a> Listener<'a> {
             let chunk = chunk.unwrap_or_default();
             self.meter.count(chunk.len())?;
             for line in lines.push(&chunk) {
+                count += i64::from(line.complete && !line.text.trim().is_empty());
                 self.events.push(&line, self.mask);
                 self.record().await?;
                 if self.is_over() {
-                    return Ok(());
+                    return Ok(count);
                 }
             }
             if chunk.is_empty() {
                 self.events.finish(self.mask);
                 self.record().await?;
-                return if self.is_over() {
-                    Ok(())
-                } else {
-                    Err(executor("the service's answer ended before its result").into())
-                };
+                return Ok(count);
             }
         }
     }
@@ -98,6 +101,7 @@ impl<'a> Listener<'a> {
     /// The outcome of an attempt that ended so.
     pub(super) fn end(self, outcome: Result<(), Stopped>) -> Result<RunResult, Stopped> {
         let heard = self.events.into_heard();
+        heard.models().into_iter().for_each(|(model, took)| self.sink.spent(&model, took));
         let failure = match outcome {
             Ok(()) => heard.failure,
             Err(Stopped::Failed(failure, _)) => Some(failure),
@@ -117,6 +121,9 @@ impl<'a> Listener<'a> {
 
     async fn record(&mut self) -> Result<(), Stopped> {
         for (kind, body) in self.events.recorded(self.mask) {
+            if let (MessageKind::Status, Some(model)) = (kind, body["model"].as_str()) {
+                self.sink.model(model);
+            }
             self.sink.message(kind, body).await?;
         }
         if !self.told

@@ -4,6 +4,7 @@ mod answer;
 mod ask;
 mod listen;
 pub(super) mod order;
+mod poll;
 mod wait;
 
 use std::{collections::BTreeMap, sync::Arc};
@@ -77,7 +78,7 @@ impl HttpExecutor {
         let bounds = self.ground.bounds(spec);
         let earlier = if spec.interrupted { Earlier::Keep } else { Earlier::Forget };
         let way = if http.mode == HttpMode::Stream { None } else { access.callbacks.open(earlier).await? };
-        if way.is_none() && http.mode == HttpMode::Task {
+        if way.is_none() && http.mode == HttpMode::Task && http.status_url.is_none() {
             return Err(setup("a service cannot report back to this worker: set server.public_url"));
         }
         let secrets = access.headers.values().chain(&access.secret).chain(way.as_ref().map(|way| &way.token));
@@ -114,10 +115,15 @@ impl Attempt<'_> {
             Asked::Lines(answer) => listener.stream(*answer).await,
             Asked::Whole(body) => listener.whole(&body).await,
             Asked::Task(task) => {
-                self.access.callbacks.keep_task(&task).await?;
+                if self.way.is_some() {
+                    self.access.callbacks.keep_task(&task).await?;
+                }
                 listener.status(&format!("the service works on it as task {task}")).await?;
-                self.task = Some(task);
-                self.wait(listener).await
+                self.task = Some(task.clone());
+                match &self.http.status_url {
+                    Some(url) => self.poll(url, &task, listener).await,
+                    None => self.wait(listener).await,
+                }
             }
         }
     }

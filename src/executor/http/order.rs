@@ -79,7 +79,8 @@ pub(super) async fn body(attempt: &Attempt<'_>, mounted: Option<Mounted>) -> Res
             "output_bytes": attempt.bounds.output_bytes,
         },
     });
-    if let Some(way) = &attempt.way {
+    // Who is asked does not report.
+    if let Some(way) = attempt.way.as_ref().filter(|_| attempt.http.status_url.is_none()) {
         order["callback"] = json!({"url": way.url, "token": way.token.expose_str()});
     }
     if let Some(mounted) = mounted {

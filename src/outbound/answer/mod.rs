@@ -63,7 +63,7 @@ pub fn answer(event: &AgentEvent, reply: Option<&Reply>, finished: &Finished<'_>
     match reply {
         Some(Reply::Word(ReplyWord::None)) => Answered::nothing("the trigger says `reply: none`"),
         Some(Reply::Webhook(reply)) => Answered::send(callback(event, reply, finished)),
-        None | Some(Reply::Word(ReplyWord::Same) | Reply::Sms(_) | Reply::Email(_)) => {
+        None | Some(Reply::Word(ReplyWord::Same) | Reply::Sms(_) | Reply::Email(_) | Reply::Files(_)) => {
             for_people(event, reply, finished)
         }
     }

@@ -151,7 +151,7 @@ fn machines_and_ourselves_are_not_answered() {
     let result = result("x");
     let run = RunId::new(AT);
     let finished = ended(&run, Ok(&result));
-    let third = Reply::Email(EmailReply { email: "ops@example.com".to_owned() });
+    let third = Reply::Email(EmailReply { email: "ops@example.com".to_owned(), attach: None });
     for reply in [None, Some(&Reply::Word(ReplyWord::Same)), Some(&third)] {
         assert!(matches!(answer(&machine, reply, &finished), Answered::Nothing { .. }));
     }
@@ -201,7 +201,7 @@ fn a_failure_tells_people_nothing_of_our_insides() {
     assert!(sent.text.contains(run.as_str()) && !sent.text.contains("sk-123"), "{}", sent.text);
 
     let secret = ReplySecret::Named("triage".to_owned());
-    let reply = Reply::Webhook(WebhookReply { webhook: "https://ci.example.com/t".to_owned(), secret });
+    let reply = Reply::Webhook(WebhookReply { webhook: "https://ci.example.com/t".to_owned(), secret, attach: None });
     let Answered::Send(message) = answer(&event(Content::Webhook(Webhook::default())), Some(&reply), &finished) else {
         panic!("nothing sent");
     };
@@ -215,7 +215,7 @@ fn a_failure_tells_people_nothing_of_our_insides() {
 
 #[test]
 fn a_third_person_is_mailed_outside_the_thread() {
-    let reply = Reply::Email(EmailReply { email: "ops@example.com".to_owned() });
+    let reply = Reply::Email(EmailReply { email: "ops@example.com".to_owned(), attach: None });
     let Answered::Send(message) =
         answered(Content::Webhook(Webhook::default()), Some(&reply), "![x](https://e.example)")
     else {
@@ -224,6 +224,6 @@ fn a_third_person_is_mailed_outside_the_thread() {
     let Message::Email(sent) = *message else { panic!("no email") };
     assert_eq!((sent.from.as_str(), sent.subject.as_str()), ("", "support: issues.opened"));
     assert_eq!(sent.text, "[x](https://e.example)");
-    let own = Reply::Email(EmailReply { email: "support@agents.example.com".to_owned() });
+    let own = Reply::Email(EmailReply { email: "support@agents.example.com".to_owned(), attach: None });
     assert!(matches!(answered(Content::Email(email()), Some(&own), "x"), Answered::Nothing { .. }));
 }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::{
     crypto::sha256_hex,
     domain::{
-        delivery::{Message, SentFile},
+        delivery::{MAX_SENT_BYTES, MAX_SENT_FILES, Message, SentFile},
         id::DeliveryId,
     },
     executor::outbox::WorkPlace,
@@ -28,10 +28,6 @@ const MOST_INTERIM: i64 = 10;
 const MAX_TEXT_BYTES: usize = 128 * 1024;
 /// Characters of a subject.
 const MAX_SUBJECT_CHARS: usize = 250;
-/// Files of one answer.
-const MOST_FILES: usize = 10;
-/// Bytes of the files of one answer: written for mail they are a third longer, and many servers stop at 25 MB.
-const MAX_FILE_BYTES: u64 = 15 * 1024 * 1024;
 
 /// What it is told.
 #[derive(Deserialize)]
@@ -66,7 +62,7 @@ pub(super) fn describe() -> (&'static str, Value) {
         "properties": {
             "text": {"type": "string", "description": "What is sent, in Markdown"},
             "subject": {"type": "string", "description": "A subject of its own, for mail only; best left out"},
-            "attachments": {"type": "array", "items": {"type": "string"}, "maxItems": MOST_FILES,
+            "attachments": {"type": "array", "items": {"type": "string"}, "maxItems": MAX_SENT_FILES,
                 "description": "Paths of files in your work directory that go with it; for mail only"},
             "final": {"type": "boolean", "description": "This is your answer, instead of your last message"},
         },
@@ -113,8 +109,8 @@ fn fits(message: Option<&Message>, subject: Option<&str>, input: &Input) -> Resu
     if subject.is_some_and(|subject| subject.chars().count() > MAX_SUBJECT_CHARS) {
         return Err(format!("`subject` is longer than {MAX_SUBJECT_CHARS} characters"));
     }
-    if input.attachments.len() > MOST_FILES {
-        return Err(format!("{} files are too many; send {MOST_FILES} at most", input.attachments.len()));
+    if input.attachments.len() > MAX_SENT_FILES {
+        return Err(format!("{} files are too many; send {MAX_SENT_FILES} at most", input.attachments.len()));
     }
     let way = match message {
         None if input.attachments.is_empty() => return Ok(()),
@@ -138,7 +134,7 @@ async fn read_files(context: &Context, paths: &[String]) -> Result<Files, String
     }
     let work = &context.work;
     let place = WorkPlace { run: &work.run.id, fence: work.lease.fence, session: work.run.session.as_ref() };
-    let bytes = context.execute.executors.read_made(place, paths.to_vec(), MAX_FILE_BYTES).await?;
+    let bytes = context.execute.executors.read_made(place, paths.to_vec(), MAX_SENT_BYTES).await?;
     let named = paths.iter().zip(&bytes).map(|(path, bytes)| {
         let filename = safe_filename(path);
         SentFile {

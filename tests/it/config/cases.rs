@@ -55,6 +55,19 @@ pub(super) const CASES: &[(&str, &str)] = &[
     ("executor: command\ncommand: [a, '{{ text }}']", "agents/a.md:3:1: `command` has a template"),
     ("executor: http", "agents/a.md: `http` is missing"),
     ("executor: http\nhttp: { url: 'ftp://x' }", "agents/a.md:3:9: `http.url` is no URL; write https://HOST/PATH"),
+    (
+        "executor: http\nhttp: { url: 'https://x.example/', status_url: 'https://x.example/state' }",
+        "`http.status_url` does not name the task; write {task}",
+    ),
+    (
+        "executor: http\nhttp: { url: 'https://x.example/', mode: stream, status_url: 'https://x.example/{task}' }",
+        "with `mode: stream` there is no task to ask for",
+    ),
+    ("executor: http\nhttp: { url: 'https://x.example/', poll: 5s }", "`http.poll` means nothing without `status_url`"),
+    (
+        "executor: http\nhttp: { url: 'https://x.example/', status_url: 'https://x.example/{task}', poll: 10ms }",
+        "`http.poll` is out of range",
+    ),
     ("executor: http\nhttp: { url: 'https://u:p@x.example/' }", "`http.url` has credentials in it"),
     (
         "executor: http\nhttp: { url: 'https://x.example/', headers: { host: a } }",
@@ -176,6 +189,18 @@ pub(super) const CASES: &[(&str, &str)] = &[
         "executor: claude\nmcp: { a: { command: x, env: { K: { secret: callback } } } }\ntriggers:\n- source: mail\n  \
          from: a@example.com\n  sender_auth: any",
         "or write `acknowledge: [untrusted-secrets-egress]`",
+    ),
+    (
+        "executor: claude\ntriggers:\n- source: mail\n  from: a@example.com\n  reply: { attach: files }",
+        "`triggers[0].reply` has none of its forms",
+    ),
+    (
+        "executor: claude\ntriggers:\n- source: hooks\n  reply: { attach: artifacts }",
+        "agents/a.md:5:3: a webhook has no way back",
+    ),
+    (
+        "executor: anthropic\ntriggers:\n- source: mail\n  from: a@example.com\n  reply: { attach: artifacts }",
+        "an agent with executor anthropic leaves no files that could be attached",
     ),
     ("executor: claude\nacknowledge: [everything]", "cannot be `everything`"),
     ("executor: claude\nmounts: [./book]", "agents/a.md:3:10: `./book` is no mount"),

@@ -9,7 +9,7 @@ use crate::support::{
     e2e_app::TestApp,
     e2e_client::Call,
     e2e_project::{Engine, TestProject, on_both_engines},
-    e2e_senders::{github, now_s, standard},
+    e2e_senders::{Mail, github, now_s, sms, standard},
     eventually,
 };
 
@@ -17,6 +17,7 @@ on_both_engines!(
     a_run_tells_which_files_it_changed_and_gives_out_its_artifacts,
     a_run_that_failed_or_was_stopped_tells_what_it_left,
     artifacts_are_their_tenants_alone,
+    artifacts_go_with_the_answer_where_the_trigger_says_so,
 );
 
 const MAKE: &str = "mkdir -p artifacts/deep report && printf 'a,b\\n' > artifacts/deep/table.csv && \
@@ -144,5 +145,53 @@ async fn artifacts_are_their_tenants_alone(engine: Engine) {
         let reply = app.send(&call.with("authorization", format!("Bearer {key}"))).await;
         assert_eq!((reply.status, reply.json()["code"].as_str()), (404, Some("not_found")), "{path}");
     }
+    app.stop().await;
+}
+
+const REPORT: &str = "mkdir -p artifacts/a artifacts/b && printf one > artifacts/a/sum.txt && printf two > artifacts/b/sum.txt && \
+    head -c 15728640 /dev/zero > artifacts/large.bin && echo 'Here it is.'";
+
+async fn artifacts_go_with_the_answer_where_the_trigger_says_so(engine: Engine) {
+    let mut project = TestProject::new(engine).await;
+    let mail = "triggers: [{source: mail, from: ['*@example.com'], reply: {attach: artifacts}}]";
+    project.agent("reporter", REPORT, mail);
+    let third = "triggers: [{source: github, reply: {email: team@example.com, attach: artifacts}}]";
+    project.agent("third", REPORT, third);
+    project.set("LEFT_TOKEN", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw");
+    let callback = "{webhook: 'https://ci.example.com/x', secret: {env: LEFT_TOKEN}, attach: artifacts}";
+    project.agent("caller", REPORT, &format!("triggers: [{{source: sms, from: ['+1555*'], reply: {callback}}}]"));
+    project.agent("plain", REPORT, "triggers: [{source: standard, reply: {email: team@example.com}}]");
+    let app = TestApp::start(project).await;
+    let run = run_of(&app.send(&Mail::new("one", "reporter@agents.example").call()).await);
+    let sent = app.delivered(&run).await;
+    let files = |delivery: &Value| -> Vec<(String, u64)> {
+        let files = delivery["message"]["files"].as_array().into_iter().flatten();
+        files.map(|file| (file["filename"].as_str().unwrap().to_owned(), file["size"].as_u64().unwrap())).collect()
+    };
+    let expected = [("sum.txt".to_owned(), 3), ("sum (2).txt".to_owned(), 3)];
+    assert_eq!(files(&sent), expected, "{sent}");
+    assert_eq!(sent["message"]["in_reply_to"], "one@mail.example.com");
+    let id = sent["id"].as_str().unwrap().parse().unwrap();
+    let bytes =
+        app.app.store.delivery_files(&app.app.store.ensure_tenant("default").await.unwrap(), &id).await.unwrap();
+    assert_eq!(bytes, [b"one".to_vec(), b"two".to_vec()]);
+    let record = app.get(&format!("/v1/runs/{run}/messages")).await.to_string();
+    let said = "2 of 3 artifacts go with the answer; left out: large.bin (the files of an answer are 15 MiB at most)";
+    assert!(record.contains(said), "{record}");
+    let run = run_of(&app.send(&github("d-1", "push", &json!({}))).await);
+    assert_eq!(files(&app.delivered(&run).await), expected);
+    let run = run_of(&app.send(&standard("m-1", &json!({}), now_s())).await);
+    assert!(files(&app.delivered(&run).await).is_empty());
+    app.send(&sms(app.address, "SM1", "+15551230001", "Report")).await;
+    let run = app.all("/v1/runs").await[0]["id"].as_str().unwrap().to_owned();
+    app.ended(&run).await;
+    let owed = app.all(&format!("/v1/deliveries?run={run}")).await.remove(0);
+    let named: Vec<&str> = owed["message"]["data"]["artifacts"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|artifact| artifact["name"].as_str().unwrap())
+        .collect();
+    assert_eq!(named, ["a/sum.txt", "b/sum.txt", "large.bin"], "{owed}");
     app.stop().await;
 }

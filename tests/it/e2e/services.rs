@@ -31,6 +31,7 @@ on_both_engines!(
     a_task_outlives_its_worker,
     an_empty_container_is_filled,
     the_examples_of_the_page_work,
+    a_service_that_cannot_call_is_asked_for_its_task,
 );
 
 /// A project with one agent `service` at that URL.
@@ -95,6 +96,28 @@ async fn a_service_answers_line_by_line_and_its_conversation_goes_on(engine: Eng
 async fn a_service_answers_at_once(engine: Engine) {
     let (app, _, ended) = one(engine, "/json", "").await;
     assert_eq!((&ended["state"], &ended["result_text"]), (&json!("succeeded"), &json!("at once")));
+    app.stop().await;
+}
+
+async fn a_service_that_cannot_call_is_asked_for_its_task(engine: Engine) {
+    let service = Service::start().await;
+    let more = format!("  mode: task\n  status_url: '{}'\n  poll: 1s\n", service.at("/state/{task}"));
+    let app = TestApp::start(project(engine, &service.at("/task"), &more).await).await;
+    let run = send(&app, "msg_1").await;
+    let ended = app.ended(&run).await;
+    assert_eq!((&ended["state"], &ended["result_text"]), (&json!("succeeded"), &json!("done")), "{ended}");
+    assert_eq!((&ended["model"], &ended["usage"]["cost_micros"]), (&json!("large"), &json!(2_000)), "{ended}");
+    let models = &ended["models"];
+    assert_eq!(
+        (&models["small"]["output_tokens"], &models["large"]["output_tokens"]),
+        (&json!(1), &json!(2)),
+        "{ended}"
+    );
+    assert_eq!(ordered(&service).await.json()["callback"], Value::Null, "whoever is asked does not report");
+    let asked = service.by("GET");
+    assert!(asked.iter().all(|one| one.header("authorization").as_deref() == Some("tok-of-the-service")));
+    let text = kinds(&app, &run).await.join(" ");
+    assert_eq!(text.matches("text").count(), 1, "{text}");
     app.stop().await;
 }
 
@@ -316,6 +339,17 @@ async fn the_examples_of_the_page_work(engine: Engine) {
         let run = send(&app, &format!("msg_{turn}")).await;
         assert_eq!(app.ended(&run).await["result_text"], format!("This is turn {turn}."));
     }
+    app.stop().await;
+
+    let polled = Example::start("polled.py");
+    let more = format!("  status_url: '{}{{task}}'\n  poll: 1s\n", polled.url);
+    let app = TestApp::start(project(engine, &polled.url, &more).await).await;
+    let run = send(&app, "msg_1").await;
+    let ended = app.ended(&run).await;
+    assert_eq!(
+        (&ended["result_text"], &ended["models"]["small"]["output_tokens"]),
+        (&json!("Counted to 3."), &json!(6))
+    );
     app.stop().await;
 
     let container = Example::start("hydrated.py");

@@ -1,7 +1,8 @@
 //! What agents say while they are at work: once, bounded, and under the lease alone.
 
 use postern::{
-    domain::id::DeliveryId,
+    crypto::sha256_hex,
+    domain::{file::Artifact, id::DeliveryId},
     store::{ChosenAnswer, DELIVERY_QUEUE, RUN_QUEUE, Replied},
 };
 
@@ -59,11 +60,30 @@ async fn the_last_chosen_answer_holds_with_its_files_alone() {
         assert_eq!(db.store.chosen_answer(&run).await.unwrap(), Some(second.clone()));
         assert!(db.store.delivery_files(&world.tenant, &first.delivery).await.unwrap().is_empty());
         assert_eq!(db.store.delivery_files(&world.tenant, &second.delivery).await.unwrap(), [b"y".to_vec()]);
+        let artifact = |name: &str, bytes: &[u8]| Artifact {
+            name: name.to_owned(),
+            content_type: "text/plain".to_owned(),
+            size: i64::try_from(bytes.len()).unwrap(),
+            sha256: Some(sha256_hex(bytes)),
+            left_out: None,
+        };
+        for (position, bytes) in [(0, b"a"), (1, b"b")] {
+            db.store.add_artifact(&work.lease, position, &artifact(&position.to_string(), bytes), bytes).await.unwrap();
+        }
+        let hashes = [sha256_hex(b"b"), sha256_hex(b"a"), sha256_hex(b"gone"), sha256_hex(b"a")];
+        for _ in 0..2 {
+            // The same again, as by an attempt that takes up the run.
+            let attached = db.store.attach_artifacts(&work, &second.delivery, 1, &hashes).await.unwrap();
+            assert_eq!(attached, Some(2));
+            let kept = db.store.delivery_files(&world.tenant, &second.delivery).await.unwrap();
+            assert_eq!(kept, [b"y".to_vec(), b"b".to_vec(), b"a".to_vec()]);
+        }
         let interim = world.delivery("one");
         assert_eq!(db.store.add_reply(&work, "k", &interim, &[], 1).await.unwrap(), Replied::Owed, "it does not count");
         db.clock.advance(LEASE_MS + 1);
         reap_expired(&db.store, RUN_QUEUE).await.unwrap();
         assert!(!db.store.choose_answer(&work, &first, &[]).await.unwrap(), "fenced");
+        assert_eq!(db.store.attach_artifacts(&work, &second.delivery, 1, &hashes).await.unwrap(), None, "fenced");
     })
     .await;
 }

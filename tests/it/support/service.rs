@@ -131,6 +131,13 @@ fn answer(order: &Order, before: usize) -> (&'static str, String, bool) {
         }
         "/json" => (JSON, json!({"text": "at once"}).to_string(), false),
         "/task" => ("202 Accepted\r\ncontent-type: application/json", json!({"task": "t-1/x"}).to_string(), false),
+        "/state/t-1%2Fx?from=0" if before == 0 => ("202 Accepted", String::new(), false),
+        "/state/t-1%2Fx?from=0" => {
+            let took = |model: &str, output: i64| json!({"type": "usage", "model": model, "output_tokens": output, "cost_usd": 0.001});
+            (NDJSON, lines(&[json!({"type": "text", "text": "at work"}), took("small", 1), took("large", 2)]), false)
+        }
+        "/state/t-1%2Fx?from=3" if before == 0 => ("503 Service Unavailable", String::new(), false),
+        "/state/t-1%2Fx?from=3" => (NDJSON, lines(&[json!({"type": "result", "text": "done"})]), false),
         "/cut" if before == 0 => (NDJSON, lines(&[json!({"type": "text", "text": "half"})]), false),
         "/cut" => (JSON, json!({"text": "whole"}).to_string(), false),
         "/silent" => (NDJSON, lines(&[json!({"type": "text", "text": "…"})]), true),
