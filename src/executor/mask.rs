@@ -7,10 +7,13 @@ use std::sync::Arc;
 use serde_json::Value;
 use zeroize::Zeroizing;
 
-use crate::{crypto::Secret, executor::RunSpec};
+use crate::{
+    crypto::Secret,
+    executor::{RunSpec, callbacks::TOKEN_FORM},
+};
 
 /// What stands where a secret stood.
-const MASKED: &str = "[secret]";
+pub(super) const MASKED: &str = "[secret]";
 /// Shorter values are not masked: they would blot out ordinary text.
 const MIN_SECRET_BYTES: usize = 6;
 /// A single line of a secret of many lines is masked from this length on.
@@ -42,6 +45,15 @@ impl Mask {
         Self::of(
             env.chain(spec.mcp_secrets.values()).chain(spec.mount_tokens.values()).chain(&spec.hidden).chain(extra),
         )
+    }
+
+    /// Knows the tokens of every way back, too.
+    pub(super) fn with_tokens(self) -> Self {
+        let secrets = self.pattern.as_ref().map_or("", |pattern| pattern.as_str());
+        let either = if secrets.is_empty() { "" } else { "|" };
+        let both = format!("{secrets}{either}(?-u:{TOKEN_FORM})");
+        let pattern = regex::bytes::RegexBuilder::new(&both).size_limit(usize::MAX).build().ok().or(self.pattern);
+        Self { pattern, ..self }
     }
 
     /// Knows no secrets.

@@ -11,7 +11,7 @@ use crate::{
     },
     executor::{
         BoxFuture, Stopped,
-        callbacks::{Callbacks, Earlier, Way},
+        callbacks::{self, Callbacks, Earlier, Way},
         http::HttpAccess,
     },
     pipeline::execute::Execute,
@@ -20,8 +20,6 @@ use crate::{
 
 /// How long the store is left alone after it failed.
 const PAUSE: Duration = Duration::from_millis(500);
-/// What every token begins with.
-const PREFIX: &str = "pcb_";
 
 /// Ways under the lease of one run.
 pub(super) struct KeptCallbacks {
@@ -42,7 +40,7 @@ impl Callbacks for KeptCallbacks {
             let random = crypto::random::<32>().map_err(|fault| {
                 Failure::new(FailureCode::Executor, format!("no randomness for the way back: {fault}"))
             })?;
-            let token = format!("{PREFIX}{}", data_encoding::BASE32_DNSSEC.encode(&random));
+            let token = callbacks::token(&random);
             let earlier = match earlier {
                 Earlier::Keep => EarlierReports::Keep,
                 Earlier::Forget => EarlierReports::Forget,

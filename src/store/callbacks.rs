@@ -4,7 +4,7 @@
 use crate::{
     crypto::sha256_hex,
     domain::id::{RunId, TenantId},
-    store::{Lease, Store, StoreError, clean, on_engine},
+    store::{Lease, Store, StoreError, clean, on_engine, run_files::HOLD_RUN},
 };
 
 /// Bytes of all reports of one run.
@@ -45,6 +45,8 @@ pub enum Reported {
     Over(i64),
     /// Lines before it are missing: so many are known.
     Gap(i64),
+    /// Its last word is none of the lines that are known, so many, and stands before their end: nothing was kept.
+    Behind(i64),
     /// The token proves nothing, or that of an attempt which nobody goes on with.
     Unknown,
     /// The run has ended, or is to end: nobody waits for it.
@@ -53,16 +55,14 @@ pub enum Reported {
     TooMuch,
 }
 
-const MAY: &str = "SELECT tenant_id FROM runs WHERE id = $1 AND lease = $2 AND state = 'running'";
-const FORGET: [&str; 3] = [
-    "DELETE FROM callbacks WHERE run_id = $1",
-    "DELETE FROM reports WHERE run_id = $1",
-    "DELETE FROM outside_work WHERE run_id = $1",
-];
+/// Its row first, which a report holds while it is kept: what was kept meanwhile goes with the rest.
+const FORGET_WORK: &str = "DELETE FROM outside_work WHERE run_id = $1";
+const FORGET: [&str; 3] = [FORGET_WORK, "DELETE FROM callbacks WHERE run_id = $1", FORGET_LINES];
+/// What was reported of a run.
+pub(super) const FORGET_LINES: &str = "DELETE FROM reports WHERE run_id = $1";
 const BEGIN: &str = "INSERT INTO outside_work (run_id, tenant_id) VALUES ($1, $2) ON CONFLICT (run_id) DO NOTHING";
 const OPEN: &str = "INSERT INTO callbacks (token_hash, run_id, created_at) VALUES ($1, $2, $3)";
-const KEEP_TASK: &str = "UPDATE outside_work SET task = $3 WHERE run_id = $1 \
-    AND EXISTS (SELECT 1 FROM runs WHERE id = $1 AND lease = $2 AND state = 'running')";
+const KEEP_TASK: &str = "UPDATE outside_work SET task = $2 WHERE run_id = $1";
 /// Holds the row until the report is kept.
 const HOLD: &str = "UPDATE outside_work SET lines = lines WHERE run_id = \
     (SELECT run_id FROM callbacks WHERE token_hash = $1 AND run_id = $2) RETURNING lines, bytes, is_over";
@@ -73,6 +73,9 @@ const READ: &str = "SELECT seq, line FROM reports WHERE run_id = $1 AND seq > $2
     AND EXISTS (SELECT 1 FROM outside_work o WHERE o.run_id = $1 AND o.tenant_id = $3) ORDER BY seq LIMIT $4";
 const ENDED: &str = "SELECT o.run_id FROM outside_work o WHERE NOT EXISTS \
     (SELECT 1 FROM runs r WHERE r.id = o.run_id AND r.finished_at IS NULL) LIMIT 200";
+/// Not one that somebody took up again meanwhile.
+const FORGET_ENDED: &str = "DELETE FROM outside_work WHERE run_id = $1 AND NOT EXISTS \
+    (SELECT 1 FROM runs r WHERE r.id = outside_work.run_id AND r.finished_at IS NULL)";
 
 impl Store {
     /// Opens a way back for a run. The id by which the service knows the work, when it was kept; `None` when the lease
@@ -89,8 +92,8 @@ impl Store {
         let (hash, now) = (sha256_hex(token.as_bytes()), self.clock.now().0);
         on_engine!(self, |db| {
             let mut tx = db.begin().await?;
-            let may = sqlx::query_as(MAY).bind(&lease.id).bind(lease.fence);
-            let Some((tenant,)): Option<(String,)> = may.fetch_optional(&mut *tx).await? else { return Ok(None) };
+            let held = sqlx::query_as(HOLD_RUN).bind(&lease.id).bind(lease.fence);
+            let Some((tenant,)): Option<(String,)> = held.fetch_optional(&mut *tx).await? else { return Ok(None) };
             if earlier == EarlierReports::Forget {
                 for forget in FORGET {
                     sqlx::query(forget).bind(&lease.id).execute(&mut *tx).await?;
@@ -112,9 +115,9 @@ impl Store {
     pub async fn close_callbacks(&self, lease: &Lease) -> Result<bool, StoreError> {
         on_engine!(self, |db| {
             let mut tx = db.begin().await?;
-            let may = sqlx::query_as(MAY).bind(&lease.id).bind(lease.fence);
-            let may: Option<(String,)> = may.fetch_optional(&mut *tx).await?;
-            if may.is_none() {
+            let held = sqlx::query_as(HOLD_RUN).bind(&lease.id).bind(lease.fence);
+            let held: Option<(String,)> = held.fetch_optional(&mut *tx).await?;
+            if held.is_none() {
                 return Ok(false);
             }
             for forget in FORGET {
@@ -132,7 +135,12 @@ impl Store {
     pub async fn keep_task(&self, lease: &Lease, task: &str) -> Result<bool, StoreError> {
         let kept = on_engine!(self, |db| {
             let mut tx = db.begin().await?;
-            let keep = sqlx::query(KEEP_TASK).bind(&lease.id).bind(lease.fence).bind(clean(task).into_owned());
+            let held = sqlx::query_as(HOLD_RUN).bind(&lease.id).bind(lease.fence);
+            let held: Option<(String,)> = held.fetch_optional(&mut *tx).await?;
+            if held.is_none() {
+                return Ok(false);
+            }
+            let keep = sqlx::query(KEEP_TASK).bind(&lease.id).bind(clean(task).into_owned());
             let kept = keep.execute(&mut *tx).await?.rows_affected();
             tx.commit().await?;
             kept
@@ -176,6 +184,9 @@ impl Store {
             let from = report.from.unwrap_or(known);
             let Ok(skip) = usize::try_from(known - from) else { return Ok(Reported::Gap(known)) };
             let new = report.lines.get(skip..).unwrap_or_default();
+            if report.is_last && new.is_empty() {
+                return Ok(Reported::Behind(known));
+            }
             let size = new.iter().map(String::len).sum::<usize>();
             let bytes = bytes.saturating_add(i64::try_from(size).unwrap_or(i64::MAX));
             if bytes > MAX_REPORT_BYTES {
@@ -221,13 +232,17 @@ impl Store {
                 return Ok(0);
             }
             let mut tx = db.begin().await?;
+            let mut forgotten = 0;
             for (run,) in &ended {
-                for forget in FORGET {
-                    sqlx::query(forget).bind(run).execute(&mut *tx).await?;
+                if sqlx::query(FORGET_ENDED).bind(run).execute(&mut *tx).await?.rows_affected() == 1 {
+                    for forget in FORGET {
+                        sqlx::query(forget).bind(run).execute(&mut *tx).await?;
+                    }
+                    forgotten += 1;
                 }
             }
             tx.commit().await?;
-            Ok(ended.len())
+            Ok(forgotten)
         })
     }
 }

@@ -179,6 +179,12 @@ impl Events {
         }
     }
 
+    /// Takes in one event, a JSON object.
+    pub(in crate::executor) fn hear(&mut self, mut event: Value, mask: &Mask) {
+        mask.value(&mut event);
+        self.dialect.hear(&event, &mut self.heard);
+    }
+
     fn finish_line(&mut self, mask: &Mask) {
         let (line, left_out) = (std::mem::take(&mut self.partial), std::mem::take(&mut self.left_out));
         if left_out > 0 {
@@ -190,10 +196,7 @@ impl Events {
         }
         let event = serde_json::from_str(text).ok().filter(Value::is_object);
         match event {
-            Some(mut event) => {
-                mask.value(&mut event);
-                self.dialect.hear(&event, &mut self.heard);
-            }
+            Some(event) => self.hear(event, mask),
             None if self.dialect.hear_text(&line, &mut self.heard) => {}
             None => self.heard.noise(&line),
         }

@@ -84,7 +84,9 @@ impl<'a> Listener<'a> {
         if said.get("type").is_none() {
             said["type"] = json!("result");
         }
-        self.line(said.to_string()).await?;
+        self.meter.count(body.len())?;
+        self.events.hear(said, self.mask);
+        self.record().await?;
         if self.is_over() { Ok(()) } else { Err(executor("the service's answer is no result").into()) }
     }
 

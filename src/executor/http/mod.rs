@@ -82,7 +82,7 @@ impl HttpExecutor {
             return Err(setup("a service cannot report back to this worker: set server.public_url"));
         }
         let secrets = access.headers.values().chain(&access.secret).chain(way.as_ref().map(|way| &way.token));
-        let mask = Mask::new(spec, secrets);
+        let mask = Mask::new(spec, secrets).with_tokens();
         let files = if http.hydrate { Some(self.ground.mounted(spec, sink).await?) } else { None };
         let mut listener = Listener::new(sink, &mask, bounds);
         let task = way.as_ref().and_then(|way| way.task.clone());

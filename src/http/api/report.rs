@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::{
     domain::id::RunId,
+    executor::callbacks,
     http::{
         error::ApiError,
         extract::{Path, Query},
@@ -20,7 +21,7 @@ use crate::{
 };
 
 /// Bytes of one report.
-const MAX_REPORT: usize = 4 << 20;
+const MAX_REPORT: usize = callbacks::MAX_LINE_BYTES;
 /// Lines of one report.
 const MAX_LINES: usize = 2_000;
 
@@ -49,10 +50,7 @@ pub(in crate::http) async fn report(
         return Err(refused());
     }
     let body = gateway.bodies.read(body, headers, MAX_REPORT).await.map_err(|unread| match unread {
-        Unread::TooLarge => {
-            let detail = format!("a report has {} MiB at most; send its lines in several", MAX_REPORT >> 20);
-            ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", detail)
-        }
+        Unread::TooLarge => too_large(),
         Unread::NoMemory => {
             let detail = "too much is received at once; send it again in a moment";
             ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "no_memory", detail)
@@ -72,6 +70,10 @@ pub(in crate::http) async fn report(
             let detail = format!("lines are missing before it; {known} are known, send those from {known}");
             Err(ApiError::new(StatusCode::CONFLICT, "gap", detail))
         }
+        Reported::Behind(known) => {
+            let detail = format!("{known} lines are known and its last word is none of them; send it from {known}");
+            Err(ApiError::new(StatusCode::CONFLICT, "gap", detail))
+        }
         Reported::Unknown => Err(refused()),
         Reported::Ended => {
             Err(ApiError::new(StatusCode::GONE, "run_ended", "nobody waits for this run any more; stop working on it"))
@@ -83,6 +85,11 @@ pub(in crate::http) async fn report(
     }
 }
 
+fn too_large() -> ApiError {
+    let detail = format!("a report has {} MiB at most; send its lines in several", MAX_REPORT >> 20);
+    ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", detail)
+}
+
 fn bearer(headers: &HeaderMap) -> Option<&str> {
     let (scheme, token) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
     let token = token.trim();
@@ -92,11 +99,16 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
 /// Its lines, and whether the last is the last word. A body that is one object without a type is a result.
 fn read(body: &[u8]) -> Result<(Vec<String>, bool), ApiError> {
     let text = std::str::from_utf8(body).map_err(|_| ApiError::bad("the report is no UTF-8"))?;
-    if let Ok(Value::Object(mut whole)) = serde_json::from_str(text) {
-        whole.entry("type").or_insert_with(|| json!("result"));
-        let whole = Value::Object(whole);
-        let is_last = is_last(&whole);
-        return Ok((vec![whole.to_string()], is_last));
+    let text = callbacks::without_tokens(text.trim());
+    if let Ok(Value::Object(whole)) = serde_json::from_str(&text) {
+        if whole.contains_key("type") {
+            let is_last = is_last(&Value::Object(whole));
+            return Ok((vec![text.into_owned()], is_last));
+        }
+        // The rest stays as it came: written anew its numbers may be longer.
+        let comma = if whole.is_empty() { "" } else { "," };
+        let line = text.replacen('{', &format!("{{\"type\":\"result\"{comma}"), 1);
+        return if line.len() > callbacks::MAX_LINE_BYTES { Err(too_large()) } else { Ok((vec![line], true)) };
     }
     let mut lines = Vec::new();
     let mut over = false;

@@ -8,6 +8,7 @@ use std::{
 };
 
 use serde_json::{Value, json};
+use sqlx::Connection as _;
 
 use super::run_of;
 use crate::support::{
@@ -25,6 +26,8 @@ on_both_engines!(
     a_service_answers_at_once,
     a_task_reports_back,
     reports_are_counted_and_proved,
+    a_last_word_is_kept_whole_or_refused,
+    tokens_of_other_attempts_stand_nowhere,
     broken_answers_end_a_run_by_their_code,
     what_passes_is_tried_again_under_the_same_key,
     a_canceled_task_is_called_off,
@@ -181,6 +184,51 @@ async fn reports_are_counted_and_proved(engine: Engine) {
     let texts: Vec<&Value> = record["items"].as_array().unwrap().iter().filter(|line| line["kind"] == "text").collect();
     assert_eq!(texts.iter().map(|line| line["body"]["text"].as_str().unwrap()).collect::<String>(), "abc");
     assert!(!record.to_string().contains("forged") && !record.to_string().contains("pcb_"), "{record}");
+    app.stop().await;
+}
+
+async fn a_last_word_is_kept_whole_or_refused(engine: Engine) {
+    let service = Service::start().await;
+    let app = TestApp::start(project(engine, &service.at("/task"), "").await).await;
+    let run = send(&app, "msg_1").await;
+    let order = ordered(&service).await;
+    let status = "{\"type\":\"status\",\"text\":\"x\"}\n".repeat(3);
+    assert_eq!(report(&app, &order, "?from=0", &status).await.json()["lines"], 3);
+    let behind = report(&app, &order, "?from=0", "{\"type\":\"result\",\"text\":\"lost\"}").await;
+    assert_eq!((behind.status, behind.json()["code"].clone()), (409, json!("gap")), "{}", behind.text());
+    assert!(behind.text().contains("send it from 3"), "{}", behind.text());
+    let too_long = format!("{{\"text\":\"{}\"}}", "x".repeat((4 << 20) - 15));
+    assert_eq!(report(&app, &order, "", &too_long).await.status, 413);
+    // Written anew these numbers would be five times as long.
+    let numbers = vec!["1e15"; 400_000].join(",");
+    let kept = report(&app, &order, "", &format!(" {{\"text\":\"done\",\"output\":[{numbers}]}}\n")).await;
+    assert_eq!((kept.status, kept.json()["status"].clone()), (200, json!("kept")), "{}", kept.text());
+    let ended = app.ended(&run).await;
+    assert_eq!((&ended["state"], &ended["result_text"]), (&json!("succeeded"), &json!("done")));
+    assert_eq!(ended["result_json"].as_array().unwrap().len(), 400_000);
+    app.stop().await;
+}
+
+async fn tokens_of_other_attempts_stand_nowhere(engine: Engine) {
+    let service = Service::start().await;
+    let app = TestApp::start(project(engine, &service.at("/task"), "").await).await;
+    let run = send(&app, "msg_1").await;
+    let order = ordered(&service).await;
+    let token = format!("pcb_{}", "0123456789abcdef".repeat(4).get(..52).unwrap());
+    let said = format!("{{\"type\":\"status\",\"text\":\"I was called with {token}.\"}}\n");
+    assert_eq!(report(&app, &order, "", &said).await.status, 200);
+    let url = app.project.database_url();
+    let sql = "SELECT line FROM reports";
+    let line: String = if url.starts_with("sqlite") {
+        sqlx::query_scalar(sql).fetch_one(&mut sqlx::SqliteConnection::connect(&url).await.unwrap()).await.unwrap()
+    } else {
+        sqlx::query_scalar(sql).fetch_one(&mut sqlx::PgConnection::connect(&url).await.unwrap()).await.unwrap()
+    };
+    assert!(line.contains("I was called with [secret].") && !line.contains("pcb_"), "{line}");
+    assert_eq!(report(&app, &order, "", "{\"text\":\"done\"}").await.status, 200);
+    app.ended(&run).await;
+    let record = app.get(&format!("/v1/runs/{run}/messages")).await.to_string();
+    assert!(record.contains("I was called with [secret].") && !record.contains("pcb_"), "{record}");
     app.stop().await;
 }
 

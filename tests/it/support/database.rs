@@ -145,6 +145,15 @@ impl Eye {
         }
     }
 
+    /// Runs SQL, which may begin a transaction.
+    pub(crate) async fn execute(&mut self, sql: &str) {
+        let sql = AssertSqlSafe(sql.to_owned());
+        match self {
+            Self::Sqlite(connection) => drop(sqlx::raw_sql(sql).execute(connection).await.unwrap()),
+            Self::Postgres(connection) => drop(sqlx::raw_sql(sql).execute(connection).await.unwrap()),
+        }
+    }
+
     /// Forgets all records.
     pub(crate) async fn clear(&mut self) {
         let tables: Vec<String> = match self {
