@@ -67,7 +67,7 @@ pub struct ServerSettings {
     /// Bytes of a request body.
     pub max_body_bytes: usize,
     /// Bytes of the bodies of all open requests, which are read before anybody is believed; beyond them
-    /// requests are answered 503.
+    /// requests are answered 503. Those of the API have as much again.
     pub max_body_memory_bytes: usize,
     /// Bytes of a request's head.
     pub max_header_bytes: usize,

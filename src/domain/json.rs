@@ -53,6 +53,24 @@ pub fn read(body: &[u8]) -> Result<Value, JsonFault> {
     Ok(value)
 }
 
+/// Whether there are more values in it than that, keys and what is inside others counted.
+#[must_use]
+pub fn has_more_values_than(body: &[u8], most: usize) -> bool {
+    let (mut at, mut values) = (0, 1_usize);
+    while let Some(byte) = body.get(at) {
+        if *byte == b'"' {
+            at = string_end(body, at + 1);
+            continue;
+        }
+        values += usize::from(matches!(byte, b',' | b':' | b'[' | b'{'));
+        if values > most {
+            return true;
+        }
+        at += 1;
+    }
+    false
+}
+
 /// Whether brackets outside strings nest deeper than [`MAX_DEPTH`].
 fn is_too_deep(body: &[u8]) -> bool {
     let (mut at, mut depth) = (0, 0_usize);
@@ -197,7 +215,16 @@ fn digits(number: &str) -> (String, i64) {
 
 #[cfg(test)]
 mod tests {
-    use super::{JsonFault, read};
+    use super::{JsonFault, has_more_values_than, read};
+
+    #[test]
+    fn values_are_counted_without_what_stands_in_texts() {
+        for (text, values) in [("7", 1), ("\",,,[[[\\\",\"", 1), ("[0,0,0]", 4), ("{\"a\":{\"b,c\":[]}}", 6)] {
+            assert!(has_more_values_than(text.as_bytes(), values - 1) || values == 1, "{text}");
+            assert!(!has_more_values_than(text.as_bytes(), values), "{text}");
+        }
+        assert!(has_more_values_than("[".repeat(9).as_bytes(), 9));
+    }
 
     #[test]
     fn what_nests_too_deep_to_be_read_again_is_refused() {

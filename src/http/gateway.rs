@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, PoisonError, RwLock};
 
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{
     clock::Clock,
@@ -10,7 +10,7 @@ use crate::{
     crypto::SecretSource,
     domain::{id::TenantId, time::Timestamp},
     egress::Egress,
-    http::{certificates::Certificates, memory::BodyMemory, pressure::Pressure},
+    http::{certificates::Certificates, extract, memory::BodyMemory, pressure::Pressure},
     live::Live,
     pipeline::{
         intake::Intake, routes::Routes, schedules::Schedules, senders::Senders, sweep::Refusals, waiting::Waiting,
@@ -18,6 +18,11 @@ use crate::{
     queue::Wakes,
     store::{Store, StoreError},
 };
+
+/// The least memory for bodies of the API: two of the largest.
+const MIN_API_MEMORY_BYTES: usize = 2 * extract::LARGE;
+/// Uploads that are unpacked and stored at once.
+const PACKS: usize = 2;
 
 /// What a gateway is made of.
 pub struct GatewayOptions {
@@ -72,6 +77,10 @@ pub struct Shared {
     pub(super) senders: Senders,
     /// Where bodies of requests from outside are kept.
     pub(super) bodies: BodyMemory,
+    /// Where bodies of requests of the API are kept: they keep no event out.
+    pub(super) api_bodies: BodyMemory,
+    /// How many uploads are unpacked and stored at once.
+    packs: Arc<Semaphore>,
     /// How much each source takes now.
     pub(super) pressure: Pressure,
     pub(super) certificates: Certificates,
@@ -109,6 +118,8 @@ impl Gateway {
             max_body_bytes: options.max_body_bytes,
             senders: options.senders,
             bodies: BodyMemory::new(options.max_body_memory_bytes),
+            api_bodies: BodyMemory::new(options.max_body_memory_bytes.max(MIN_API_MEMORY_BYTES)),
+            packs: Arc::new(Semaphore::new(PACKS)),
             pressure: Pressure::default(),
             readers: Arc::new(Semaphore::new(2 * cores)),
             secrets: options.secrets,
@@ -156,6 +167,11 @@ impl Gateway {
         #[expect(clippy::disallowed_methods, reason = "bounded by the semaphore of readers")]
         let done = tokio::task::spawn_blocking(work).await;
         done.ok()
+    }
+
+    /// Waits until an upload may be unpacked. Whoever has it holds the upload in memory.
+    pub(super) async fn pack(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.packs).acquire_owned().await.ok()
     }
 
     /// For stamps and ids.

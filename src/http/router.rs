@@ -2,7 +2,6 @@
 
 use axum::{
     Router,
-    extract::DefaultBodyLimit,
     http::{HeaderValue, StatusCode, header},
     response::IntoResponse,
     routing::{any, get, post},
@@ -17,9 +16,6 @@ use crate::http::{
     gateway::Gateway,
     health, hooks, stream,
 };
-
-/// Bytes of a body of the API; an apply with skills is the largest.
-const MAX_API_BODY: usize = 64 << 20;
 
 /// The whole surface.
 pub fn router(gateway: Gateway) -> Router {
@@ -103,7 +99,6 @@ fn api() -> Router<Gateway> {
         .route("/uploads", get(uploads::list).post(uploads::create))
         .route("/uploads/{name}", get(uploads::show).delete(uploads::delete))
         .route("/apply", post(apply::apply))
-        .layer(DefaultBodyLimit::max(MAX_API_BODY))
         .route("/runs/{id}/report", post(report::report))
 }
 

@@ -72,6 +72,7 @@ impl Upkeep {
         let pieces = self.store.sweep_transcripts().await? + self.store.sweep_notes().await?;
         let layers = self.sweep_layers().await?;
         self.store.sweep_reports().await?;
+        self.store.sweep_upload_pieces().await?;
         let for_room = self.executors.make_room(self.max_disk_bytes).await;
         if expired + removed + for_room + layers > 0 || pieces > 0 {
             tracing::info!(

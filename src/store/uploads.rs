@@ -11,13 +11,11 @@ use crate::{
         time::Timestamp,
         upload::{Upload, UploadedFile},
     },
-    store::{Page, PageOf, Store, StoreError, on_engine, rows, to_json},
+    store::{
+        Page, PageOf, Store, StoreError, on_engine, rows, to_json,
+        upload_pieces::{PIECE, Room, USED},
+    },
 };
-
-/// Bytes of one piece.
-const PIECE: usize = 1 << 20;
-/// Pieces that no upload names are kept for so long: somebody may be at it.
-const PATIENCE_MS: i64 = 3_600_000;
 
 /// What is to be kept.
 #[derive(Clone, Debug, Serialize)]
@@ -30,15 +28,6 @@ pub struct NewUpload {
     #[serde(skip)]
     pub pack: Vec<u8>,
 }
-
-const PUT_PIECE: &str = "INSERT INTO upload_pieces (tenant_id, digest, seq, bytes, at) VALUES ($1, $2, $3, $4, $5) \
-    ON CONFLICT (tenant_id, digest, seq) DO UPDATE SET at = excluded.at";
-
-const FORGET_PIECES: &str = "DELETE FROM upload_pieces WHERE tenant_id = $1 AND at < $2 \
-    AND NOT EXISTS (SELECT 1 FROM uploads u WHERE u.tenant_id = $1 AND u.digest = upload_pieces.digest)";
-
-const USED: &str = "SELECT CAST(COALESCE(SUM(packed), 0) AS BIGINT) FROM \
-    (SELECT MAX(packed) AS packed FROM uploads WHERE tenant_id = $1 AND digest <> $2 GROUP BY digest) AS each_once";
 
 const PUT: &str = "INSERT INTO uploads (id, tenant_id, name, digest, files, bytes, packed, listing, created_at) \
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
@@ -64,36 +53,46 @@ impl Store {
     /// [`StoreError::Conflict`] when there is no room; else when the database fails.
     pub async fn put_upload(&self, tenant: &TenantId, new: &NewUpload, quota: u64) -> Result<Upload, StoreError> {
         let (digest, now) = (sha256_hex(&new.pack), self.clock.now());
-        let id = UploadId::new(now);
-        let packed = i64::try_from(new.pack.len()).unwrap_or(i64::MAX);
-        let room = |used: i64| {
-            let left = i64::try_from(quota).unwrap_or(i64::MAX).saturating_sub(used);
-            let why = format!(
-                "uploads of {packed} bytes more than {quota} in all; delete some, or raise uploads.max_bytes_per_tenant"
-            );
-            if packed > left { Err(StoreError::Conflict(format!("there is no room for it: {why}"))) } else { Ok(()) }
+        let room = Room { quota, packed: i64::try_from(new.pack.len()).unwrap_or(i64::MAX) };
+        self.forget_pieces(tenant).await?;
+        let kept = match self.put_pieces(tenant, (&digest, &new.pack), room, now).await {
+            Ok(()) => self.name_pieces(tenant, new, &digest, room, now).await,
+            Err(fault) => Err(fault),
         };
-        let pieces = new.pack.chunks(PIECE);
-        let count = i64::try_from(pieces.len()).unwrap_or(i64::MAX);
-        on_engine!(self, |db| {
-            let used: (i64,) = sqlx::query_as(USED).bind(tenant.as_str()).bind(&digest).fetch_one(db.read()).await?;
-            room(used.0)?;
-            for (seq, piece) in (0_i64..).zip(pieces) {
-                let mut tx = db.begin().await?;
-                let put = sqlx::query(PUT_PIECE).bind(tenant.as_str()).bind(&digest).bind(seq).bind(piece);
-                put.bind(now.0).execute(&mut *tx).await?;
-                tx.commit().await?;
+        let id = match kept {
+            Ok(id) => id,
+            Err(fault) => {
+                // What stays nevertheless goes with the next sweep.
+                if let Err(more) = self.drop_pieces(tenant.as_str(), &digest, now.plus_ms(1)).await {
+                    tracing::warn!(%tenant, error = ?more, "pieces of an upload that failed are still there");
+                }
+                return Err(fault);
             }
+        };
+        let found = self.upload(tenant, id.as_str()).await?;
+        found.ok_or_else(|| StoreError::Conflict("it was deleted meanwhile; send it again".to_owned()))
+    }
+
+    /// The upload is there, when all its pieces are.
+    async fn name_pieces(
+        &self,
+        tenant: &TenantId,
+        new: &NewUpload,
+        digest: &str,
+        room: Room,
+        now: Timestamp,
+    ) -> Result<UploadId, StoreError> {
+        let id = UploadId::new(now);
+        let count = i64::try_from(new.pack.chunks(PIECE).len()).unwrap_or(i64::MAX);
+        on_engine!(self, |db| {
             let mut tx = db.begin().await?;
             sqlx::query(LOCK).bind(tenant.as_str()).execute(&mut *tx).await?;
-            let forget = sqlx::query(FORGET_PIECES).bind(tenant.as_str()).bind(now.0.saturating_sub(PATIENCE_MS));
-            forget.execute(&mut *tx).await?;
-            let used: (i64,) = sqlx::query_as(USED).bind(tenant.as_str()).bind(&digest).fetch_one(&mut *tx).await?;
-            room(used.0)?;
+            let used: (i64,) = sqlx::query_as(USED).bind(tenant.as_str()).bind(digest).fetch_one(&mut *tx).await?;
+            room.check(used.0)?;
             let there: (i64,) =
                 sqlx::query_as("SELECT COUNT(*) FROM upload_pieces WHERE tenant_id = $1 AND digest = $2")
                     .bind(tenant.as_str())
-                    .bind(&digest)
+                    .bind(digest)
                     .fetch_one(&mut *tx)
                     .await?;
             if there.0 != count {
@@ -103,18 +102,17 @@ impl Store {
                 .bind(id.as_str())
                 .bind(tenant.as_str())
                 .bind(&new.name)
-                .bind(&digest)
+                .bind(digest)
                 .bind(i64::try_from(new.listing.len()).unwrap_or(i64::MAX))
                 .bind(new.listing.iter().map(|file| file.size).sum::<i64>())
-                .bind(packed)
+                .bind(room.packed)
                 .bind(to_json(&new.listing))
                 .bind(now.0)
                 .execute(&mut *tx)
                 .await?;
             tx.commit().await?;
         });
-        let found = self.upload(tenant, id.as_str()).await?;
-        found.ok_or_else(|| StoreError::Conflict("it was deleted meanwhile; send it again".to_owned()))
+        Ok(id)
     }
 
     /// The tenant's uploads, the newest first, without their files.

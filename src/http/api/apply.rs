@@ -9,7 +9,7 @@ use crate::{
     http::{
         auth::Caller,
         error::ApiError,
-        extract::{Json, Query},
+        extract::{Json, LARGE, Query},
         gateway::Gateway,
     },
     ingress::providers,
@@ -28,7 +28,7 @@ pub(in crate::http) async fn apply(
     State(gateway): State<Gateway>,
     Caller(tenant): Caller,
     Query(how): Query<How>,
-    Json(mut bundle): Json<Bundle>,
+    Json(mut bundle): Json<Bundle, LARGE>,
 ) -> Result<axum::Json<ApplyReport>, ApiError> {
     let missing = supply::complete(&gateway.store, &tenant, &mut bundle).await?;
     let shared = gateway.clone();

@@ -30,7 +30,7 @@ pub(in crate::http) async fn explain(
     State(gateway): State<Gateway>,
     Caller(tenant): Caller,
     Path(name): Path<String>,
-    extract::Json(captured): extract::Json<Captured>,
+    extract::Json(captured): extract::Json<Captured, { extract::LARGE }>,
 ) -> Result<Json<Value>, ApiError> {
     let catalog = gateway.store.catalog(&tenant).await?;
     let source = catalog.sources.get(&name).ok_or_else(|| ApiError::not_found("source"))?;

@@ -45,6 +45,7 @@ pub(in crate::http) async fn create(
     }
     let settings = gateway.settings.uploads.clone();
     let quota = settings.max_bytes_per_tenant;
+    let _pack = gateway.pack().await;
     let read = gateway.beside(move || read(about, &body, &settings)).await;
     let unread = || ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the upload could not be read");
     let new = read.unwrap_or_else(|| Err(unread()))?;

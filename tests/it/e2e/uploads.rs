@@ -1,6 +1,7 @@
 //! What is uploaded for agents: folders that they mount, and skills.
 
 use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt as _;
 
 use super::run;
 use crate::support::{
@@ -14,6 +15,7 @@ on_both_engines!(
     an_agent_that_is_applied_mounts_what_was_uploaded,
     an_uploaded_skill_is_given_to_agents_that_name_it,
     what_may_not_be_uploaded_is_refused_with_its_reason,
+    bodies_of_the_api_are_bounded_and_keep_no_event_out,
 );
 
 /// A tar file, compressed where it says so.
@@ -152,5 +154,41 @@ async fn what_may_not_be_uploaded_is_refused_with_its_reason(engine: Engine) {
     let one = send(&app, "POST", "/v1/uploads?name=note&file=note.txt", b"a note".to_vec()).await;
     assert_eq!((one.status, &one.json()["listing"][0]["path"]), (201, &json!("note.txt")));
     assert_eq!(app.get("/v1/uploads").await["items"].as_array().unwrap().len(), 1);
+    app.stop().await;
+}
+
+async fn bodies_of_the_api_are_bounded_and_keep_no_event_out(engine: Engine) {
+    let mut project = TestProject::new(engine).await;
+    project.set("POSTERN_SERVER__MAX_BODY_MEMORY_BYTES", "26214400");
+    let app = TestApp::start(project).await;
+    let many = format!("{{\"sources\":[{}]}}", vec!["0"; 200_000].join(","));
+    let long = format!("{{\"filter\":{{\"agent\":\"{}\"}}}}", "x".repeat(1 << 20));
+    for (path, kind, body, status, expected) in [
+        ("/v1/apply", "application/json", many, 413, "more than 100000 values"),
+        ("/v1/runs/retry", "application/json", long, 413, "more than 1048576 bytes"),
+        ("/v1/runs/retry", "text/plain", "{}".to_owned(), 415, "application/json"),
+        ("/v1/runs/retry", "application/json", "{".to_owned(), 400, "EOF"),
+    ] {
+        let reply = app.ask(Call::post(path, body).with("content-type", kind)).await;
+        assert!(reply.status == status && reply.text().contains(expected), "{path}: {}", reply.text());
+    }
+    let reply = app.ask(Call::post("/v1/runs/retry", "{\"filter\":{}}").with("content-type", "a/b+json")).await;
+    assert_eq!(reply.status, 415);
+    let mut held = Vec::new();
+    for _ in 0..2 {
+        let mut stream = tokio::net::TcpStream::connect(app.api.address).await.unwrap();
+        let head = format!(
+            "POST /v1/uploads?name=a HTTP/1.1\r\nhost: a.example\r\nauthorization: Bearer {}\r\ncontent-length: {}\r\n\r\n",
+            app.key,
+            64 << 20
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        stream.write_all(&vec![0; 63 << 20]).await.unwrap();
+        held.push(stream);
+    }
+    let third = send(&app, "POST", "/v1/uploads?name=b&file=b", vec![0; 8 << 20]).await;
+    assert_eq!((third.status, third.json()["code"].clone()), (503, json!("no_memory")), "{}", third.text());
+    assert!(app.send(&standard("msg_1", &json!({"n": 1}), now_s())).await.status < 300);
+    drop(held);
     app.stop().await;
 }

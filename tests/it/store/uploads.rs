@@ -133,3 +133,33 @@ async fn a_skill_has_versions_and_stays_while_an_agent_has_it() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn pieces_of_uploads_that_were_cut_off_take_room_and_go_after_a_while() {
+    each_engine(async |db| {
+        let world = World::new(&db.store).await;
+        let (store, tenant, at) = (&world.store, &world.tenant, db.clock.now().0);
+        let cut_off = |size: i64| {
+            let bytes = if store.engine_name() == "sqlite" {
+                format!("zeroblob({size})")
+            } else {
+                format!("convert_to(repeat('x', {size}), 'UTF8')")
+            };
+            format!("INSERT INTO upload_pieces (tenant_id, digest, seq, bytes, at) VALUES ('{tenant}', 'd', 0, {bytes}, {at})")
+        };
+        let pieces = "SELECT COUNT(*) FROM upload_pieces";
+        db.execute(&cut_off(600)).await.unwrap();
+        assert!(is_conflict(store.put_upload(tenant, &new("a", 600, 1), 1_000).await, "not complete"));
+        assert_eq!(db.number(pieces).await, 1, "what was refused leaves nothing");
+        assert_eq!(store.sweep_upload_pieces().await.unwrap(), 0, "somebody may be at it");
+        db.clock.advance(3_600_001);
+        let kept = store.put_upload(tenant, &new("a", 600, 1), 1_000).await.unwrap();
+        assert_eq!(db.number(pieces).await, 1);
+        db.execute(&cut_off(300)).await.unwrap();
+        assert!(is_conflict(store.put_upload(tenant, &new("b", 600, 2), 1_000).await, "there is no room"));
+        db.execute(&cut_off(300)).await.unwrap();
+        assert_eq!(store.sweep_upload_pieces().await.unwrap(), 1, "of all tenants");
+        assert!(store.upload_piece(tenant, &kept.digest, 0).await.unwrap().is_some());
+    })
+    .await;
+}
