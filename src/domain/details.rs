@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, btree_map::Entry};
 use serde::{Deserialize, Serialize};
 
 use crate::domain::{
+    count::sum,
     file::{ArtifactCounts, FileCounts},
     run::Usage,
     template::clip,
@@ -52,15 +53,15 @@ pub struct ModelUsage {
 }
 
 impl ModelUsage {
-    /// Both together.
+    /// Both together; no count is below 0 or above [`count::MOST`](crate::domain::count::MOST).
     #[must_use]
     pub const fn plus(self, other: Self) -> Self {
         Self {
-            input_tokens: self.input_tokens.saturating_add(other.input_tokens),
-            output_tokens: self.output_tokens.saturating_add(other.output_tokens),
-            cache_read_tokens: self.cache_read_tokens.saturating_add(other.cache_read_tokens),
-            cache_write_tokens: self.cache_write_tokens.saturating_add(other.cache_write_tokens),
-            cost_micros: self.cost_micros.saturating_add(other.cost_micros),
+            input_tokens: sum(self.input_tokens, other.input_tokens),
+            output_tokens: sum(self.output_tokens, other.output_tokens),
+            cache_read_tokens: sum(self.cache_read_tokens, other.cache_read_tokens),
+            cache_write_tokens: sum(self.cache_write_tokens, other.cache_write_tokens),
+            cost_micros: sum(self.cost_micros, other.cost_micros),
         }
     }
 }

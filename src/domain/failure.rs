@@ -2,6 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::domain::template::clip;
+
+/// Bytes of the longest reason that is kept.
+const MAX_MESSAGE_BYTES: usize = 16 << 10;
+
 /// Why a run failed: the value that every reader branches on, so that nobody matches on text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -163,6 +168,18 @@ impl Failure {
     #[must_use]
     pub fn new(code: FailureCode, message: impl Into<String>) -> Self {
         Self { code, class: code.class(), message: message.into(), retry_after_ms: None }
+    }
+
+    /// With as much of its reason as is kept. Whoever masks secrets in it does so before.
+    #[must_use]
+    pub fn bounded(mut self) -> Self {
+        let kept = clip(&self.message, MAX_MESSAGE_BYTES).len();
+        let more = self.message.len() - kept;
+        if more > 0 {
+            self.message.truncate(kept);
+            self.message.push_str(&format!("\n[{more} more bytes are left out]"));
+        }
+        self
     }
 }
 

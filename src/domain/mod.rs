@@ -10,6 +10,7 @@ pub mod catalog;
 pub mod claude;
 pub mod concurrency;
 pub mod control;
+pub mod count;
 pub mod database;
 pub mod delivery;
 pub mod details;

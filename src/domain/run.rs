@@ -7,10 +7,15 @@ use serde_json::Value;
 
 pub use crate::domain::failure::{Failure, FailureClass, FailureCode};
 use crate::domain::{
+    count::sum,
     details::RunDetails,
     id::{AgentId, EventId, RunId, SessionId, TenantId, TriggerId},
+    template::clip,
     time::Timestamp,
 };
+
+/// Bytes of the longest answer that is kept as text, with what an executor says of what it left out.
+const MAX_TEXT_BYTES: usize = (1 << 20) + (1 << 10);
 
 /// Where a run is in its life. Few states; the many reasons are [`Failure`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -181,16 +186,16 @@ pub struct Usage {
 }
 
 impl Usage {
-    /// Both together.
+    /// Both together; no count is below 0 or above [`count::MOST`](crate::domain::count::MOST).
     #[must_use]
     pub const fn plus(self, other: Self) -> Self {
         Self {
-            turns: self.turns.saturating_add(other.turns),
-            input_tokens: self.input_tokens.saturating_add(other.input_tokens),
-            output_tokens: self.output_tokens.saturating_add(other.output_tokens),
-            cache_read_tokens: self.cache_read_tokens.saturating_add(other.cache_read_tokens),
-            cache_write_tokens: self.cache_write_tokens.saturating_add(other.cache_write_tokens),
-            cost_micros: self.cost_micros.saturating_add(other.cost_micros),
+            turns: sum(self.turns, other.turns),
+            input_tokens: sum(self.input_tokens, other.input_tokens),
+            output_tokens: sum(self.output_tokens, other.output_tokens),
+            cache_read_tokens: sum(self.cache_read_tokens, other.cache_read_tokens),
+            cache_write_tokens: sum(self.cache_write_tokens, other.cache_write_tokens),
+            cost_micros: sum(self.cost_micros, other.cost_micros),
         }
     }
 }
@@ -206,6 +211,20 @@ pub struct RunResult {
     pub usage: Usage,
     /// How the next run of the same session continues.
     pub resume_id: Option<String>,
+}
+
+impl RunResult {
+    /// With as much of the text as is kept.
+    #[must_use]
+    pub fn bounded(mut self) -> Self {
+        let kept = clip(&self.text, MAX_TEXT_BYTES).len();
+        let more = self.text.len() - kept;
+        if more > 0 {
+            self.text.truncate(kept);
+            self.text.push_str(&format!("\n[{more} more bytes are left out]"));
+        }
+        self
+    }
 }
 
 /// A run as the store keeps it.

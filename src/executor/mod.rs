@@ -80,6 +80,8 @@ pub struct RunSpec {
     pub fence: i64,
     /// A worker before died in an attempt or gave it back unended, so its conversation may be continued.
     pub interrupted: bool,
+    /// What attempts before took of the turns and the dollars that the run may take.
+    pub spent: Usage,
     /// The conversation that it belongs to.
     pub session: Option<SessionId>,
     /// The executor's own id of that conversation, from an earlier run.

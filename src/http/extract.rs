@@ -27,7 +27,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         let read = extract::Query::from_request_parts(parts, state).await;
-        read.map(|extract::Query(query)| Self(query)).map_err(|fault| unreadable(fault.status(), fault.body_text()))
+        read.map(|extract::Query(query)| Self(query)).map_err(|fault| ApiError::bad(fault.body_text()))
     }
 }
 
@@ -39,7 +39,7 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T>
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         let read = extract::Path::from_request_parts(parts, state).await;
-        read.map(|extract::Path(path)| Self(path)).map_err(|fault| unreadable(fault.status(), fault.body_text()))
+        read.map(|extract::Path(path)| Self(path)).map_err(|fault| ApiError::bad(fault.body_text()))
     }
 }
 
@@ -115,11 +115,5 @@ fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
         return Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", detail));
     }
     let parsed = axum::Json::<T>::from_bytes(body);
-    parsed.map(|axum::Json(value)| value).map_err(|fault| unreadable(fault.status(), fault.body_text()))
-}
-
-fn unreadable(status: StatusCode, detail: String) -> ApiError {
-    match status {
-        _ => ApiError::bad(detail),
-    }
+    parsed.map(|axum::Json(value)| value).map_err(|fault| ApiError::bad(fault.body_text()))
 }

@@ -39,7 +39,7 @@ impl Deliver {
         let delivery = match self.store.load_delivery(job.claimed()).await {
             Ok(Some(delivery)) => delivery,
             Ok(None) => return JobEnd::Abandoned,
-            Err(fault @ StoreError::Unreadable { .. }) => return self.fail_unreadable(&job, &fault).await,
+            Err(fault) if fault.is_unreadable() => return self.fail_unreadable(&job, &fault).await,
             Err(fault) => {
                 tracing::error!(delivery = job.lease().id, error = ?fault, "a claimed delivery could not be read");
                 return JobEnd::Abandoned;

@@ -31,8 +31,11 @@ use crate::{
         transcripts::KeptTranscripts,
     },
     queue::{Job, JobEnd, StopReason, Wakes},
-    store::{MergedRun, NewDelivery, NewMessage, RUN_QUEUE, RunEnd, RunWork, Store, StoreError},
+    store::{MergedRun, NewDelivery, NewMessage, RUN_QUEUE, RunEnd, RunWork, Store},
 };
+
+/// How often the database may say that it does not take a run's end.
+const MAX_REFUSED: i32 = 3;
 
 /// What running agents needs.
 #[derive(Clone)]
@@ -84,7 +87,7 @@ impl Execute {
             match self.store.load_run(job.claimed()).await {
                 Ok(Some(work)) => return Ok(Box::new(work)),
                 Ok(None) => return Err(JobEnd::Abandoned),
-                Err(fault @ StoreError::Unreadable { .. }) => return Err(self.fail_unreadable(job, &fault).await),
+                Err(fault) if fault.is_unreadable() => return Err(self.fail_unreadable(job, &fault).await),
                 Err(fault) => {
                     tracing::error!(run = job.lease().id, error = ?fault, "a claimed run could not be read");
                     if !wait_unless_stopped(job, Duration::from_millis(500)).await {
@@ -92,19 +95,6 @@ impl Execute {
                     }
                 }
             }
-        }
-    }
-
-    /// Ends a run whose rows this program cannot read: trying again would not change them.
-    async fn fail_unreadable(&self, job: &Job, fault: &StoreError) -> JobEnd {
-        tracing::error!(run = job.lease().id, error = ?fault, "a run cannot be read; it failed");
-        let failure = Failure::new(FailureCode::Executor, format!("its records cannot be read: {fault}"));
-        match self.store.fail_run(job.lease(), &failure).await {
-            Ok(_) => {
-                self.wakes.runs();
-                JobEnd::Settled
-            }
-            Err(_) => JobEnd::Abandoned,
         }
     }
 
@@ -161,9 +151,11 @@ impl Execute {
         let beside = (steering.run(sender, &over).boxed(), controls.run(order, &over).boxed());
         let (outcome, merged, ()) = tokio::join!(agent, beside.0, beside.1);
         let ended = match outcome {
-            Ok(result) => Ended::Run(RunEnd::Succeeded(result)),
+            Ok(result) => Ended::Run(RunEnd::Succeeded(result.bounded())),
             Err(Stopped::LeaseLost) => Ended::Lost,
-            Err(Stopped::Failed(failure, usage)) => Ended::Run(self.after_failure(work, failure, usage).boxed().await),
+            Err(Stopped::Failed(failure, usage)) => {
+                Ended::Run(self.after_failure(work, failure.bounded(), usage).boxed().await)
+            }
             Err(Stopped::Canceled) => match job.stop_reason() {
                 Some(StopReason::Canceled) => Ended::Run(RunEnd::Canceled),
                 Some(StopReason::LeaseLost) => Ended::Lost,
@@ -186,7 +178,7 @@ impl Execute {
         }
         let spec = match self.spec(controls.job, work, bytes, inputs) {
             Ok(spec) => Box::new(RunSpec { agent: controls.agent().await, orders, ..spec }),
-            Err(failure) => return Err(Ended::Run(RunEnd::Failed(failure, Usage::default()))),
+            Err(failure) => return Err(Ended::Run(RunEnd::Failed(failure.bounded(), Usage::default()))),
         };
         if self.open_record(work, &spec, sink).await.is_err() {
             return Err(Ended::Lost);
@@ -288,6 +280,7 @@ impl Execute {
             attempt: work.run.attempt,
             fence: work.lease.fence,
             interrupted: work.lost > 0 || work.given_back,
+            spent: work.spent,
             session: work.run.session.clone(),
             resume_id: work.resume_id.clone(),
             forked_from: work.forked_from.clone(),
@@ -373,7 +366,8 @@ impl Execute {
         }
     }
 
-    /// Writes the end. Database trouble is waited out as long as the lease holds.
+    /// Writes the end. Database trouble is waited out as long as the lease holds; what the database does not take fails
+    /// the run.
     async fn finish(
         &self,
         job: &Job,
@@ -396,6 +390,7 @@ impl Execute {
         let deliveries = self.without_echoes(work, deliveries, &mut lines).await;
         let mut messages = rest;
         messages.append(&mut lines);
+        let mut refused = 0;
         loop {
             match self.store.finish_run(work, &end, &messages, &deliveries).await {
                 Ok(Some(first)) => {
@@ -417,6 +412,10 @@ impl Execute {
                     tracing::warn!(run = %work.run.id, error = ?fault, "writing a run's end failed; trying again");
                     if job.stop_reason() == Some(StopReason::LeaseLost) {
                         return JobEnd::Abandoned;
+                    }
+                    refused += i32::from(fault.is_about_a_row());
+                    if refused >= MAX_REFUSED {
+                        return self.fail_for_good(job, "what it ended with cannot be stored; the log says why").await;
                     }
                     tokio::time::sleep(Duration::from_millis(300)).await;
                 }

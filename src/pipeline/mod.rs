@@ -14,6 +14,7 @@ mod flow;
 pub mod followups;
 mod given;
 mod groups;
+mod hopeless;
 pub mod hops;
 pub mod intake;
 pub mod join;

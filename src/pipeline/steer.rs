@@ -18,7 +18,7 @@ use crate::{
     live::Live,
     pipeline::{execute::trust_of, prompt},
     queue::Job,
-    store::{Merge, MergedRun, NewMessage, RunWork, Store, StoreError},
+    store::{Merge, MergedRun, NewMessage, RunWork, Store},
 };
 
 /// How long the store is left alone after it failed.
@@ -139,9 +139,7 @@ impl Steering<'_> {
                 }
                 Err(fault) => {
                     tracing::warn!(run = %self.work.run.id, error = ?fault, "a merge could not be written; trying again");
-                    if self.job.stop_reason() == Some(crate::queue::StopReason::LeaseLost)
-                        || matches!(fault, StoreError::Unreadable { .. })
-                    {
+                    if self.job.stop_reason() == Some(crate::queue::StopReason::LeaseLost) || fault.is_unreadable() {
                         return None;
                     }
                     tokio::time::sleep(PAUSE).await;

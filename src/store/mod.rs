@@ -44,6 +44,7 @@ mod replay;
 mod replies;
 mod retention;
 mod rows;
+mod run_end;
 mod run_events;
 mod run_files;
 mod runs;
@@ -63,6 +64,7 @@ mod trust;
 mod turns;
 #[cfg(feature = "sabotage")]
 mod unfenced;
+mod upload_pieces;
 mod uploads;
 mod versions;
 mod webhooks;
@@ -178,6 +180,13 @@ impl From<sqlx::Error> for StoreError {
 }
 
 impl StoreError {
+    /// Whether a row holds what this program cannot read: reading it again would not change that.
+    #[must_use]
+    pub const fn is_unreadable(&self) -> bool {
+        use sqlx::Error::{ColumnDecode, Decode};
+        matches!(self, Self::Unreadable { .. } | Self::Database(ColumnDecode { .. } | Decode(_)))
+    }
+
     /// Whether a row of the statement may be at fault, rather than the database: an answer that came too late, data that does not fit
     /// (SQLSTATE classes 22, 23 and 54; SQLite's CONSTRAINT, TOOBIG, MISMATCH and RANGE).
     #[must_use]

@@ -20,6 +20,16 @@ pub(super) const RUN: &str = "id, tenant_id, event_id, trigger_id, agent_id, age
     cache_read_tokens, cache_write_tokens, cost_micros, details, cancel_requested_at, cancel_reason, merged_into, failures, next_attempt_at, created_at, started_at, \
     finished_at";
 
+/// The same for lists: answers may have megabytes each, which only one that is asked for by its id is read with.
+pub(super) fn listed_run() -> String {
+    RUN.replace(
+        "result_text, result_json",
+        "substr(result_text, 1, 2000) AS result_text, \
+         CASE WHEN octet_length(result_json) <= 2000 THEN result_json END AS result_json",
+    )
+    .replace("failure_message", "substr(failure_message, 1, 2000) AS failure_message")
+}
+
 #[derive(sqlx::FromRow)]
 pub(super) struct RunRow {
     pub(super) id: String,

@@ -24,7 +24,8 @@ impl Store {
         row.map(rows::RunRow::read).transpose()
     }
 
-    /// Runs, newest first; of one event, of one state, or all.
+    /// Runs, newest first; of one event, of one state, or all. Of an answer as text, and of a failure's reason, each has the
+    /// first 2,000 characters; an answer as JSON of more bytes is left out.
     ///
     /// # Errors
     /// When the database fails.
@@ -39,7 +40,7 @@ impl Store {
         self.runs_where(tenant, &filter, page).await
     }
 
-    /// The runs that are meant, newest first.
+    /// The runs that are meant, newest first, as [`Store::runs`] gives them.
     ///
     /// # Errors
     /// When the database fails.
@@ -50,7 +51,7 @@ impl Store {
         page: &Page,
     ) -> Result<PageOf<Run>, StoreError> {
         let found: Vec<rows::RunRow> = on_engine!(self, |db| {
-            let mut query = sqlx::QueryBuilder::new(format!("SELECT {} FROM runs", rows::RUN));
+            let mut query = sqlx::QueryBuilder::new(format!("SELECT {} FROM runs", rows::listed_run()));
             where_runs!(query, tenant, filter);
             query.push(" AND id < ").push_bind(page.below());
             query.push(" ORDER BY id DESC LIMIT ").push_bind(page.fetch());
@@ -159,7 +160,8 @@ impl Store {
         let now = self.clock.now().0;
         let lane = found.session.as_ref().map(SessionId::to_string);
         let again = "UPDATE runs SET state = 'queued', finished_at = NULL, failure_code = NULL, failure_message = NULL, \
-                     cancel_requested_at = NULL, cancel_reason = NULL, failures = NULL, next_attempt_at = NULL, tries = 0 \
+                     cancel_requested_at = NULL, cancel_reason = NULL, failures = NULL, next_attempt_at = NULL, tries = 0, \
+                     turns_before = turns, cost_before = cost_micros \
                      WHERE tenant_id = $1 AND id = $2 AND state IN ('failed', 'canceled') RETURNING concurrency";
         let changed = on_engine!(self, |db| {
             let mut tx = db.begin().await?;

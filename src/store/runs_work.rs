@@ -16,8 +16,11 @@ use crate::{
         time::Timestamp,
     },
     store::{
-        Claimed, EventRecord, Lease, MergedRun, Store, StoreError, approvals, clean, groups, jobs, on_engine, rows,
-        run_events::Several, threads, to_json,
+        Claimed, EventRecord, Lease, MergedRun, Store, StoreError, approvals, callbacks, clean, groups, jobs,
+        on_engine, rows,
+        run_end::{END, EndColumns},
+        run_events::Several,
+        threads, to_json,
     },
 };
 
@@ -49,6 +52,8 @@ pub struct RunWork {
     pub conversation: Option<String>,
     /// What this attempt took and left beside its end.
     pub details: RunDetails,
+    /// What it took since somebody last asked for a retry, or since it was made: turns and cost alone.
+    pub spent: Usage,
     /// How many workers vanished with it.
     pub lost: i64,
     /// Whether it holds places that others may wait for.
@@ -97,6 +102,7 @@ impl RunWork {
             place: self.place.clone(),
             conversation: self.conversation.clone(),
             details: self.details.clone(),
+            spent: self.spent,
             lost: self.lost,
             grouped: self.grouped,
             given_back: self.given_back,
@@ -208,6 +214,16 @@ macro_rules! owe {
 }
 pub(super) use owe;
 
+/// A delivery that nobody gets.
+macro_rules! keep {
+    ($tx:expr, $work:expr, $delivery:expr, $now:expr) => {{
+        let (run, delivery) = (&$work.run, $delivery);
+        let keep = sqlx::query(KEEP_DELIVERY).bind(delivery.id.as_str()).bind(run.tenant.as_str());
+        let keep = keep.bind(&$work.lease.id).bind(run.event.as_str()).bind(to_json(&delivery.message));
+        keep.bind($now.0).execute(&mut *$tx).await?;
+    }};
+}
+
 impl Store {
     /// Reads all that belongs to a claimed run; `None` when the claim does not hold any more.
     ///
@@ -215,7 +231,7 @@ impl Store {
     /// When the database fails or a row cannot be read.
     pub async fn load_run(&self, claimed: &Claimed) -> Result<Option<RunWork>, StoreError> {
         let sql = format!(
-            "SELECT {}, trigger_position, (SELECT resume_id FROM sessions WHERE sessions.id = runs.session_id) AS resume_id, \
+            "SELECT {}, trigger_position, turns_before, cost_before, (SELECT resume_id FROM sessions WHERE sessions.id = runs.session_id) AS resume_id, \
              (SELECT place FROM sessions WHERE sessions.id = runs.session_id) AS place, \
              (SELECT f.id FROM sessions s JOIN sessions f ON f.id = s.forked_from AND f.resume_id = s.resume_id \
               WHERE s.id = runs.session_id) AS forked_from, \
@@ -261,6 +277,11 @@ impl Store {
             place: row.place,
             conversation: None,
             details: RunDetails::default(),
+            spent: Usage {
+                turns: run.usage.turns.saturating_sub(row.turns_before).max(0),
+                cost_micros: run.usage.cost_micros.saturating_sub(row.cost_before).max(0),
+                ..Usage::default()
+            },
             lost: claimed.lost,
             grouped: claimed.grouped,
             // Only giving back takes the attempt's number back: its lines stay.
@@ -338,8 +359,7 @@ impl Store {
         deliveries: &[NewDelivery],
     ) -> Result<Option<i64>, StoreError> {
         let now = self.clock.now();
-        let lease = &work.lease;
-        let columns = EndColumns::of(work, end);
+        let (lease, columns) = (&work.lease, EndColumns::of(work, end));
         let failures = columns.failures(&work.run);
         let session = work.run.session.as_ref().map(ToString::to_string);
         on_engine!(self, |db| {
@@ -390,15 +410,17 @@ impl Store {
             }
             for delivery in deliveries {
                 if work.run.dry_run {
-                    let keep = sqlx::query(KEEP_DELIVERY).bind(delivery.id.as_str()).bind(work.run.tenant.as_str());
-                    let keep = keep.bind(&lease.id).bind(work.run.event.as_str()).bind(to_json(&delivery.message));
-                    keep.bind(now.0).execute(&mut *tx).await?;
-                    continue;
+                    keep!(tx, work, delivery, now);
+                } else {
+                    owe!(tx, work, &session, delivery, now);
                 }
-                owe!(tx, work, &session, delivery, now);
             }
             if columns.again_at.is_none() && work.agent.spec.may_ask() {
                 sqlx::query(approvals::CANCEL_OPEN).bind(&lease.id).bind(now.0).execute(&mut *tx).await?;
+            }
+            if columns.again_at.is_none() && work.agent.spec.http.is_some() {
+                // The record holds them from now on, masked.
+                sqlx::query(callbacks::FORGET_LINES).bind(&lease.id).execute(&mut *tx).await?;
             }
             if let (Some(session), None) = (session, columns.again_at) {
                 jobs::promote!(tx, db, &[session], now.0);
@@ -408,12 +430,6 @@ impl Store {
         })
     }
 }
-
-const END: &str = "UPDATE runs SET state = $3, lease = NULL, result_text = $4, result_json = $5, failure_code = $6, \
-    failure_message = $7, turns = turns + $8, input_tokens = input_tokens + $9, output_tokens = output_tokens + $10, \
-    cache_read_tokens = cache_read_tokens + $11, cache_write_tokens = cache_write_tokens + $12, \
-    cost_micros = cost_micros + $13, finished_at = $14, failures = $15, next_attempt_at = $16, details = $17 \
-    WHERE id = $1 AND lease = $2 AND state = 'running'";
 
 const DELETE_JOB: &str = "DELETE FROM jobs WHERE id = $1 AND fence = $2 AND state = 'running' RETURNING grouped";
 
@@ -425,74 +441,13 @@ pub(super) const ADD_DELIVERY: &str = "INSERT INTO deliveries (id, tenant_id, ru
 pub(super) const KEEP_DELIVERY: &str = "INSERT INTO deliveries (id, tenant_id, run_id, event_id, message, state, captured, last_detail, \
     created_at, finished_at) VALUES ($1, $2, $3, $4, $5, 'delivered', TRUE, 'kept: its run is a dry run', $6, $6)";
 
-/// The columns of a run that its end sets.
-struct EndColumns<'a> {
-    state: &'static str,
-    text: Option<&'a str>,
-    json: Option<String>,
-    failure: Option<&'a Failure>,
-    usage: Usage,
-    resume_id: Option<&'a str>,
-    /// As JSON, with those of earlier attempts.
-    details: String,
-    /// When the job comes back; `None`: it is gone.
-    again_at: Option<Timestamp>,
-}
-
-impl<'a> EndColumns<'a> {
-    /// The counts of failures with this one, as JSON.
-    fn failures(&self, run: &Run) -> Option<String> {
-        let mut failures = run.failures.clone();
-        if let Some(failure) = self.failure {
-            let count = failures.entry(failure.class).or_default();
-            *count = count.saturating_add(1);
-        }
-        (!failures.is_empty()).then(|| to_json(&failures))
-    }
-
-    fn of(work: &RunWork, end: &'a RunEnd) -> Self {
-        let mut columns = Self {
-            state: "queued",
-            text: None,
-            json: None,
-            failure: None,
-            usage: Usage::default(),
-            resume_id: None,
-            details: to_json(&work.run.details.clone().plus(&work.details)),
-            again_at: None,
-        };
-        match end {
-            RunEnd::Succeeded(result) => {
-                columns.state = "succeeded";
-                columns.text = Some(&result.text);
-                columns.json = result.structured.as_ref().map(to_json);
-                columns.usage = result.usage;
-                columns.resume_id = result.resume_id.as_deref();
-            }
-            RunEnd::Failed(failure, usage) => {
-                columns.state = "failed";
-                columns.failure = Some(failure);
-                columns.usage = *usage;
-            }
-            RunEnd::Canceled => {
-                columns.state = "canceled";
-                columns.usage = work.details.usage();
-            }
-            RunEnd::Again(failure, usage, at) => {
-                columns.failure = Some(failure);
-                columns.usage = *usage;
-                columns.again_at = Some(*at);
-            }
-        }
-        columns
-    }
-}
-
 #[derive(sqlx::FromRow)]
 struct WorkRow {
     #[sqlx(flatten)]
     run: rows::RunRow,
     trigger_position: i64,
+    turns_before: i64,
+    cost_before: i64,
     resume_id: Option<String>,
     place: Option<String>,
     forked_from: Option<String>,

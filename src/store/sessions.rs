@@ -2,6 +2,7 @@
 
 use crate::{
     domain::{
+        count,
         id::{SessionId, TenantId},
         session::{Session, SessionSummary},
         time::Timestamp,
@@ -49,8 +50,9 @@ impl SessionRow {
     }
 }
 
-/// Runs, their cost, those that are open, and when one moved last.
-type Sums = (i64, i64, i64, Option<i64>);
+/// Runs, their cost, those that are open, and when one moved last. The cost is exact up to what one run may have, and no
+/// sum is too large for it.
+type Sums = (i64, f64, i64, Option<i64>);
 
 /// What becomes of the runs of a session that is closed and have not begun, and of its follow-ups.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,7 +119,7 @@ impl Store {
         tenant: &TenantId,
         id: &SessionId,
     ) -> Result<Option<SessionSummary>, StoreError> {
-        let sums = "SELECT COUNT(*), COALESCE(CAST(SUM(cost_micros) AS BIGINT), 0), \
+        let sums = "SELECT COUNT(*), COALESCE(SUM(CAST(cost_micros AS DOUBLE PRECISION)), 0.0), \
                     COALESCE(CAST(SUM(CASE WHEN state IN ('queued', 'running') THEN 1 ELSE 0 END) AS BIGINT), 0), \
                     MAX(COALESCE(finished_at, started_at, created_at)) FROM runs WHERE tenant_id = $1 AND session_id = $2";
         let newest = "SELECT id FROM runs WHERE tenant_id = $1 AND session_id = $2 ORDER BY id DESC LIMIT 50";
@@ -127,14 +129,14 @@ impl Store {
             let newest = sqlx::query_as(newest).bind(tenant.as_str()).bind(id.as_str()).fetch_all(db.read()).await?;
             (sums, newest)
         });
-        let (runs, cost_micros, open_runs, last_run_at) = sums;
+        let (runs, cost, open_runs, last_run_at) = sums;
         Ok(Some(SessionSummary {
             last_activity_at: session.last_event_at.max(Timestamp(last_run_at.unwrap_or(0))),
             newest_runs: newest.iter().map(|(run,)| rows::id("runs", run)).collect::<Result<_, _>>()?,
             session,
             runs,
             open_runs,
-            cost_micros,
+            cost_micros: whole(cost),
         }))
     }
 
@@ -298,4 +300,9 @@ impl Store {
         });
         row.map(SessionRow::read).transpose()
     }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "`as` saturates, and beyond what is exact it stays at the most")]
+const fn whole(sum: f64) -> i64 {
+    count::sum(sum as i64, 0)
 }

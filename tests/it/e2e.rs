@@ -8,6 +8,7 @@ mod asks;
 mod asks_meant;
 mod captured;
 mod claude;
+mod excess;
 mod flow;
 mod identity;
 mod left;

@@ -12,7 +12,7 @@ use postern::{
     crypto::Secret,
     domain::{
         id::RunId,
-        run::{FailureCode, MessageKind},
+        run::{FailureCode, MessageKind, Usage},
         time::Timestamp,
     },
     executor::{
@@ -327,6 +327,22 @@ async fn turns_and_dollars_are_limited() {
             assert_eq!((failure.code, usage.cost_micros, api.asked().len()), (FailureCode::Budget, 600, 1));
         }
         other => panic!("did not fail: {other:?}"),
+    }
+
+    // An attempt has what those before it left.
+    for (limits, spent, code) in [
+        (json!({"budget_usd": 0.0005}), Usage { cost_micros: 500, ..Usage::default() }, FailureCode::Budget),
+        (json!({"turns": 3}), Usage { turns: 3, ..Usage::default() }, FailureCode::MaxTurns),
+    ] {
+        let api = MessagesApi::start([Step::Text("never")]).await;
+        let mut run = agent(json!({"model": "claude-opus-5-5", "limits": limits}));
+        run.spent = spent;
+        match bench(&api).run(&run, &Record::default()).await {
+            Err(Stopped::Failed(failure, usage)) => {
+                assert_eq!((failure.code, usage, api.asked().len()), (code, Usage::default(), 0));
+            }
+            other => panic!("did not fail: {other:?}"),
+        }
     }
 
     let (api, record) = (MessagesApi::start([]).await, Record::default());

@@ -4,7 +4,10 @@ use std::{fs, os::unix::fs::PermissionsExt as _};
 
 use postern::{
     config::settings::{ClaudeSettings, SandboxMode},
-    domain::{run::FailureCode, time::Span},
+    domain::{
+        run::{FailureCode, Usage},
+        time::Span,
+    },
     executor::AttachmentFile,
 };
 use serde_json::json;
@@ -24,6 +27,25 @@ async fn what_the_api_refuses_as_it_stands_is_not_tried_again_but_what_fails_oth
         let failure = failed(bench(&api, SandboxMode::Auto).run(&agent(json!({})), &Record::default()).await);
         assert_eq!(failure.code, code, "{status}: {failure:?}");
     }
+}
+
+#[tokio::test]
+async fn an_attempt_has_the_turns_and_dollars_that_those_before_it_left() {
+    for (limits, spent, code) in [
+        (json!({"budget_usd": 0.5}), Usage { cost_micros: 500_000, ..Usage::default() }, FailureCode::Budget),
+        (json!({"turns": 4}), Usage { turns: 4, ..Usage::default() }, FailureCode::MaxTurns),
+    ] {
+        let api = MessagesApi::start([Step::Text("never")]).await;
+        let mut run = agent(json!({"limits": limits}));
+        run.spent = spent;
+        let failure = failed(bench(&api, SandboxMode::Auto).run(&run, &Record::default()).await);
+        assert_eq!((failure.code, api.asked().len()), (code, 0), "{failure:?}");
+    }
+    let api = MessagesApi::start([Step::Tool("Read", json!({"file_path": "/x"})), Step::Text("never")]).await;
+    let mut run = agent(json!({"tools": ["Read"], "limits": {"turns": 5}}));
+    run.spent = Usage { turns: 4, ..Usage::default() };
+    let failure = failed(bench(&api, SandboxMode::Auto).run(&run, &Record::default()).await);
+    assert_eq!(failure.code, FailureCode::MaxTurns, "{failure:?}");
 }
 
 #[tokio::test]

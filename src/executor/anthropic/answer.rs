@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::domain::{price::Tokens, template::clip};
+use crate::domain::{count::believed, price::Tokens, template::clip};
 
 /// Blocks of one answer at most.
 const MAX_BLOCKS: usize = 1_000;
@@ -127,7 +127,7 @@ impl Answer {
             ("cache_creation_input_tokens", &mut tokens.cache_write),
         ] {
             if let Some(said) = usage.get(name).and_then(Value::as_i64) {
-                *count = said.clamp(0, 1 << 40);
+                *count = believed(said);
             }
         }
     }

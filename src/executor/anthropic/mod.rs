@@ -80,7 +80,7 @@ impl AnthropicExecutor {
             turns: self.ground.turns(spec),
             until,
             meter: Meter::new(bounds.output_bytes),
-            spent: Spent::default(),
+            spent: Spent::after(spec.spent),
             reminded: false,
             said: None,
         };

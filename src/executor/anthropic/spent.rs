@@ -8,11 +8,18 @@ use crate::domain::{
 /// Counted over all requests of an attempt.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Spent {
+    /// What attempts before took.
+    before: Usage,
     usage: Usage,
     micros: f64,
 }
 
 impl Spent {
+    /// Nothing yet, in an attempt after others that took this.
+    pub(super) fn after(before: Usage) -> Self {
+        Self { before, ..Self::default() }
+    }
+
     /// Adds what one request took, whatever became of it.
     pub(super) fn add(&mut self, tokens: Tokens, price: Option<&Price>) {
         self.usage.input_tokens += tokens.input;
@@ -32,9 +39,15 @@ impl Spent {
         self.usage.turns
     }
 
-    /// Whether that much was spent, in millionths of a US dollar.
-    pub(super) fn reaches(&self, budget_micros: f64) -> bool {
-        self.micros >= budget_micros
+    /// Complete answers of all attempts.
+    pub(super) const fn all_turns(&self) -> i64 {
+        self.before.turns.saturating_add(self.usage.turns)
+    }
+
+    /// What all attempts cost, in millionths of a US dollar.
+    #[expect(clippy::cast_precision_loss, reason = "counts of a run are exact in it")]
+    pub(super) fn all_micros(&self) -> f64 {
+        self.before.cost_micros as f64 + self.micros
     }
 
     /// For the run.

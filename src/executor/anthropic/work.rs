@@ -179,7 +179,7 @@ impl Work<'_> {
 
     /// One answer of the model, kept.
     async fn turn(&mut self) -> Result<(), Stopped> {
-        if self.spent.turns() >= i64::from(self.turns) {
+        if self.spent.all_turns() >= i64::from(self.turns) {
             let why = format!("{} turns brought no end; raise limits.turns", self.turns);
             return Err(Failure::new(FailureCode::MaxTurns, why).into());
         }
@@ -219,8 +219,8 @@ impl Work<'_> {
     async fn ask(&mut self) -> Result<Answer, Stopped> {
         let mut tried = 0;
         loop {
-            if self.order.budget_micros.is_some_and(|budget| self.spent.reaches(budget)) {
-                let spent = self.spent.usage().cost_micros;
+            if self.order.budget_micros.is_some_and(|budget| self.spent.all_micros() >= budget) {
+                let spent = self.spent.all_micros().round();
                 let why = format!("{spent} millionths of a dollar are spent; raise limits.budget_usd");
                 return Err(Failure::new(FailureCode::Budget, why).into());
             }

@@ -84,6 +84,11 @@ impl Attempt<'_> {
         Err(Stopped::Failed(Failure::new(FailureCode::Executor, why), self.usage))
     }
 
+    /// What attempts before, and CLIs of this one, took.
+    fn spent(&self) -> Usage {
+        self.spec.spent.plus(self.usage)
+    }
+
     /// One CLI; `None` when it died and another may go on.
     async fn round(&mut self, executor: &ClaudeExecutor, round: u32) -> Result<Option<RunResult>, Stopped> {
         let (begin, opening, further) =
@@ -97,8 +102,8 @@ impl Attempt<'_> {
                 }
             };
         let (session, is_fork) = (begin.id().to_owned(), matches!(begin, Begin::Fork(..)));
-        let (settings, api_key) = (&executor.settings, executor.api_key.as_ref());
-        let cli = Cli { program: self.program.clone(), settings, api_key, begin, round, skills: &self.skills };
+        let (settings, api_key, spent) = (&executor.settings, executor.api_key.as_ref(), self.spent());
+        let cli = Cli { program: self.program.clone(), settings, api_key, begin, round, spent, skills: &self.skills };
         let starting = tokio::select! {
             permit = executor.starting.clone().acquire_owned() => permit.ok(),
             () = self.spec.cancel.cancelled() => return Err(Stopped::Canceled),

@@ -11,6 +11,7 @@ use tokio::{
 use crate::{
     domain::{
         control::Control,
+        count::believed,
         run::{Failure, FailureCode, MessageKind, Usage},
     },
     executor::{
@@ -324,7 +325,7 @@ impl Conversation<'_> {
         match message {
             Message::System(system) => self.react_to_state(&system).await?,
             Message::Result(result) => {
-                let turns = Usage { turns: result.num_turns, ..result.usage() };
+                let turns = Usage { turns: believed(result.num_turns), ..result.usage() };
                 self.state.usage = self.state.usage.plus(turns);
                 result.models().for_each(|(model, took)| self.sink.spent(model, took));
                 self.count_api_time(&result);

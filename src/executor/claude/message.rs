@@ -5,7 +5,11 @@ use std::borrow::Cow;
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
-use crate::domain::{details::ModelUsage, run::Usage};
+use crate::domain::{
+    count::{believed, micros},
+    details::ModelUsage,
+    run::Usage,
+};
 
 /// One line of the CLI's standard output.
 #[derive(Debug)]
@@ -285,7 +289,7 @@ impl TurnResult {
     /// What it took, by model.
     pub(in crate::executor) fn models(&self) -> impl Iterator<Item = (&str, ModelUsage)> {
         self.model_usage_since_last_result.iter().map(|(name, model)| {
-            let count = |name: &str| model.get(name).and_then(Value::as_i64).unwrap_or(0);
+            let count = |name: &str| believed(model.get(name).and_then(Value::as_i64).unwrap_or(0));
             let cost = model.get("costUSD").and_then(Value::as_f64).unwrap_or(0.0);
             let took = ModelUsage {
                 input_tokens: count("inputTokens"),
@@ -312,12 +316,6 @@ impl TurnResult {
             Some(_) | None => self.terminal_reason.clone().unwrap_or_else(|| self.subtype.clone()),
         }
     }
-}
-
-/// Millionths of a dollar.
-#[expect(clippy::cast_possible_truncation, reason = "`as` saturates, and dollars of one run are few")]
-pub(in crate::executor) fn micros(dollars: f64) -> i64 {
-    (dollars * 1_000_000.0).round() as i64
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use crate::{
         agent::AgentSpec,
         claude::{PermissionMode, Thinking, ThinkingWord},
         own_tool::SERVER,
-        run::{Failure, FailureCode},
+        run::{Failure, FailureCode, Usage},
     },
     executor::{
         RunSpec,
@@ -78,7 +78,7 @@ pub(super) async fn start(
     let settings = setup::settings(agent, permissions.settings(), place)?;
     let (under, skills) = (files.clone(), cli.skills.clone());
     workdir::blocking(move || lay_out(&under, &skills, &settings)).await?;
-    let mut args = arguments(spec, cli, permissions, ground.turns(spec));
+    let mut args = arguments(spec, cli, permissions, &left(spec, cli.spent, ground.turns(spec))?);
     args.extend([OsString::from("--settings"), files.join("settings.json").into()]);
     for directory in &agent.claude_md {
         args.extend([OsString::from("--add-dir"), setup::seen(directory, place)?.into()]);
@@ -164,6 +164,8 @@ pub(super) struct Cli<'a> {
     pub(super) begin: Begin,
     /// How many CLIs died in this attempt before.
     pub(super) round: u32,
+    /// What attempts before, and CLIs of this one, took.
+    pub(super) spent: Usage,
     /// The skills of this run.
     pub(super) skills: &'a Chosen,
 }
@@ -189,7 +191,26 @@ fn lay_out(files: &Path, skills: &Chosen, settings: &Value) -> Result<(), Failur
     skills.lay_out(&plugin.join("skills"))
 }
 
-fn arguments(spec: &RunSpec, cli: &Cli<'_>, permissions: &Permissions, turns: u32) -> Vec<OsString> {
+/// The limits of what is left of a run's turns and dollars: the CLI counts what its own process takes.
+fn left(spec: &RunSpec, spent: Usage, turns: u32) -> Result<[String; 2], Failure> {
+    let turns_left = i64::from(turns).saturating_sub(spent.turns);
+    if turns_left < 1 {
+        let why = format!("all {turns} turns were taken by attempts before; raise limits.turns");
+        return Err(Failure::new(FailureCode::MaxTurns, why));
+    }
+    let Some(budget) = spec.agent.spec.limits.budget_usd else {
+        return Ok([format!("--max-turns={turns_left}"), String::new()]);
+    };
+    #[expect(clippy::cast_precision_loss, reason = "counts of a run are exact in it")]
+    let dollars_left = budget - spent.cost_micros as f64 / 1_000_000.0;
+    if dollars_left <= 0.0 {
+        let why = format!("all {budget} dollars were spent by attempts before; raise limits.budget_usd");
+        return Err(Failure::new(FailureCode::Budget, why));
+    }
+    Ok([format!("--max-turns={turns_left}"), format!("--max-budget-usd={dollars_left:.6}")])
+}
+
+fn arguments(spec: &RunSpec, cli: &Cli<'_>, permissions: &Permissions, left: &[String]) -> Vec<OsString> {
     let agent = &spec.agent.spec;
     let mut args: Vec<OsString> = [
         "-p",
@@ -214,10 +235,8 @@ fn arguments(spec: &RunSpec, cli: &Cli<'_>, permissions: &Permissions, turns: u3
     add(format!("--permission-mode={}", agent.permission_mode.as_str()));
     // MCP tools come with their servers; this list is of the built-in ones.
     add(format!("--tools={}", permissions.built_in_tools().join(",")));
-    add(format!("--max-turns={turns}"));
-    if let Some(budget) = agent.limits.budget_usd {
-        add(format!("--max-budget-usd={budget}"));
-    }
+    args.extend(left.iter().filter(|limit| !limit.is_empty()).map(OsString::from));
+    let mut add = |text: String| args.push(text.into());
     if let Some(model) = &agent.fallback_model {
         add(format!("--fallback-model={model}"));
     }

@@ -4,16 +4,19 @@
 use serde_json::Value;
 
 use crate::{
-    domain::run::{MessageKind, Usage},
+    domain::{
+        count::{believed, micros},
+        run::{MessageKind, Usage},
+    },
     executor::{
         claude::{
-            message::{Message, TurnResult, micros, parse},
+            message::{Message, TurnResult, parse},
             outcome::code,
             record,
         },
         command::{
             fault,
-            heard::{Heard, count},
+            heard::{Heard, count, shortened},
             reader::Dialect,
         },
     },
@@ -66,14 +69,14 @@ impl Dialect for Claude {
             return;
         }
         heard.over();
-        heard.answer = last.result;
+        heard.answer = last.result.as_deref().map(shortened);
         heard.structured = last.structured_output;
     }
 }
 
 /// What a turn took: since the last result where the CLI says so, else what older ones say.
 fn usage(event: &Value, result: &TurnResult) -> Usage {
-    let turns = result.num_turns;
+    let turns = believed(result.num_turns);
     if event.get("model_usage_since_last_result").is_some() {
         return Usage { turns, ..result.usage() };
     }

@@ -39,11 +39,11 @@ impl Codex {
         // A thread that counts less than before began to count anew.
         let goes_on = total.input >= self.counted.input && total.output >= self.counted.output;
         let before = if goes_on { self.counted } else { Total::default() };
-        let cached = (total.cached - before.cached).max(0);
+        let cached = total.cached.saturating_sub(before.cached).max(0);
         heard.usage = heard.usage.plus(Usage {
             turns: 1,
-            input_tokens: (total.input - before.input - cached).max(0),
-            output_tokens: total.output - before.output,
+            input_tokens: total.input.saturating_sub(before.input).saturating_sub(cached).max(0),
+            output_tokens: total.output.saturating_sub(before.output),
             cache_read_tokens: cached,
             ..Usage::default()
         });

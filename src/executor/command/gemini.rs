@@ -10,6 +10,7 @@ use crate::{
     domain::{
         details::ModelUsage,
         run::{Failure, FailureCode, Usage},
+        template::clip,
     },
     executor::command::{
         fault,
@@ -17,6 +18,9 @@ use crate::{
         reader::{Dialect, MAX_EVENT_BYTES},
     },
 };
+
+/// Bytes of one line of the record, of an object that is none after all.
+const MAX_NOISE_BYTES: usize = 64 << 10;
 
 /// What is known of the session so far.
 #[derive(Default)]
@@ -69,21 +73,26 @@ impl Dialect for Gemini {
         }
         if self.document.len() + line.len() > MAX_EVENT_BYTES {
             heard.status("an object that is too long was not read");
-            self.document = String::new();
+            self.drop_document(heard);
             return false;
         }
         self.document.push_str(line);
         self.document.push('\n');
         // Only the last line of such an object begins with its brace.
-        if line.starts_with('}')
-            && let Ok(document) = serde_json::from_str(&std::mem::take(&mut self.document))
-        {
-            whole(&document, heard);
+        if line.starts_with('}') {
+            match serde_json::from_str(&self.document) {
+                Ok(document) => {
+                    self.document = String::new();
+                    whole(&document, heard);
+                }
+                Err(_) => self.drop_document(heard),
+            }
         }
         true
     }
 
     fn end(&mut self, heard: &mut Heard) {
+        self.drop_document(heard);
         if let Some(failure) = self.error.take() {
             heard.fails(failure);
         }
@@ -100,6 +109,17 @@ impl Dialect for Gemini {
 }
 
 impl Gemini {
+    /// Its lines are no object after all: they are what they were.
+    fn drop_document(&mut self, heard: &mut Heard) {
+        let document = std::mem::take(&mut self.document);
+        let mut rest = document.trim_end();
+        while !rest.is_empty() {
+            let (piece, after) = rest.split_at(clip(rest, MAX_NOISE_BYTES).len());
+            heard.noise(piece);
+            rest = after;
+        }
+    }
+
     fn over(&mut self, event: &Value, heard: &mut Heard) {
         let stats = event.get("stats").unwrap_or(&Value::Null);
         let cached = count(stats, "cached");

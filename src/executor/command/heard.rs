@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     domain::{
+        count::believed,
         details::ModelUsage,
         run::{Failure, MessageKind, Usage},
         template::clip,
@@ -205,12 +206,15 @@ impl From<bool> for Failed {
     }
 }
 
-fn shortened(text: &str) -> String {
+/// As much of an answer as is kept.
+pub(in crate::executor) fn shortened(text: &str) -> String {
     let kept = clip(text, MAX_ANSWER_BYTES);
-    match text.len() - kept.len() {
-        0 => kept.to_owned(),
-        more => format!("{kept}\n[{more} more bytes are in the run's record]"),
-    }
+    noted(kept.to_owned(), text.len() - kept.len())
+}
+
+/// What is kept of an answer, with what is said of the rest.
+pub(in crate::executor) fn noted(kept: String, left_out: usize) -> String {
+    if left_out == 0 { kept } else { format!("{kept}\n[{left_out} more bytes are left out]") }
 }
 
 /// A field that is a text; empty where there is none.
@@ -218,9 +222,9 @@ pub(in crate::executor) fn text<'a>(value: &'a Value, name: &str) -> &'a str {
     value.get(name).and_then(Value::as_str).unwrap_or_default()
 }
 
-/// A field that is a whole number, none below 0.
+/// A field that is a count, as far as it is believed.
 pub(in crate::executor) fn count(value: &Value, name: &str) -> i64 {
-    value.get(name).and_then(Value::as_i64).unwrap_or(0).max(0)
+    believed(value.get(name).and_then(Value::as_i64).unwrap_or(0))
 }
 
 /// Some fields of an event, as what a tool was given.

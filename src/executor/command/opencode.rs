@@ -7,22 +7,26 @@
 use serde_json::Value;
 
 use crate::{
-    domain::run::{Failure, FailureCode, Usage},
-    executor::{
-        claude::message::micros,
-        command::{
-            fault,
-            heard::{Failed, Heard, count, text},
-            reader::Dialect,
-        },
+    domain::{
+        count::micros,
+        run::{Failure, FailureCode, Usage},
+        template::clip,
+    },
+    executor::command::{
+        answer::MAX_ANSWER_BYTES,
+        fault,
+        heard::{Failed, Heard, count, noted, text},
+        reader::Dialect,
     },
 };
 
 /// What is known of the session so far.
 #[derive(Default)]
 pub(super) struct Opencode {
-    /// What the agent said in the step that goes on.
+    /// What the agent said in the step that goes on, as far as an answer is kept.
     step: String,
+    /// Bytes of the step that are not in it.
+    left_out: usize,
 }
 
 impl Dialect for Opencode {
@@ -33,7 +37,7 @@ impl Dialect for Opencode {
         let part = event.get("part").unwrap_or(&Value::Null);
         match text(event, "type") {
             "step_start" => {
-                self.step = String::new();
+                self.tell(heard);
                 heard.is_over = false;
             }
             "text" => self.said(text(part, "text"), heard),
@@ -56,6 +60,10 @@ impl Dialect for Opencode {
             _ => heard.unknown(event),
         }
     }
+
+    fn end(&mut self, heard: &mut Heard) {
+        self.tell(heard);
+    }
 }
 
 impl Opencode {
@@ -64,11 +72,24 @@ impl Opencode {
         heard.text(words);
         if !words.is_empty() {
             if !self.step.is_empty() {
-                self.step.push_str("\n\n");
+                self.add("\n\n");
             }
-            self.step.push_str(words);
-            heard.say_instead(&self.step);
+            self.add(words);
         }
+    }
+
+    /// The step is over: what was said in it is the answer.
+    fn tell(&mut self, heard: &mut Heard) {
+        let Self { step, left_out } = std::mem::take(self);
+        if !step.is_empty() {
+            heard.answer = Some(noted(step, left_out));
+        }
+    }
+
+    fn add(&mut self, words: &str) {
+        let kept = clip(words, MAX_ANSWER_BYTES - self.step.len());
+        self.step.push_str(kept);
+        self.left_out += words.len() - kept.len();
     }
 }
 

@@ -198,3 +198,72 @@ fn a_line_may_be_long_and_is_not_read_for_ever() {
     assert_eq!(too_long.kinds(), ["status"]);
     assert_eq!(too_long.result.unwrap().text, "");
 }
+
+#[test]
+fn counts_are_believed_within_bounds() {
+    let most = 1 << 40;
+    let usage = |input: &str, cost: &str| {
+        [
+            (
+                ResultFrom::Claude,
+                format!(
+                    "{{\"type\":\"result\",\"subtype\":\"success\",\"num_turns\":{input},\"usage\":{{\"input_tokens\":{input}}},\"total_cost_usd\":{cost}}}"
+                ),
+            ),
+            (
+                ResultFrom::Claude,
+                format!(
+                    "{{\"type\":\"result\",\"subtype\":\"success\",\"num_turns\":{input},\"model_usage_since_last_result\":{{\"m\":{{\"inputTokens\":{input},\"costUSD\":{cost}}}}}}}"
+                ),
+            ),
+            (ResultFrom::Codex, format!("{{\"type\":\"turn.completed\",\"usage\":{{\"input_tokens\":{input}}}}}")),
+            (ResultFrom::Gemini, format!("{{\"type\":\"result\",\"stats\":{{\"input_tokens\":{input}}}}}")),
+            (
+                ResultFrom::Opencode,
+                format!("{{\"type\":\"step_finish\",\"part\":{{\"tokens\":{{\"input\":{input}}},\"cost\":{cost}}}}}"),
+            ),
+        ]
+    };
+    for (from, line) in usage("9223372036854775807", "1e300") {
+        let took = read(from, line.as_bytes(), 0, "").usage;
+        assert_eq!(took.input_tokens, most, "{line}");
+        assert!(took.cost_micros == most || took.cost_micros == 0, "{line}: {took:?}");
+        assert!(took.turns <= most, "{line}: {took:?}");
+    }
+    for (from, line) in usage("-5", "-0.5") {
+        let took = read(from, line.as_bytes(), 0, "").usage;
+        assert_eq!((took.input_tokens, took.cost_micros), (0, 0), "{line}");
+        assert!(took.turns >= 0, "{line}: {took:?}");
+    }
+    let before = Total { input: i64::MIN, cached: i64::MIN, output: i64::MIN };
+    let line = b"{\"type\":\"turn.completed\",\"usage\":{\"input_tokens\":7,\"output_tokens\":7}}\n";
+    read_after(ResultFrom::Codex, before, line, ExitStatus::default(), "");
+}
+
+#[test]
+fn the_answer_of_a_step_stays_small_however_much_is_said() {
+    let said = format!("{{\"type\":\"text\",\"part\":{{\"text\":\"{}\"}}}}\n", "x".repeat(300_000));
+    let end = "{\"type\":\"step_finish\",\"part\":{\"reason\":\"stop\"}}\n";
+    let output = "{\"type\":\"step_start\"}\n".to_owned() + &said.repeat(5) + end;
+    let heard = read(ResultFrom::Opencode, output.as_bytes(), 0, "");
+    let left_out = 5 * 300_000 + 4 * 2 - (1 << 20);
+    let text = heard.result.unwrap().text;
+    assert!(text.ends_with(&format!("x\n[{left_out} more bytes are left out]")), "{}", &text[text.len() - 60..]);
+    assert!(text.len() < (1 << 20) + 100);
+    // A step without words leaves the answer of the one before.
+    let output = "{\"type\":\"step_start\"}\n{\"type\":\"text\",\"part\":{\"text\":\"a\"}}\n{\"type\":\"text\",\"part\":{\"text\":\"b\"}}\n{\"type\":\"step_start\"}\n".to_owned() + end;
+    assert_eq!(read(ResultFrom::Opencode, output.as_bytes(), 0, "").result.unwrap().text, "a\n\nb");
+}
+
+#[test]
+fn lines_of_an_object_that_is_none_are_in_the_record() {
+    let told = |output: &str| {
+        let heard = read(ResultFrom::Gemini, output.as_bytes(), 0, "");
+        let texts = heard.lines.iter().filter(|(kind, _)| *kind == MessageKind::Stderr);
+        texts.map(|(_, body)| body["text"].as_str().unwrap().to_owned()).collect::<Vec<_>>().join("\n")
+    };
+    assert_eq!(told("{\nno object\n  at all\n"), "{\nno object\n  at all", "it is cut off");
+    assert_eq!(told("{\n  oops: 1\n}\nafter it\n"), "{\n  oops: 1\n}\nafter it", "it cannot be read");
+    let long = format!("{{\n{}", "x\n".repeat(2_200_000));
+    assert_eq!(told(&long).matches('x').count(), 2_200_000, "it is too long");
+}

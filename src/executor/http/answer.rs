@@ -4,15 +4,13 @@ use serde_json::Value;
 
 use crate::{
     domain::{
+        count::micros,
         run::{Failure, FailureCode, Usage},
         template::clip,
     },
-    executor::{
-        claude::message::micros,
-        command::{
-            heard::{Failed, Heard, count, text},
-            reader::Dialect,
-        },
+    executor::command::{
+        heard::{Failed, Heard, count, shortened, text},
+        reader::Dialect,
     },
 };
 
@@ -21,8 +19,6 @@ const MAX_ID_BYTES: usize = 256;
 
 /// Models that a result tells apart.
 const MAX_MODELS: usize = 50;
-/// The most that one line can have cost: about a million dollars.
-const MAX_COST_MICROS: i64 = 1 << 40;
 
 /// The lines of a service.
 #[derive(Default)]
@@ -76,7 +72,7 @@ fn result(event: &Value, heard: &mut Heard) {
     }
     heard.structured = event.get("output").filter(|output| !output.is_null()).cloned();
     if heard.answer.is_none() {
-        heard.answer = heard.structured.as_ref().map(Value::to_string);
+        heard.answer = heard.structured.as_ref().map(|output| shortened(&output.to_string()));
     }
 }
 
@@ -96,7 +92,7 @@ fn usage(said: &Value) -> Usage {
         output_tokens: count(said, "output_tokens"),
         cache_read_tokens: count(said, "cache_read_tokens"),
         cache_write_tokens: count(said, "cache_write_tokens"),
-        cost_micros: micros(said.get("cost_usd").and_then(Value::as_f64).unwrap_or(0.0)).clamp(0, MAX_COST_MICROS),
+        cost_micros: micros(said.get("cost_usd").and_then(Value::as_f64).unwrap_or(0.0)),
     }
 }
 

@@ -68,7 +68,7 @@ impl FetchStored {
         let work = match self.store.load_fetch(job.claimed()).await {
             Ok(Some(work)) => work,
             Ok(None) => return JobEnd::Abandoned,
-            Err(fault @ StoreError::Unreadable { .. }) => {
+            Err(fault) if fault.is_unreadable() => {
                 tracing::error!(event = job.lease().id, error = ?fault, "what is to be fetched cannot be read");
                 return self.record(&job, FetchEnd::Failed(fault.to_string(), None)).await;
             }

@@ -165,7 +165,8 @@ async fn nothing_that_was_reported_stays_behind() {
         let (store, line) = (&db.store, ["secret words".to_owned()]);
         store.open_callback(&work.lease, "t1", Forget).await.unwrap();
         assert_eq!(store.report(&report(&run, "t1", &line)).await.unwrap(), Reported::Kept(1));
-        work.agent.spec.http = Some(serde_json::from_value(serde_json::json!({"url": "https://a.example"})).unwrap());
+        std::sync::Arc::make_mut(&mut work.agent).spec.http =
+            Some(serde_json::from_value(serde_json::json!({"url": "https://a.example"})).unwrap());
         world.finish(&work, &success("done")).await.unwrap();
         assert!(store.reported_lines(&world.tenant, run.as_str(), 0).await.unwrap().is_empty(), "the record has it");
         assert_eq!(store.report(&report(&run, "t1", &line)).await.unwrap(), Reported::Ended);

@@ -179,3 +179,92 @@ async fn an_event_is_replayed_as_often_as_wanted() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn what_attempts_took_counts_until_somebody_asks_for_a_retry() {
+    each_engine(async |db| {
+        let world = World::new(&db.store).await;
+        let run = world.start("a", None).await;
+        let work = world.take().await;
+        assert_eq!(work.spent, Usage::default());
+        let busy = Failure::new(FailureCode::ModelBusy, "busy");
+        world.finish(&work, &RunEnd::Again(busy.clone(), usage(2), db.clock.now())).await.unwrap();
+        let work = world.take().await;
+        assert_eq!(work.spent, Usage { turns: 2, cost_micros: 2, ..Usage::default() });
+        world.finish(&work, &RunEnd::Failed(busy, usage(3))).await.unwrap();
+        db.store.retry_run(&world.tenant, &run).await.unwrap();
+        let work = world.take().await;
+        assert_eq!((work.spent, work.run.usage.turns), (Usage::default(), 5));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn counts_stay_at_the_most_and_sessions_add_them_up() {
+    each_engine(async |db| {
+        let world = World::new(&db.store).await;
+        let (most, all) = ((1_i64 << 53) - 1, i64::MAX);
+        let too_much = Usage {
+            turns: -5,
+            input_tokens: all,
+            output_tokens: all,
+            cache_read_tokens: all,
+            cache_write_tokens: all,
+            cost_micros: all,
+        };
+        let kept = Usage {
+            turns: 0,
+            input_tokens: most,
+            output_tokens: most,
+            cache_read_tokens: most,
+            cache_write_tokens: most,
+            cost_micros: most,
+        };
+        for key in ["a", "b"] {
+            let run = world.start(key, Some("s")).await;
+            for _ in 0..2 {
+                let work = world.take().await;
+                let busy = Failure::new(FailureCode::ModelBusy, "busy");
+                world.finish(&work, &RunEnd::Again(busy, too_much, db.clock.now())).await.unwrap();
+            }
+            world.finish(&world.take().await, &success("done")).await.unwrap();
+            assert_eq!(world.run(&run).await.usage, kept);
+            let session = world.session_of(&run).await;
+            let summary = db.store.session_summary(&world.tenant, &session).await.unwrap().unwrap();
+            assert_eq!(summary.cost_micros, most);
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_list_of_runs_has_no_more_than_the_beginnings_of_answers() {
+    each_engine(async |db| {
+        let world = World::new(&db.store).await;
+        let structured = Some(json!({"text": "x".repeat(5_000)}));
+        for (key, end) in [
+            ("a", RunEnd::Failed(Failure::new(FailureCode::Agent, "f".repeat(9_000)), Usage::default())),
+            ("b", RunEnd::Succeeded(RunResult { text: "\u{e9}".repeat(5_000), structured, ..RunResult::default() })),
+            ("c", RunEnd::Succeeded(RunResult { structured: Some(json!({"n": 1})), ..RunResult::default() })),
+        ] {
+            let run = world.start(key, None).await;
+            world.finish(&world.take().await, &end).await.unwrap();
+            let whole = world.run(&run).await;
+            let list = db.store.runs(&world.tenant, None, None, &page(None, 1)).await.unwrap().items.remove(0);
+            assert_eq!((&list.id, list.state), (&run, whole.state));
+            match key {
+                "a" => {
+                    assert_eq!(whole.failure.unwrap().message.len(), 9_000);
+                    assert_eq!(list.failure.unwrap().message.len(), 2_000);
+                }
+                "b" => {
+                    assert_eq!(whole.result_text.unwrap().chars().count(), 5_000);
+                    assert_eq!(list.result_text.unwrap().chars().count(), 2_000);
+                    assert!(whole.result_json.is_some() && list.result_json.is_none());
+                }
+                _ => assert_eq!((list.result_text, list.result_json), (whole.result_text, whole.result_json)),
+            }
+        }
+    })
+    .await;
+}

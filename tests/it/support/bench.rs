@@ -167,6 +167,7 @@ pub(crate) fn spec(agent: Value) -> RunSpec {
         attempt: 1,
         fence: 1,
         interrupted: false,
+        spent: Default::default(),
         session: None,
         resume_id: None,
         forked_from: None,

@@ -138,6 +138,12 @@ fn answer(order: &Order, before: usize) -> (&'static str, String, bool) {
         }
         "/state/t-1%2Fx?from=3" if before == 0 => ("503 Service Unavailable", String::new(), false),
         "/state/t-1%2Fx?from=3" => (NDJSON, lines(&[json!({"type": "result", "text": "done"})]), false),
+        "/excess" => {
+            let usage =
+                |cost: f64| json!({"type": "usage", "input_tokens": i64::MAX, "output_tokens": -5, "cost_usd": cost});
+            (NDJSON, lines(&[usage(1e300), json!({"type": "error", "code": "model_busy"})]), false)
+        }
+        "/book" => (JSON, json!({"output": {"text": "x".repeat(3_000_000)}}).to_string(), false),
         "/cut" if before == 0 => (NDJSON, lines(&[json!({"type": "text", "text": "half"})]), false),
         "/cut" => (JSON, json!({"text": "whole"}).to_string(), false),
         "/silent" => (NDJSON, lines(&[json!({"type": "text", "text": "…"})]), true),
