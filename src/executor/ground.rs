@@ -17,7 +17,7 @@ use crate::{
         run::{Failure, FailureCode, MessageKind},
     },
     executor::{
-        RunSink, RunSpec, Stopped, WorkRoot,
+        Belief, RunSink, RunSpec, Stopped, WorkRoot,
         environment::{self, Environment},
         git::Git,
         http::order::{self, Mounted},
@@ -91,6 +91,7 @@ pub(super) struct Place {
     /// bubblewrap's path; `None` without walls.
     bwrap: Option<PathBuf>,
     network: bool,
+    belief: Belief,
 }
 
 impl Ground {
@@ -144,7 +145,7 @@ impl Ground {
         let workdir = Workdir::prepare(&self.root, &self.trash, spec, fetched, bwrap.is_some()).await?;
         env.extend(workdir.environment(spec));
         layers::environment(&mut env, &workdir, bwrap.is_some());
-        Ok(Place { workdir, env, bwrap, network })
+        Ok(Place { workdir, env, bwrap, network, belief: spec.belief.clone() })
     }
 
     /// The run's skills and what the agent's file mounts, fetched to this machine.
@@ -166,13 +167,16 @@ impl Ground {
         program: PathBuf,
         args: Vec<OsString>,
         readable: Vec<PathBuf>,
-    ) -> Result<Process, Failure> {
+    ) -> Result<Process, Stopped> {
         let shown = program.display().to_string();
         let launch = place.launch(program, args, readable);
-        self.keeper
-            .spawn(launch)
-            .await
-            .map_err(|error| Failure::new(FailureCode::Setup, format!("program `{shown}` does not start: {error}")))
+        match self.keeper.spawn(launch).await {
+            Ok(process) => Ok(process),
+            Err(_) if !place.belief.holds() => Err(Stopped::LeaseLost),
+            Err(error) => {
+                Err(Failure::new(FailureCode::Setup, format!("program `{shown}` does not start: {error}")).into())
+            }
+        }
     }
 }
 
@@ -190,7 +194,7 @@ impl Place {
     fn launch(&self, program: PathBuf, args: Vec<OsString>, readable: Vec<PathBuf>) -> Launch {
         let work = self.workdir.work();
         let Some(bwrap) = &self.bwrap else {
-            return Launch { program, args, env: self.env.clone(), directory: work };
+            return Launch { program, args, env: self.env.clone(), directory: work, belief: self.belief.clone() };
         };
         let inside = Inside {
             work: &work,
@@ -204,7 +208,13 @@ impl Place {
         let mut all = inside.args();
         all.push(program.into());
         all.extend(args);
-        Launch { program: bwrap.clone(), args: all, env: self.env.clone(), directory: work }
+        Launch {
+            program: bwrap.clone(),
+            args: all,
+            env: self.env.clone(),
+            directory: work,
+            belief: self.belief.clone(),
+        }
     }
 
     /// Whether the agent sees a file of the host under its own path without our doing.

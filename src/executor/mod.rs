@@ -124,6 +124,8 @@ pub struct RunSpec {
     pub uploads: Option<Arc<dyn Uploads>>,
     /// Where its conversation is kept for other machines; `None`: nowhere.
     pub transcripts: Option<Arc<dyn Transcripts>>,
+    /// Asked at the moment when its agent is started.
+    pub belief: Belief,
     /// Cancelled when somebody stops the run, the lease is lost, or the process shuts down.
     pub cancel: CancellationToken,
     /// Cancelled before `cancel` when somebody stops the run: nobody goes on with its turn, but the session's next run
@@ -136,6 +138,23 @@ impl RunSpec {
     #[must_use]
     pub fn event_json(&self) -> Value {
         serde_json::from_str(&self.event).unwrap_or_default()
+    }
+}
+
+/// Whether this worker may still believe that the run is its own: one that stood still begins nothing.
+#[derive(Clone, Default)]
+pub struct Belief(Option<Arc<dyn Fn() -> bool + Send + Sync>>);
+
+impl Belief {
+    /// As `holds` says.
+    pub fn new(holds: impl Fn() -> bool + Send + Sync + 'static) -> Self {
+        Self(Some(Arc::new(holds)))
+    }
+
+    /// Whether it may; always, where nobody says.
+    #[must_use]
+    pub fn holds(&self) -> bool {
+        self.0.as_ref().is_none_or(|holds| holds())
     }
 }
 

@@ -24,7 +24,10 @@ use std::{
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open, pidfd_send_signal};
 use tokio::{io::unix::AsyncFd, process::Child, runtime::Handle, sync::oneshot};
 
-use crate::{crypto::sha256_hex, executor::environment::Environment};
+use crate::{
+    crypto::sha256_hex,
+    executor::{Belief, environment::Environment},
+};
 
 const MARK: &str = "POSTERN_MARK";
 /// What tells agents for which run they work.
@@ -51,11 +54,14 @@ pub(super) struct Launch {
     pub(super) env: Environment,
     /// Where it starts.
     pub(super) directory: PathBuf,
+    /// Asked just before.
+    pub(super) belief: Belief,
 }
 
 enum Job {
     Spawn {
         command: Box<tokio::process::Command>,
+        belief: Belief,
         runtime: Handle,
         mark: String,
         reply: oneshot::Sender<io::Result<Child>>,
@@ -109,7 +115,8 @@ impl Keeper {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command.process_group(0).kill_on_drop(true);
         let (reply, answer) = oneshot::channel();
-        let job = Job::Spawn { command: Box::new(command), runtime: Handle::current(), mark: mark.clone(), reply };
+        let (command, belief) = (Box::new(command), launch.belief);
+        let job = Job::Spawn { command, belief, runtime: Handle::current(), mark: mark.clone(), reply };
         self.jobs.try_send(job).map_err(|_| io::Error::other("too many processes are being started"))?;
         let child = answer.await.map_err(|_| io::Error::other("the thread that starts processes is gone"))??;
         let mut process = Process { child, exit: None, mark, keeper: self.clone(), ended: false };
@@ -241,9 +248,11 @@ fn keep(queue: &Receiver<Job>) {
             Some(at) => queue.recv_timeout(at.saturating_duration_since(Instant::now())),
         };
         match job {
-            Ok(Job::Spawn { mut command, runtime, mark, reply }) => {
+            Ok(Job::Spawn { mut command, belief, runtime, mark, reply }) => {
                 let _inside = runtime.enter();
-                if reply.send(command.spawn()).is_err() {
+                let lost = || Err(io::Error::other("the lease may be lost"));
+                let started = if belief.holds() { command.spawn() } else { lost() };
+                if reply.send(started).is_err() {
                     endings.push(Ending::of(mark, None));
                 }
             }

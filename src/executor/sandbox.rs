@@ -13,6 +13,7 @@ use crate::{
     config::settings::{SandboxMode, SandboxSettings},
     domain::run::{Failure, FailureCode},
     executor::{
+        Belief,
         environment::Environment,
         mounts::Mount,
         processes::{Keeper, Launch},
@@ -118,8 +119,13 @@ impl Sandbox {
         let passing = |why: String| Fault { why, lasting: false };
         let mut args = namespaces(false);
         args.extend(texts(&["--ro-bind", "/", "/", "--proc", "/proc", "--dev", "/dev", "--", "/usr/bin/env", "true"]));
-        let launch =
-            Launch { program: program.to_owned(), args, env: Environment::new(), directory: PathBuf::from("/") };
+        let launch = Launch {
+            program: program.to_owned(),
+            args,
+            env: Environment::new(),
+            directory: PathBuf::from("/"),
+            belief: Belief::default(),
+        };
         let spawned = self.keeper.spawn(launch).await;
         let mut process = spawned.map_err(|error| passing(format!("bwrap does not start: {error}")))?;
         let mut said = Vec::new();

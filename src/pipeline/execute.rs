@@ -21,6 +21,7 @@ use crate::{
     live::Live,
     pipeline::{
         controls::{self, Controls},
+        given,
         hops::LoopGuard,
         prompt,
         record::Recorder,
@@ -144,7 +145,8 @@ impl Execute {
         let executor = self.executors.get(work.agent.spec.executor);
         let (over, steering) = (CancellationToken::new(), Steering { store: &self.store, live: &self.live, job, work });
         let agent = async {
-            let stopped = executor.run(&spec, &mut sink).await;
+            let may = spec.belief.holds();
+            let stopped = if may { executor.run(&spec, &mut sink).await } else { Err(Stopped::LeaseLost) };
             over.cancel();
             stopped
         };
@@ -285,7 +287,7 @@ impl Execute {
             resume_id: work.resume_id.clone(),
             forked_from: work.forked_from.clone(),
             prompt,
-            event: shrunk(event_view(work, views.into_iter().map(|(_, view)| view).collect()).to_string()),
+            event: given::event(work, views.into_iter().map(|(_, view)| view).collect()),
             attachments: work
                 .files
                 .iter()
@@ -312,6 +314,7 @@ impl Execute {
             inputs,
             orders: Orders::default(),
             taken: steer::taken(work).map_err(setup)?,
+            belief: given::belief(job),
             cancel: job.stop().clone(),
             over: job.canceled().clone(),
         })
@@ -454,22 +457,7 @@ impl Execute {
     }
 }
 
-/// What the agent finds as its event: the newest one, with all of them as `events` where there may be several.
-fn event_view(work: &RunWork, views: Vec<Value>) -> Value {
-    let mut view = views.last().cloned().unwrap_or_default();
-    if views.len() > 1 || trigger_of(work).is_some_and(TriggerSpec::gathers) {
-        view["events"] = Value::Array(views);
-    }
-    view
-}
-
-/// As long as it is: it stays as long as its agent works.
-fn shrunk(mut text: String) -> String {
-    text.shrink_to_fit();
-    text
-}
-
-fn trigger_of(work: &RunWork) -> Option<&TriggerSpec> {
+pub(super) fn trigger_of(work: &RunWork) -> Option<&TriggerSpec> {
     work.agent.spec.triggers.get(work.position)
 }
 

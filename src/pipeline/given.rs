@@ -1,6 +1,8 @@
-//! What a run is given of secrets, looked up.
+//! What a run is given beside its prompt: its event, secrets looked up, and how it knows that it is still wanted here.
 
 use std::collections::BTreeMap;
+
+use serde_json::Value;
 
 use crate::{
     crypto::Secret,
@@ -9,9 +11,34 @@ use crate::{
         claude::McpServer,
         database::{self, DatabaseSpec},
         mount::MountSpec,
+        trigger::TriggerSpec,
     },
-    pipeline::{execute::Execute, servers},
+    executor::Belief,
+    pipeline::{
+        execute::{Execute, trigger_of},
+        servers,
+    },
+    queue::Job,
+    store::RunWork,
 };
+
+/// What the agent finds as its event: the newest one, with all of them as `events` where there may be several.
+pub(super) fn event(work: &RunWork, views: Vec<Value>) -> String {
+    let mut view = views.last().cloned().unwrap_or_default();
+    if views.len() > 1 || trigger_of(work).is_some_and(TriggerSpec::gathers) {
+        view["events"] = Value::Array(views);
+    }
+    let mut text = view.to_string();
+    // It stays as long as the agent works.
+    text.shrink_to_fit();
+    text
+}
+
+/// Whether the run may still be believed to be this worker's.
+pub(super) fn belief(job: &Job) -> Belief {
+    let job = job.clone();
+    Belief::new(move || job.is_believed())
+}
 
 impl Execute {
     /// The agent's environment, its own databases in it.

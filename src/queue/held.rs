@@ -45,6 +45,21 @@ struct Stop {
     reason: Arc<Mutex<Option<StopReason>>>,
     /// A moment before the job was claimed.
     since: Option<Instant>,
+    renewals: Renewals,
+}
+
+/// When the leases of a queue were last renewed, all together.
+#[derive(Clone, Debug, Default)]
+struct Renewals {
+    /// How long a lease is believed in from then on; not at all known before the first.
+    belief: Duration,
+    last: Arc<Mutex<Option<Instant>>>,
+}
+
+impl Renewals {
+    fn last(&self) -> Option<Instant> {
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Stop {
@@ -97,6 +112,20 @@ impl Job {
         self.0.stop.ordered.notified().await;
     }
 
+    /// Whether its lease may be believed in at this moment. A process that was held up (SIGSTOP, a starved machine) hears
+    /// of a lost lease a moment after it goes on; until then only the time tells. For moments that cannot be taken back.
+    #[must_use]
+    pub fn is_believed(&self) -> bool {
+        #[cfg(feature = "sabotage")]
+        if crate::sabotage::is(crate::sabotage::Defect::NoFencing) {
+            return true;
+        }
+        let stop = &self.0.stop;
+        let from = stop.renewals.last().max(stop.since);
+        self.stop_reason() != Some(StopReason::LeaseLost)
+            && from.is_some_and(|from| from.elapsed() < stop.renewals.belief)
+    }
+
     /// Why it must stop, once [`Job::stop`] is cancelled.
     #[must_use]
     pub fn stop_reason(&self) -> Option<StopReason> {
@@ -110,6 +139,7 @@ pub(super) struct Held {
     held: Arc<Mutex<HashMap<Lease, Stop>>>,
     /// Jobs that broke off here, whose leases run out: that counts as a loss.
     abandoned: Arc<Mutex<HashSet<Lease>>>,
+    renewals: Renewals,
 }
 
 impl Held {
@@ -117,11 +147,21 @@ impl Held {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Leases are believed in so long from a moment before they were last renewed.
+    pub(super) fn new(belief: Duration) -> Self {
+        Self { renewals: Renewals { belief, ..Renewals::default() }, ..Self::default() }
+    }
+
+    /// All leases were renewed after that moment.
+    pub(super) fn renewed(&self, began: Instant) {
+        *self.renewals.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(began);
+    }
+
     /// Takes a claimed job in.
     ///
     /// `since` is a moment before it was claimed.
     pub(super) fn add(&self, claimed: Claimed, slot: OwnedSemaphorePermit, since: Instant) -> Job {
-        let stop = Stop { since: Some(since), ..Stop::default() };
+        let stop = Stop { since: Some(since), renewals: self.renewals.clone(), ..Stop::default() };
         self.lock().insert(claimed.lease.clone(), stop.clone());
         Job(Arc::new(Inner { claimed, stop, _slot: slot }))
     }
@@ -205,5 +245,41 @@ impl Held {
         for stop in self.lock().values() {
             stop.because(reason);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        sync::Arc,
+        time::{Duration, Instant},
+    };
+
+    use tokio::sync::Semaphore;
+
+    use super::{Held, StopReason};
+    use crate::{
+        domain::id::TenantId,
+        store::{Claimed, Lease},
+    };
+
+    #[tokio::test]
+    async fn a_lease_is_believed_in_for_its_time_from_the_last_renewal() {
+        let (held, slots) = (Held::new(Duration::from_secs(60)), Arc::new(Semaphore::new(2)));
+        let now = Instant::now();
+        let long_ago = now.checked_sub(Duration::from_secs(61)).unwrap();
+        let lease = Lease { id: "run_1".to_owned(), fence: 1 };
+        let tenant = TenantId::new(crate::domain::time::Timestamp(0));
+        let claimed = Claimed { lease: lease.clone(), tenant, lost: 0, grouped: false };
+        let job = held.add(claimed.clone(), slots.clone().acquire_owned().await.unwrap(), long_ago);
+        assert!(!job.is_believed(), "nothing was heard of it since it was claimed");
+        held.renewed(now);
+        assert!(job.is_believed());
+        held.renewed(long_ago);
+        assert!(!job.is_believed());
+        let fresh = held.add(claimed, slots.acquire_owned().await.unwrap(), now);
+        assert!(fresh.is_believed(), "the claim is as good as a renewal");
+        held.stop(&[lease], StopReason::LeaseLost);
+        assert!(!fresh.is_believed());
     }
 }

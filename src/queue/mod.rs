@@ -7,6 +7,7 @@
 mod backend;
 mod claims;
 mod held;
+mod leases;
 mod owner;
 mod rest;
 mod wake;

@@ -33,7 +33,7 @@ use crate::{
     crypto::Secret,
     domain::run::{Failure, FailureCode, RunResult, Usage},
     executor::{
-        BoxFuture, Executor, RunSink, RunSpec, Stopped,
+        Belief, BoxFuture, Executor, RunSink, RunSpec, Stopped,
         claude::{attempt::Attempt, permission::Permissions},
         environment::Environment,
         ground::Ground,
@@ -110,7 +110,7 @@ impl ClaudeExecutor {
         let directory = PathBuf::from("/");
         let env: Environment = [(OsString::from("HOME"), OsString::from("/nonexistent"))].into();
         let args = vec![OsString::from("--version")];
-        let launch = Launch { program: program.clone(), args, env, directory };
+        let launch = Launch { program: program.clone(), args, env, directory, belief: Belief::default() };
         let mut process = self
             .ground
             .keeper

@@ -17,7 +17,7 @@ use crate::{
         run::{Failure, FailureCode, Usage},
     },
     executor::{
-        RunSpec,
+        RunSpec, Stopped,
         claude::{permission::Permissions, setup},
         environment::Environment,
         ground::{Ground, Place},
@@ -70,7 +70,7 @@ pub(super) async fn start(
     spec: &RunSpec,
     cli: &Cli<'_>,
     permissions: &Permissions,
-) -> Result<Started, Failure> {
+) -> Result<Started, Stopped> {
     let agent = &spec.agent.spec;
     check_mode(agent, place)?;
     // A CLI that died left its files.

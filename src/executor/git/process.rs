@@ -8,6 +8,7 @@ use tokio::io::AsyncReadExt as _;
 use crate::{
     domain::template::clip,
     executor::{
+        Belief,
         environment::Environment,
         git::{Fault, Repository, setup},
         processes::Launch,
@@ -47,7 +48,8 @@ impl Repository<'_> {
         all.push(format!("--git-dir={}", self.dir.join("bare").display()).into());
         all.extend(args.iter().map(OsString::from));
         let (env, directory) = (self.environment(more), self.dir.clone());
-        self.heard(Launch { program: PathBuf::from("/bin/sh"), args: all, env, directory }).await
+        self.heard(Launch { program: PathBuf::from("/bin/sh"), args: all, env, directory, belief: Belief::default() })
+            .await
     }
 
     async fn heard(&self, launch: Launch) -> Result<Vec<u8>, Fault> {

@@ -22,7 +22,7 @@ use crate::{
         setup::{LAYER, SetupRun},
     },
     executor::{
-        LeaseLost, RunSink, Stopped, environment, keeping,
+        Belief, LeaseLost, RunSink, Stopped, environment, keeping,
         lines::Line,
         mask::Mask,
         mounts::Mount,
@@ -156,7 +156,7 @@ impl Slot<'_> {
         }
         let (program, args) = self.command();
         let launch = match self.bwrap {
-            None => Launch { program, args, env, directory: work },
+            None => Launch { program, args, env, directory: work, belief: Belief::default() },
             Some(bwrap) => {
                 let mount = Mount { host: layer, container: LAYER.into(), read_only: false };
                 let inside = Inside {
@@ -171,7 +171,7 @@ impl Slot<'_> {
                 let mut all = inside.args();
                 all.push(program.into());
                 all.extend(args);
-                Launch { program: bwrap.to_owned(), args: all, env, directory: work }
+                Launch { program: bwrap.to_owned(), args: all, env, directory: work, belief: Belief::default() }
             }
         };
         let started = self.layers.keeper.spawn(launch).await;

@@ -21,7 +21,7 @@ use postern::{
     },
     egress::{Egress, EgressLimits},
     executor::{
-        BoxFuture, ExecutorSetup, Executors, Inputs, LeaseLost, Prompt, RunSink, RunSpec, Stopped, WorkRoot,
+        Belief, BoxFuture, ExecutorSetup, Executors, Inputs, LeaseLost, Prompt, RunSink, RunSpec, Stopped, WorkRoot,
         anthropic::AnthropicSetup,
     },
 };
@@ -188,6 +188,7 @@ pub(crate) fn spec(agent: Value) -> RunSpec {
         tools: None,
         uploads: None,
         transcripts: None,
+        belief: Belief::default(),
         cancel: CancellationToken::new(),
         over: CancellationToken::new(),
     }
