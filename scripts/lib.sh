@@ -206,7 +206,8 @@ free_port() {
   echo "$port"
 }
 
-# A server of our own in a temporary directory, durable as by default, gone after `cleanup`.
+# A server of our own in a temporary directory, durable as by default or, with POSTERN_TEST_FSYNC=off, against kills of
+# processes only; gone after `cleanup`.
 # Sets POSTERN_TEST_POSTGRES to the URL of its superuser.
 start_postgres() {
   PG_ROOT=$(mktemp -d "${TMPDIR:-/tmp}/postern-pg-XXXXXX")
@@ -225,7 +226,7 @@ start_postgres() {
     port=$(free_port)
     # Our own child (to be waited for) in a session of its own (Ctrl-C is for the tests, which still need it).
     (as_postgres setsid "$PG_BIN/postgres" -D "$data" -p "$port" -k "$PG_ROOT/home" -c listen_addresses=127.0.0.1 \
-      -c max_connections=300) >"$PG_ROOT/log" 2>&1 &
+      -c max_connections=300 -c "fsync=${POSTERN_TEST_FSYNC:-on}") >"$PG_ROOT/log" 2>&1 &
     PG_PID=$!
     if postgres_answers "$port"; then
       export POSTERN_TEST_POSTGRES="postgres://postern:$password@127.0.0.1:$port/postgres"

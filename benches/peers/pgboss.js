@@ -1,6 +1,7 @@
 // Measures pg-boss in a database of its own on POSTERN_TEST_POSTGRES and prints one JSON line: how many jobs a second
-// it takes in one by one with 16 in flight, and how many no-op jobs a second it works off by fetching and completing
-// whole batches from 4 loops at once, at whichever size of a batch is fastest here.
+// it takes in one by one with 16 in flight, how many no-op jobs a second its workers work off as its manual sets them for
+// throughput (batches of 100, 4 at once, no pause while batches are full), and how many go through by fetching and
+// completing whole batches by hand from 4 loops, without a worker, at whichever size of a batch is fastest here.
 //   pgboss.js [SINGLE_ADDS] [JOBS]
 "use strict";
 const { readFileSync } = require("node:fs");
@@ -31,14 +32,35 @@ async function measureAdds(boss) {
   return perSecond(singleAdds, beganAt);
 }
 
-async function measureJobs(boss, pool, batchSize) {
-  const queue = `noop-${batchSize}`;
+async function fill(boss, pool, queue) {
   await boss.createQueue(queue);
   for (let added = 0; added < jobs; added += 1000) {
     const count = Math.min(1000, jobs - added);
     await boss.insert(queue, Array.from({ length: count }, () => ({ data: payload })));
   }
   await pool.query("analyze");
+}
+
+async function measureWorkers(boss, pool) {
+  const queue = "noop-workers";
+  await fill(boss, pool, queue);
+  const options = { batchSize: 100, localConcurrency: loops, burstWhenBatchFull: true, pollingIntervalSeconds: 0.5 };
+  const beganAt = performance.now();
+  let seen = 0;
+  await new Promise((resolve) => {
+    boss.work(queue, options, async (batch) => {
+      seen += batch.length;
+      if (seen >= jobs) resolve();
+    });
+  });
+  const rate = perSecond(jobs, beganAt);
+  await boss.offWork(queue);
+  return rate;
+}
+
+async function measureJobs(boss, pool, batchSize) {
+  const queue = `noop-${batchSize}`;
+  await fill(boss, pool, queue);
   let done = 0;
   const work = async () => {
     while (done < jobs) {
@@ -71,6 +93,7 @@ async function main() {
     await boss.start();
     await boss.createQueue("single");
     const addsPerSecond = await measureAdds(boss);
+    const workersPerSecond = await measureWorkers(boss, pool);
     const rates = [];
     for (const batchSize of batchSizes) rates.push([await measureJobs(boss, pool, batchSize), batchSize]);
     const [jobsPerSecond, batchSize] = rates.reduce((best, one) => (one[0] > best[0] ? one : best));
@@ -85,6 +108,7 @@ async function main() {
         jobs,
         loops,
         batch_size: batchSize,
+        worker_jobs_per_second: workersPerSecond,
         jobs_per_second: jobsPerSecond,
       }),
     );
