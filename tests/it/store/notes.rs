@@ -66,10 +66,13 @@ async fn a_sessions_notes_go_with_it() {
         let owner = NoteOwner::Session(session.clone());
         assert_eq!(note(&world, &work, &owner, "month", "May", Trust::Allowed).await, Noted::Done);
         work.conversation = Some("c1".to_owned());
-        db.store.close_session(&world.tenant, &session, Waiting::GoOn).await.unwrap();
-        assert_eq!(db.store.sweep_notes().await.unwrap(), 0, "a run is still at work");
         world.finish(&work, &success("done")).await;
         let fork = db.store.fork_session(&world.tenant, &session, "other").await.unwrap().unwrap();
+        world.start("2", Some("s")).await;
+        let last = world.take().await;
+        db.store.close_session(&world.tenant, &session, Waiting::GoOn).await.unwrap();
+        assert_eq!(db.store.sweep_notes().await.unwrap(), 0, "a run is still at work");
+        world.finish(&last, &success("done")).await;
         assert_eq!(db.store.sweep_notes().await.unwrap(), 1);
         assert!(db.store.notes(&world.tenant, &owner).await.unwrap().is_empty());
         let forked = db.store.notes(&world.tenant, &NoteOwner::Session(fork.id)).await.unwrap();
