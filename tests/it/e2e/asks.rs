@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::{claude::project, run_of};
 use crate::support::{
+    bench::transcripts,
     e2e_app::TestApp,
     e2e_client::{Api, Call},
     e2e_process::{Gateway, healthy},
@@ -350,26 +351,8 @@ async fn kept(project: &TestProject, api: &MessagesApi) {
         body["messages"].as_array().unwrap().iter().filter_map(|message| message["content"].as_array()).flatten();
     let result = blocks.rfind(|block| block["type"] == "tool_result").unwrap();
     let wanted = format!("\"tool_use_id\":{}", result["tool_use_id"]);
-    eventually("the transcript", PATIENCE, async || {
-        let mut folders = vec![project.path().join(".postern")];
-        while let Some(folder) = folders.pop() {
-            for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-                let path = entry.path();
-                match entry.file_type() {
-                    Ok(kind) if kind.is_dir() => folders.push(path),
-                    Ok(_) if path.extension().is_some_and(|ending| ending == "jsonl") => {
-                        let text = fs::read_to_string(&path).unwrap_or_default();
-                        if text.contains(&wanted) {
-                            return Some(());
-                        }
-                    }
-                    Ok(_) | Err(_) => {}
-                }
-            }
-        }
-        None
-    })
-    .await;
+    let state = project.path().join(".postern");
+    eventually("the transcript", PATIENCE, async || transcripts(&state).contains(&wanted).then_some(())).await;
 }
 
 async fn how_another_agent_failed_is_told_as_outside_text(engine: Engine) {

@@ -223,6 +223,24 @@ pub(crate) fn left_of(spec: &RunSpec) -> Vec<String> {
     marked.map(|entry| fs::read_to_string(entry.path().join("cmdline")).unwrap_or_default()).collect()
 }
 
+/// All conversations that the CLI wrote down below `dir`.
+pub(crate) fn transcripts(dir: &Path) -> String {
+    let (mut pending, mut text) = (vec![dir.to_owned()], String::new());
+    while let Some(dir) = pending.pop() {
+        for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+            let path = entry.path();
+            match entry.file_type() {
+                Ok(kind) if kind.is_dir() => pending.push(path),
+                Ok(_) if path.extension().is_some_and(|extension| extension == "jsonl") => {
+                    text.push_str(&fs::read_to_string(path).unwrap_or_default());
+                }
+                Ok(_) | Err(_) => {}
+            }
+        }
+    }
+    text
+}
+
 /// What asks the API that `claude` names.
 fn asking(claude: &ClaudeSettings, api_key: Option<Secret>) -> AnthropicSetup {
     let limits = EgressLimits { allow_networks: Vec::new(), timeout: Span(10_000), max_answer_bytes: 65_536 };
