@@ -20,17 +20,25 @@ const EVERY: Duration = Duration::from_secs(5);
 
 /// How often the store's clock is told the time, and the schema is looked at.
 const COMPARE: Duration = Duration::from_secs(30);
+/// The same after an answer that was too long on its way to be exact.
+const COMPARE_AGAIN: Duration = Duration::from_secs(3);
 
 /// Keeps the store's clock right until `stop`. Failures are waited out: it goes on by itself.
 pub async fn keep_time(store: Store, stop: CancellationToken) {
+    let mut pause = COMPARE;
     loop {
         tokio::select! {
-            () = tokio::time::sleep(COMPARE) => {}
+            () = tokio::time::sleep(pause) => {}
             () = stop.cancelled() => return,
         }
-        if let Err(fault) = store.compare_clocks().await {
-            tracing::debug!(error = ?fault, "the database could not be asked for the time");
-        }
+        pause = match store.compare_clocks().await {
+            Ok(true) => COMPARE,
+            Ok(false) => COMPARE_AGAIN,
+            Err(fault) => {
+                tracing::debug!(error = ?fault, "the database could not be asked for the time");
+                COMPARE_AGAIN
+            }
+        };
     }
 }
 

@@ -19,7 +19,8 @@ use crate::{
 };
 
 /// Events, and for those that are new their requests, runs and jobs. `$1` to `$16` are columns of events,
-/// `$17` to `$20` of requests, `$21` to `$29`, `$32` and `$33` of runs. A job with a lane begins blocked.
+/// `$17` to `$20` of requests, `$21` to `$29`, `$32` and `$33` of runs, and `$34` is the place of all of them in their
+/// lanes. A job with a lane begins blocked.
 macro_rules! accept_sql {
     ($runs_conflict:literal) => {
         concat!(
@@ -50,8 +51,8 @@ WITH fresh AS (
             "
   RETURNING id, tenant_id, session_id, agent_id, priority, created_at
 ), new_jobs AS (
-  INSERT INTO jobs (id, tenant_id, queue, lane, agent_id, priority, state, run_at)
-  SELECT id, tenant_id, $29, session_id, agent_id, priority, CASE WHEN session_id IS NULL THEN 'ready' ELSE 'blocked' END, created_at
+  INSERT INTO jobs (id, tenant_id, queue, lane, agent_id, priority, state, run_at, arrival)
+  SELECT id, tenant_id, $29, session_id, agent_id, priority, CASE WHEN session_id IS NULL THEN 'ready' ELSE 'blocked' END, created_at, $34
   FROM new_runs
 )
 SELECT id FROM fresh UNION ALL SELECT id FROM new_runs"
@@ -69,12 +70,13 @@ const ACCEPT_ONCE: &str = accept_sql!(
      ON CONFLICT (agent_id, once_key) WHERE once_key IS NOT NULL DO NOTHING"
 );
 
+/// Holds the lanes until the transaction ends, and draws a number: a batch that comes later to one of them gets a higher one.
 const UPSERT_SESSIONS: &str = "\
 INSERT INTO sessions (id, tenant_id, agent_id, key, created_at, last_event_at)
 SELECT id, tenant_id, agent_id, key, at, at
 FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[]) AS s (id, tenant_id, agent_id, key, at)
 ON CONFLICT (agent_id, key) WHERE closed_at IS NULL DO UPDATE SET last_event_at = GREATEST(sessions.last_event_at, excluded.last_event_at)
-RETURNING id, agent_id, key";
+RETURNING id, agent_id, key, nextval('arrivals')";
 
 macro_rules! column {
     ($rows:expr, |$row:pat_param| $value:expr) => {
@@ -95,13 +97,13 @@ pub(super) async fn accept_postgres(db: &Postgres, batch: &[&Prepared]) -> Resul
     if keys.is_empty() && !has_files && !has_more {
         let mut connection = db.intake().acquire().await?;
         let runs = plain_runs(batch, &HashSet::new());
-        let fresh = insert_postgres(&mut connection, batch, &runs, &SessionOf::new()).await?;
+        let fresh = insert_postgres(&mut connection, batch, &runs, &SessionOf::new(), 0).await?;
         return Ok(Written { fresh, ..Written::default() });
     }
     let mut tx = db.intake().begin().await?;
-    let mut sessions = SessionOf::new();
+    let (mut sessions, mut arrival) = (SessionOf::new(), 0);
     if !keys.is_empty() {
-        let found: Vec<(String, String, String)> = sqlx::query_as(UPSERT_SESSIONS)
+        let found: Vec<(String, String, String, i64)> = sqlx::query_as(UPSERT_SESSIONS)
             .bind(column!(keys, |(_, _, event)| SessionId::new(event.received_at).to_string()))
             .bind(column!(keys, |(_, _, event)| event.tenant.as_str()))
             .bind(column!(keys, |(agent, _, _)| agent.as_str()))
@@ -109,12 +111,14 @@ pub(super) async fn accept_postgres(db: &Postgres, batch: &[&Prepared]) -> Resul
             .bind(column!(keys, |(_, _, event)| event.received_at.0))
             .fetch_all(&mut *tx)
             .await?;
+        arrival = found.iter().map(|(.., number)| *number).max().unwrap_or(0);
+        let found: Vec<_> = found.into_iter().map(|(id, agent, key, _)| (id, agent, key)).collect();
         sessions = sessions_of(batch, &found)?;
     }
     let known = flow_rows::without_joined!(&mut tx, db, batch);
     let runs = plain_runs(batch, &known);
-    let fresh = insert_postgres(&mut tx, batch, &runs, &sessions).await?;
-    let mut written = Written { fresh, ..Written::default() };
+    let fresh = insert_postgres(&mut tx, batch, &runs, &sessions, arrival).await?;
+    let mut written = Written { fresh, arrival, ..Written::default() };
     insert_files_postgres(&mut tx, batch, &written.fresh).await?;
     settle_postgres(&mut tx, db, batch, &sessions, &mut written).await?;
     threads::remember!(&mut tx, batch, &written.fresh);
@@ -156,6 +160,7 @@ async fn insert_postgres(
     batch: &[&Prepared],
     runs: &[(&Prepared, &NewRun)],
     sessions: &SessionOf,
+    arrival: i64,
 ) -> Result<Fresh, StoreError> {
     let has_copies = runs.iter().any(|(_, run)| run.once_key.is_some());
     let found: Vec<(String,)> = sqlx::query_as(if has_copies { ACCEPT_ONCE } else { ACCEPT })
@@ -192,6 +197,7 @@ async fn insert_postgres(
         .bind(column!(batch, |p| p.summary.as_str()))
         .bind(column!(runs, |(_, run)| run.once_key.as_deref()))
         .bind(column!(runs, |(_, run)| run.flow.priority))
+        .bind(arrival)
         .fetch_all(connection)
         .await?;
     Ok(found.into_iter().map(|(id,)| id).collect())

@@ -4,7 +4,7 @@ use std::{
     path::PathBuf,
     str::FromStr,
     sync::{Arc, PoisonError, RwLock},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use futures_util::future::BoxFuture;
@@ -17,14 +17,11 @@ use sqlx::{
 use crate::{
     clock::Clock,
     crypto::Secret,
-    domain::time::Timestamp,
     store::{Engine, Store, StoreError, migrate, on_engine, trust, turns::Turns, versions::Versions},
 };
 
 /// How long a statement waits for a lock of another process on SQLite.
 const SQLITE_BUSY: Duration = Duration::from_secs(2);
-/// A day in milliseconds.
-const DAY_MS: i64 = 86_400_000;
 /// How long a caller waits for a free connection.
 const ACQUIRE: Duration = Duration::from_secs(2);
 /// How long a process that stands still, or is cut off, may hold what it locked in the middle of a transaction: others
@@ -221,20 +218,6 @@ impl Notices {
     }
 }
 
-/// An answer that came that soon says what the time is.
-const EXACT_MS: i64 = 4;
-/// How often the time is asked for again at the start, at most.
-const CLOCK_LOOKS: usize = 4;
-
-fn middle(earliest: Timestamp, latest: Timestamp) -> Timestamp {
-    Timestamp(earliest.0 + (latest.0 - earliest.0) / 2)
-}
-
-/// What a clock that shows `own` is to show: an answer that was long on its way moves it no further than it must.
-fn within(own: Timestamp, earliest: Timestamp, latest: Timestamp) -> Timestamp {
-    if latest.0 - earliest.0 <= EXACT_MS { middle(earliest, latest) } else { own.clamp(earliest, latest) }
-}
-
 impl Store {
     /// Opens the database; makes it when it is SQLite and not there. The schema is not touched.
     ///
@@ -257,67 +240,9 @@ impl Store {
             replaced: Arc::default(),
         };
         if store.clock.is_system() {
-            let truth = store.first_truth().await?;
-            store.clock = Clock::steady(store.newest().await.filter(|newest| *newest > truth).unwrap_or(truth));
-            store.clock.steer(truth);
+            store.set_clock().await?;
         }
         Ok(store)
-    }
-
-    /// Tells the store's clock the time of the database; on SQLite that of the system. A clock that a test set is
-    /// believed.
-    ///
-    /// # Errors
-    /// When the database fails; the clock goes on as it did.
-    pub async fn compare_clocks(&self) -> Result<(), StoreError> {
-        if !self.clock.is_fixed() {
-            let (earliest, latest) = self.truth().await?;
-            self.clock.steer(within(self.clock.now(), earliest, latest));
-        }
-        Ok(())
-    }
-
-    /// The time at the start: of a few answers the one that came soonest. The first waited for its connection, and what
-    /// two processes are apart here, the order of their events is wrong by.
-    async fn first_truth(&self) -> Result<Timestamp, StoreError> {
-        let mut best = self.truth().await?;
-        for _ in 0..CLOCK_LOOKS {
-            if best.1.0 - best.0.0 <= EXACT_MS {
-                break;
-            }
-            let next = self.truth().await?;
-            if next.1.0 - next.0.0 < best.1.0 - best.0.0 {
-                best = next;
-            }
-        }
-        Ok(middle(best.0, best.1))
-    }
-
-    /// Between which times it is now: the database's when it answered, and as much later as the answer took.
-    async fn truth(&self) -> Result<(Timestamp, Timestamp), StoreError> {
-        match &self.engine {
-            Engine::Sqlite(_) => {
-                let now = Clock::system().now();
-                Ok((now, now))
-            }
-            Engine::Postgres(db) => {
-                let sql = "SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)";
-                let asked = Instant::now();
-                let (theirs,): (i64,) = sqlx::query_as(sql).fetch_one(db.read()).await?;
-                let took = i64::try_from(asked.elapsed().as_millis()).unwrap_or(0);
-                Ok((Timestamp(theirs), Timestamp(theirs.saturating_add(took))))
-            }
-        }
-    }
-
-    /// When the newest event came. A clock that was set back while nobody ran must not make what waits wait longer;
-    /// one that is a day ahead of the time was wrong itself.
-    async fn newest(&self) -> Option<Timestamp> {
-        let sql = "SELECT received_at FROM events ORDER BY id DESC LIMIT 1";
-        let found: Option<(i64,)> =
-            on_engine!(self, |db| sqlx::query_as(sql).fetch_optional(db.read()).await.ok().flatten());
-        let most = Clock::system().now().plus_ms(DAY_MS);
-        found.map(|(at,)| Timestamp(at)).filter(|at| *at < most)
     }
 
     /// Brings the schema up to date. A newer one on which this program may work stays as it is.
@@ -482,18 +407,4 @@ async fn open_sqlite(path: &str, readers: u32) -> Result<Sqlite, StoreError> {
         .acquire_timeout(ACQUIRE)
         .connect_lazy_with(connect.read_only(true));
     Ok(Sqlite { writer, readers })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{Timestamp, within};
-
-    #[test]
-    fn an_answer_that_was_long_on_its_way_moves_the_clock_no_further_than_it_must() {
-        let shows = |own, earliest, latest| within(Timestamp(own), Timestamp(earliest), Timestamp(latest)).0;
-        assert_eq!(shows(1_000, 900, 6_900), 1_000, "a stall of 6 s says nothing against it");
-        assert_eq!(shows(800, 900, 6_900), 900, "it was behind");
-        assert_eq!(shows(7_000, 900, 6_900), 6_900, "it was ahead");
-        assert_eq!(shows(1_000, 2_000, 2_004), 2_002, "a quick answer is believed");
-    }
 }

@@ -49,6 +49,8 @@ pub(super) struct Written {
     pub(super) fresh: Fresh,
     /// What became of the runs that were looked at.
     pub(super) fates: Fates,
+    /// The place of its runs in their lanes.
+    pub(super) arrival: i64,
 }
 
 impl Written {

@@ -46,7 +46,7 @@ macro_rules! settle {
         if !ledger.is_empty() {
             crate::store::flow_rows::look!($tx, $db, ledger);
             ledger.decide();
-            crate::store::flow_rows::write_runs!($tx, ledger);
+            crate::store::flow_rows::write_runs!($tx, ledger, $written.arrival);
             crate::store::flow_rows::write_counts!($tx, $db, ledger, $batch);
             $written.fresh.extend(ledger.started.iter().map(|started| started.entry.run.id.to_string()));
             $written.fates = ledger.fates;
@@ -98,7 +98,7 @@ pub(super) use look;
 
 /// Adds the runs that are made, and the events that go with others.
 macro_rules! write_runs {
-    ($tx:expr, $ledger:expr) => {{
+    ($tx:expr, $ledger:expr, $arrival:expr) => {{
         for some in $ledger.started.chunks(crate::store::flow_rows::PIECE) {
             let mut rows = sqlx::QueryBuilder::new(
                 "INSERT INTO runs (id, tenant_id, event_id, trigger_id, trigger_position, agent_id, agent_name, \
@@ -114,7 +114,7 @@ macro_rules! write_runs {
             });
             rows.build().persistent(some.len() == 1).execute(&mut **$tx).await?;
             let mut jobs = sqlx::QueryBuilder::new(
-                "INSERT INTO jobs (id, tenant_id, queue, lane, agent_id, priority, state, run_at) ",
+                "INSERT INTO jobs (id, tenant_id, queue, lane, agent_id, priority, state, run_at, arrival) ",
             );
             jobs.push_values(some, |mut row, started| {
                 let (event, run) = (&started.entry.prepared.acceptance.event, started.entry.run);
@@ -123,7 +123,7 @@ macro_rules! write_runs {
                 row.push_bind(lane).push_bind(run.agent.as_str()).push_bind(run.flow.priority);
                 let free = crate::store::jobs::first_state(started.run_at, event.received_at.0);
                 let state = if lane.is_some() { "blocked" } else { free };
-                row.push_bind(state).push_bind(started.run_at);
+                row.push_bind(state).push_bind(started.run_at).push_bind($arrival);
             });
             jobs.build().persistent(some.len() == 1).execute(&mut **$tx).await?;
         }

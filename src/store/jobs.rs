@@ -3,6 +3,9 @@
 //! A claim moves the job and the run or delivery behind it in one transaction, so both always tell the
 //! same. Every later write names the fence; a write that finds another fence changes nothing.
 //!
+//! Jobs of a lane go in the order of `arrival`, which the database counts, and of their ids where it is the same: within a
+//! batch, and on SQLite, whose one process gives out its ids in order.
+//!
 //! A job is `ready` only when it may start at once. One that comes at a later time is `waiting`; one in groups is
 //! `gated` until it has its places (see `groups`). Whoever ends a job that is `grouped` takes it out of its groups in the
 //! same transaction (`groups::leave!`), whoever sends it back to wait gives back its places (`groups::rest!`).
@@ -94,7 +97,8 @@ pub(super) const HOLD_ANY: &str = "SELECT id FROM jobs WHERE id = $1 @lock";
 /// Makes the first job of each lane `$1` ready, or what it is before that, when none of the lane is active. `$2` is now.
 pub(super) const PROMOTE: &str = "UPDATE jobs SET state = CASE WHEN run_at > $2 THEN 'waiting' WHEN grouped THEN 'gated' \
     ELSE 'ready' END, gate = CASE WHEN grouped AND run_at <= $2 THEN flow END WHERE state = 'blocked' \
-    AND id IN (SELECT MIN(id) FROM jobs WHERE lane @any($1) GROUP BY lane) \
+    AND id IN (SELECT (SELECT f.id FROM jobs f WHERE f.lane = s.id ORDER BY f.arrival, f.id LIMIT 1) \
+      FROM sessions s WHERE s.id @any($1)) \
     AND NOT EXISTS (SELECT 1 FROM jobs a WHERE a.lane = jobs.lane AND a.state <> 'blocked') RETURNING id, grouped";
 
 /// Lets the first job of each lane go on, when none of the lane is active. Whoever calls it holds the lanes.

@@ -16,7 +16,7 @@ use crate::store::{StoreError, connect};
 static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
 
 /// The newest schema that this program knows.
-pub const SCHEMA_VERSION: i64 = 27;
+pub const SCHEMA_VERSION: i64 = 28;
 
 /// The first migration that says what it means for older programs; those before it are of no released program.
 const FIRST_DECLARED: i64 = 20;

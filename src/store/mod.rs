@@ -58,6 +58,7 @@ mod steering;
 mod suppressions;
 mod tasks;
 mod threads;
+mod time;
 mod tool_calls;
 mod transcripts;
 mod trust;

@@ -182,6 +182,7 @@ impl Store {
                     .bind(found.priority)
                     .execute(&mut *tx)
                     .await?;
+                sqlx::query(FIRST_IN_LANE).bind(run.as_str()).execute(&mut *tx).await?;
                 if let Some(groups) = concurrency {
                     let mut groups: Vec<Group> = rows::json(run.as_str(), "concurrency", groups)?;
                     for group in &mut groups {
@@ -220,6 +221,9 @@ pub(super) const LOCK_LANE: &str = "UPDATE sessions SET last_event_at = last_eve
 /// Queues a run.
 pub(super) const ADD_RUN_JOB: &str = "INSERT INTO jobs (id, tenant_id, queue, lane, agent_id, state, run_at, fence, \
     priority) VALUES ($1, $2, 'run', $3, $4, $5, $6, $7, $8)";
+
+/// What is run again comes before what waits: it came before it.
+const FIRST_IN_LANE: &str = "UPDATE jobs SET arrival = 0 WHERE id = $1";
 
 /// Where the fences of a job that is made once more begin: beyond all those of the job before, so that a
 /// worker which still holds one of those cannot write. Milliseconds go by faster than claims.

@@ -49,8 +49,8 @@ pub(super) const STOP_RUNNING: &str = "UPDATE runs SET cancel_requested_at = $2,
 /// One that was to interrupt and has not begun is overtaken itself.
 pub(super) const SUPERSEDE: &str = "UPDATE runs SET state = 'canceled', finished_at = $2, cancel_requested_at = $2, \
     cancel_reason = $3 WHERE state = 'queued' \
-    AND manner = 'interrupt' AND session_id = $1 AND id < $4 \
-    AND id IN (SELECT id FROM jobs WHERE lane = $1 AND state <> 'running') RETURNING id";
+    AND manner = 'interrupt' AND session_id = $1 AND id IN (SELECT id FROM jobs WHERE lane = $1 \
+    AND state <> 'running' AND (arrival, id) < (SELECT n.arrival, n.id FROM jobs n WHERE n.id = $4)) RETURNING id";
 
 pub(super) const DROP_SUPERSEDED: &str =
     "DELETE FROM jobs WHERE id @any($1) AND state <> 'running' RETURNING id, grouped";
@@ -112,11 +112,12 @@ const WAITING: &str = "SELECT r.id, r.event_id, r.trigger_position, r.agent_vers
     WHERE w.lane = $1 AND w.state = 'blocked' AND w.run_at <= $2 AND r.manner = 'steer' AND r.state = 'queued' \
     AND r.attempt = 0 \
     AND NOT EXISTS (SELECT 1 FROM jobs b JOIN runs o ON o.id = b.id WHERE b.lane = w.lane AND b.state = 'blocked' \
-      AND b.id < w.id AND (o.manner IS NULL OR o.manner <> 'steer' OR b.run_at > $2)) \
-    ORDER BY w.id LIMIT $3";
+      AND (b.arrival, b.id) < (w.arrival, w.id) AND (o.manner IS NULL OR o.manner <> 'steer' OR b.run_at > $2)) \
+    ORDER BY w.arrival, w.id LIMIT $3";
 
+/// As they were handed in.
 const MERGED: &str =
-    "SELECT id, event_id, trigger_position, agent_version FROM runs WHERE merged_into = $1 ORDER BY id";
+    "SELECT id, event_id, trigger_position, agent_version FROM runs WHERE merged_into = $1 ORDER BY finished_at, id";
 
 const MERGE: &str = "UPDATE runs SET state = 'merged', merged_into = $2, finished_at = $3, messages = messages + 1 \
     WHERE id = $1 AND state = 'queued' AND session_id = $4 RETURNING messages, attempt";

@@ -1,15 +1,17 @@
 //! Sessions as lanes: one run at a time, in order.
 
 use postern::{
+    clock::Clock,
     domain::{
         id::RunId,
         run::{Failure, FailureCode, RunState, Usage},
+        trigger::WhileRunning,
     },
-    store::{Claimed, RUN_QUEUE, RunEnd},
+    store::{Acceptance, Claimed, RUN_QUEUE, RunEnd},
 };
 
 use crate::support::{
-    database::each_engine,
+    database::{START, each_engine, on_postgres},
     records::{LEASE_MS, World, all, failure, prepared, reap_expired, success},
 };
 
@@ -116,6 +118,63 @@ async fn a_lane_moves_on_when_a_job_of_it_is_removed() {
         let finish = postern::store::Finish { lease: claimed[0].lease.clone(), outcome: postern::store::Outcome::Done };
         db.store.finish_jobs(&[finish]).await.unwrap();
         assert_eq!(ids(&world.claim(10).await), [runs[1].as_str()]);
+    })
+    .await;
+}
+
+/// What processes accept whose clocks are each behind the one before. (SQLite has one process, whose ids are in order.)
+fn by_slower_and_slower_clocks(world: &World, hows: &[WhileRunning]) -> Vec<Acceptance> {
+    let acceptance = |(number, how): (usize, &WhileRunning)| {
+        let mut acceptance = world.work(&number.to_string(), Some("s"));
+        acceptance.runs[0].while_running = *how;
+        acceptance
+    };
+    let mut made: Vec<Acceptance> = hows.iter().rev().enumerate().map(acceptance).collect();
+    made.reverse();
+    made
+}
+
+#[tokio::test]
+async fn what_came_later_goes_later_though_it_was_accepted_by_a_process_whose_clock_is_behind() {
+    on_postgres(Clock::fixed(START), async |db| {
+        let world = World::new(&db.store).await;
+        let mut runs = Vec::new();
+        for acceptance in by_slower_and_slower_clocks(&world, &[WhileRunning::Queue; 4]) {
+            runs.push(world.accept(acceptance).await.runs.remove(0));
+        }
+        assert!(runs.is_sorted_by(|one, next| one > next), "by their ids they came the other way round");
+        let first = world.take().await;
+        assert_eq!(first.run.id, runs[0]);
+        assert!(world.finish(&first, &failure()).await.is_some());
+        let second = world.take().await;
+        assert_eq!(second.run.id, runs[1]);
+        // It was before those that wait when it failed, and it is now.
+        db.store.retry_run(&world.tenant, &first.run.id).await.unwrap();
+        assert!(world.finish(&second, &success("two")).await.is_some());
+        for run in [&runs[0], &runs[2], &runs[3]] {
+            let work = world.take().await;
+            assert_eq!(&work.run.id, run);
+            world.finish(&work, &success("more")).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_steers_or_interrupts_is_in_order_though_clocks_are_not() {
+    on_postgres(Clock::fixed(START), async |db| {
+        let world = World::new(&db.store).await;
+        world.start("first", Some("s")).await;
+        let work = world.take().await;
+        let hows = [WhileRunning::Steer, WhileRunning::Steer, WhileRunning::Interrupt, WhileRunning::Interrupt];
+        let mut runs = Vec::new();
+        for acceptance in by_slower_and_slower_clocks(&world, &hows) {
+            runs.push(world.accept(acceptance).await.runs.remove(0));
+        }
+        assert_eq!(world.run(&runs[2]).await.state, RunState::Canceled, "overtaken by the one after it");
+        assert_eq!(world.run(&runs[3]).await.state, RunState::Queued);
+        let waiting = db.store.waiting_inputs(&work).await.unwrap();
+        assert_eq!(waiting.iter().map(|waiting| &waiting.run).collect::<Vec<_>>(), [&runs[0], &runs[1]]);
     })
     .await;
 }
