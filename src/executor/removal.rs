@@ -9,7 +9,7 @@ use std::{
     os::fd::{AsFd, AsRawFd as _, OwnedFd},
     path::Path,
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use rustix::{
@@ -21,6 +21,8 @@ use rustix::{
 /// Waits for processes that still write there while they are killed.
 const MOST_WAITS: usize = 20;
 const WAIT: Duration = Duration::from_millis(50);
+/// How long one removal may take: whoever still writes there must not hold it up for ever. A later one goes on with it.
+const MOST_TIME: Duration = Duration::from_mins(10);
 
 /// Opens a directory that is no link, and makes it ours to read, write and search where its owner closed it. `within` is
 /// where a relative `name` begins.
@@ -45,13 +47,18 @@ pub(super) fn open_up(within: impl AsFd, name: impl Arg + Copy) -> rustix::io::R
 /// Removes what is at `path`, if anything is: links themselves and not what they lead to, and nothing of other file
 /// systems that are mounted in it. Blocks.
 pub(super) fn remove_tree(path: &Path) -> io::Result<()> {
+    remove_within(path, MOST_TIME)
+}
+
+fn remove_within(path: &Path, limit: Duration) -> io::Result<()> {
     let top = match open_up(CWD, path) {
         Ok(top) => top,
         Err(Errno::NOENT) => return Ok(()),
         Err(Errno::NOTDIR | Errno::LOOP) => return fs::remove_file(path),
         Err(fault) => return Err(fault.into()),
     };
-    let mut removal = Removal { device: fstat(&top)?.st_dev, top, free: 0, gone: 0, fault: None };
+    let until = Instant::now() + limit;
+    let mut removal = Removal { device: fstat(&top)?.st_dev, top, until, free: 0, gone: 0, fault: None };
     let mut waits = 0;
     loop {
         (removal.gone, removal.fault) = (0, None);
@@ -59,6 +66,7 @@ pub(super) fn remove_tree(path: &Path) -> io::Result<()> {
         match fs::remove_dir(path) {
             Ok(()) => return Ok(()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(_) if Instant::now() >= until => return Err(Errno::TIMEDOUT.into()),
             Err(_) if removal.gone > 0 => {}
             Err(error) => {
                 let is_lasting = matches!(removal.fault, Some(Errno::ACCESS | Errno::PERM | Errno::ROFS | Errno::XDEV));
@@ -75,6 +83,7 @@ pub(super) fn remove_tree(path: &Path) -> io::Result<()> {
 struct Removal {
     top: OwnedFd,
     device: u64,
+    until: Instant,
     /// The next name that is perhaps free in `top`.
     free: u64,
     /// What was removed or moved up in this pass.
@@ -88,6 +97,10 @@ impl Removal {
     fn pass(&mut self) -> io::Result<()> {
         for found in Dir::read_from(&self.top)? {
             let found = found?;
+            // As long as somebody makes files, a directory may have no end.
+            if Instant::now() >= self.until {
+                break;
+            }
             if !is_itself(found.file_name()) {
                 let outcome = self.clear(found.file_name(), found.file_type());
                 self.note(outcome);
@@ -118,6 +131,9 @@ impl Removal {
             let found = found?;
             if is_itself(found.file_name()) {
                 continue;
+            }
+            if Instant::now() >= self.until {
+                return Err(Errno::TIMEDOUT);
             }
             match self.unlink(&within, found.file_name(), found.file_type()) {
                 Ok(true) => {}
@@ -194,4 +210,43 @@ impl Within {
 
 fn is_itself(name: &CStr) -> bool {
     name == c"." || name == c".."
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        fs,
+        sync::atomic::{AtomicBool, Ordering},
+        thread,
+        time::{Duration, Instant},
+    };
+
+    use super::remove_within;
+
+    #[test]
+    fn whoever_makes_files_for_ever_does_not_hold_it_up_for_ever() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("tree");
+        fs::create_dir_all(path.join("inner")).unwrap();
+        let (stop, writing) = (AtomicBool::new(false), path.join("inner"));
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                for number in 0_u64.. {
+                    if stop.load(Ordering::Relaxed) {
+                        break;
+                    }
+                    drop(fs::create_dir_all(&writing));
+                    drop(fs::write(writing.join(number.to_string()), ""));
+                }
+            });
+            let began = Instant::now();
+            let outcome = remove_within(&path, Duration::from_millis(300));
+            stop.store(true, Ordering::Relaxed);
+            // It may have been lucky between two files.
+            assert!(outcome.is_ok() || began.elapsed() >= Duration::from_millis(300));
+            assert!(began.elapsed() < Duration::from_secs(20));
+        });
+        remove_within(&path, Duration::from_secs(60)).unwrap();
+        assert!(!path.exists());
+    }
 }
