@@ -96,17 +96,20 @@ fn is_json(headers: &HeaderMap) -> bool {
 }
 
 async fn read(gateway: &Gateway, parts: &Parts, body: Body, most: usize) -> Result<Bytes, ApiError> {
-    gateway.api_bodies.read(body, &parts.headers, most).await.map_err(|unread| match unread {
-        Unread::TooLarge => {
-            let detail = format!("the body has more than {most} bytes");
-            ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", detail)
-        }
+    let too_large = || format!("the body has more than {most} bytes");
+    gateway.api_bodies.read(body, &parts.headers, most).await.map_err(|why| unread(why, too_large))
+}
+
+/// The answer to a body that was not read.
+pub(super) fn unread(why: Unread, too_large: impl FnOnce() -> String) -> ApiError {
+    match why {
+        Unread::TooLarge => ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", too_large()),
         Unread::NoMemory => {
             let detail = "too much is received at once; send it again in a moment";
             ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "no_memory", detail)
         }
         Unread::Broken => ApiError::bad("the body did not arrive whole"),
-    })
+    }
 }
 
 fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {

@@ -33,7 +33,7 @@ impl AsRef<[u8]> for HeldBody {
 }
 
 /// Why a body was not read.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Unread {
     /// More bytes than it may have.
     TooLarge,

@@ -13,7 +13,7 @@ use crate::{
     executor::callbacks,
     http::{
         error::ApiError,
-        extract::{Path, Query},
+        extract::{Path, Query, unread},
         gateway::Gateway,
         memory::Unread,
     },
@@ -49,14 +49,7 @@ pub(in crate::http) async fn report(
     if !gateway.store.knows_callback(&run, token).await? {
         return Err(refused());
     }
-    let body = gateway.bodies.read(body, headers, MAX_REPORT).await.map_err(|unread| match unread {
-        Unread::TooLarge => too_large(),
-        Unread::NoMemory => {
-            let detail = "too much is received at once; send it again in a moment";
-            ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "no_memory", detail)
-        }
-        Unread::Broken => ApiError::bad("the body did not arrive whole"),
-    })?;
+    let body = gateway.bodies.read(body, headers, MAX_REPORT).await.map_err(|why| unread(why, too_large))?;
     let (lines, is_last) = read(&body)?;
     if counted.from.is_some_and(|from| from < 0) {
         return Err(ApiError::bad("`from` is a number from 0"));
@@ -85,9 +78,8 @@ pub(in crate::http) async fn report(
     }
 }
 
-fn too_large() -> ApiError {
-    let detail = format!("a report has {} MiB at most; send its lines in several", MAX_REPORT >> 20);
-    ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", detail)
+fn too_large() -> String {
+    format!("a report has {} MiB at most; send its lines in several", MAX_REPORT >> 20)
 }
 
 fn bearer(headers: &HeaderMap) -> Option<&str> {
@@ -108,7 +100,8 @@ fn read(body: &[u8]) -> Result<(Vec<String>, bool), ApiError> {
         // The rest stays as it came: written anew its numbers may be longer.
         let comma = if whole.is_empty() { "" } else { "," };
         let line = text.replacen('{', &format!("{{\"type\":\"result\"{comma}"), 1);
-        return if line.len() > callbacks::MAX_LINE_BYTES { Err(too_large()) } else { Ok((vec![line], true)) };
+        let is_too_large = line.len() > callbacks::MAX_LINE_BYTES;
+        return if is_too_large { Err(unread(Unread::TooLarge, too_large)) } else { Ok((vec![line], true)) };
     }
     let mut lines = Vec::new();
     let mut over = false;
