@@ -12,20 +12,25 @@ const MOST_TENANTS: i64 = 64;
 /// Those of them whose jobs it moves on.
 const MOST_SHARES: usize = 16;
 
-const OPEN_DUE: &str = "UPDATE jobs SET state = 'ready' WHERE state = 'waiting' AND id IN (SELECT id FROM jobs WHERE queue = $1 \
-    AND state = 'waiting' AND run_at <= $2 AND NOT grouped ORDER BY run_at LIMIT $3 @skip_locked)";
+/// The due jobs of the tenant `$4`, or of all where it is empty.
+macro_rules! due {
+    ($set:literal, $which:literal, $end:literal) => {
+        [
+            concat!("UPDATE jobs SET ", $set, due!(@ "", $which), $end),
+            concat!("UPDATE jobs SET ", $set, due!(@ "AND tenant_id = $4 ", $which), $end),
+        ]
+    };
+    (@ $of:literal, $which:literal) => {
+        concat!(
+            " WHERE state = 'waiting' AND id IN (SELECT id FROM jobs WHERE queue = $1 ", $of,
+            "AND state = 'waiting' AND run_at <= $2 AND ", $which, " ORDER BY run_at LIMIT $3 @skip_locked)"
+        )
+    };
+}
 
-const GATE_DUE: &str = "UPDATE jobs SET state = 'gated', gate = flow WHERE state = 'waiting' AND id IN (SELECT id FROM jobs \
-    WHERE queue = $1 AND state = 'waiting' AND run_at <= $2 AND grouped ORDER BY run_at LIMIT $3 @skip_locked) RETURNING id";
-
-/// As above, of the tenant `$4`.
-const OPEN_DUE_OF: &str = "UPDATE jobs SET state = 'ready' WHERE state = 'waiting' AND id IN (SELECT id FROM jobs \
-    WHERE queue = $1 AND tenant_id = $4 AND state = 'waiting' AND run_at <= $2 AND NOT grouped ORDER BY run_at LIMIT $3 \
-    @skip_locked)";
-
-const GATE_DUE_OF: &str = "UPDATE jobs SET state = 'gated', gate = flow WHERE state = 'waiting' AND id IN (SELECT id FROM jobs \
-    WHERE queue = $1 AND tenant_id = $4 AND state = 'waiting' AND run_at <= $2 AND grouped ORDER BY run_at LIMIT $3 \
-    @skip_locked) RETURNING id";
+/// Of all tenants, and of the tenant `$4`.
+const OPEN_DUE: [&str; 2] = due!("state = 'ready'", "NOT grouped", "");
+const GATE_DUE: [&str; 2] = due!("state = 'gated', gate = flow", "grouped", " RETURNING id");
 
 /// The next `$3` tenants behind `$2` with jobs that wait, and whether one of these is due.
 const NEXT_TENANTS: &str = "\
@@ -43,51 +48,44 @@ impl Store {
     /// Moves jobs on whose time has come: to where they are ready, or to the gates of their groups. How many are ready.
     pub(super) async fn open_due(&self, queue: &str) -> Result<usize, StoreError> {
         let now = self.clock.now().0;
+        let (mut opened, gated) = self.move_due(queue, now, MOST_DUE, None).await?;
         let most = u64::try_from(MOST_DUE).unwrap_or(u64::MAX);
-        let (opened, is_crowded) = on_engine!(self, |db| {
-            let mut tx = db.begin().await?;
-            let open = sqlx::query(db.sql(OPEN_DUE)).bind(queue).bind(now).bind(MOST_DUE);
-            let opened = open.execute(&mut *tx).await?.rows_affected();
-            let mut is_crowded = opened >= most;
-            if queue == RUN_QUEUE {
-                let gate = sqlx::query_as(db.sql(GATE_DUE)).bind(queue).bind(now).bind(MOST_DUE);
-                let gated: Vec<(String,)> = gate.fetch_all(&mut *tx).await?;
-                is_crowded |= gated.len() as u64 >= most;
-                if !gated.is_empty() {
-                    let ids: Vec<String> = gated.into_iter().map(|(id,)| id).collect();
-                    sqlx::query(db.sql(groups::LOOK_AT_GATES)).bind(db.list(&ids)).execute(&mut *tx).await?;
-                }
+        if opened >= most || gated >= most {
+            let tenants = self.due_tenants(queue, now).await?;
+            let share = MOST_DUE / i64::try_from(tenants.len()).unwrap_or(MOST_DUE).max(1);
+            for tenant in &tenants {
+                opened += self.move_due(queue, now, share, Some(tenant)).await?.0;
             }
-            tx.commit().await?;
-            (opened, is_crowded)
-        });
-        let more = if is_crowded { self.open_shares(queue, now).await? } else { 0 };
-        Ok(usize::try_from(opened + more).unwrap_or(usize::MAX))
+        }
+        Ok(usize::try_from(opened).unwrap_or(usize::MAX))
     }
 
-    /// Moves a share of the due jobs of each tenant on whose turn it is.
-    async fn open_shares(&self, queue: &str, now: i64) -> Result<u64, StoreError> {
-        let tenants = self.due_tenants(queue, now).await?;
-        let share = MOST_DUE / i64::try_from(tenants.len()).unwrap_or(MOST_DUE).max(1);
-        let mut opened = 0;
-        for tenant in &tenants {
-            opened += on_engine!(self, |db| {
-                let mut tx = db.begin().await?;
-                let open = sqlx::query(db.sql(OPEN_DUE_OF)).bind(queue).bind(now).bind(share).bind(tenant);
-                let opened = open.execute(&mut *tx).await?.rows_affected();
-                if queue == RUN_QUEUE {
-                    let gate = sqlx::query_as(db.sql(GATE_DUE_OF)).bind(queue).bind(now).bind(share).bind(tenant);
-                    let gated: Vec<(String,)> = gate.fetch_all(&mut *tx).await?;
-                    if !gated.is_empty() {
-                        let ids: Vec<String> = gated.into_iter().map(|(id,)| id).collect();
-                        sqlx::query(db.sql(groups::LOOK_AT_GATES)).bind(db.list(&ids)).execute(&mut *tx).await?;
-                    }
+    /// Moves at most so many of each kind on, of one tenant or of all: how many are ready, and how many are at gates.
+    async fn move_due(&self, queue: &str, now: i64, most: i64, of: Option<&str>) -> Result<(u64, u64), StoreError> {
+        let which = usize::from(of.is_some());
+        Ok(on_engine!(self, |db| {
+            let mut tx = db.begin().await?;
+            let mut open = sqlx::query(db.sql(OPEN_DUE[which])).bind(queue).bind(now).bind(most);
+            if let Some(tenant) = of {
+                open = open.bind(tenant);
+            }
+            let opened = open.execute(&mut *tx).await?.rows_affected();
+            let mut gated: Vec<(String,)> = Vec::new();
+            if queue == RUN_QUEUE {
+                let mut gate = sqlx::query_as(db.sql(GATE_DUE[which])).bind(queue).bind(now).bind(most);
+                if let Some(tenant) = of {
+                    gate = gate.bind(tenant);
                 }
-                tx.commit().await?;
-                opened
-            });
-        }
-        Ok(opened)
+                gated = gate.fetch_all(&mut *tx).await?;
+            }
+            let count = gated.len() as u64;
+            if count > 0 {
+                let ids: Vec<String> = gated.into_iter().map(|(id,)| id).collect();
+                sqlx::query(db.sql(groups::LOOK_AT_GATES)).bind(db.list(&ids)).execute(&mut *tx).await?;
+            }
+            tx.commit().await?;
+            (opened, count)
+        }))
     }
 
     /// The tenants whose turn it is; each gets one within as many calls as there are such shares.
