@@ -250,8 +250,8 @@ fn keep(queue: &Receiver<Job>) {
         match job {
             Ok(Job::Spawn { mut command, belief, runtime, mark, reply }) => {
                 let _inside = runtime.enter();
-                let lost = || Err(io::Error::other("the lease may be lost"));
-                let started = if belief.holds() { command.spawn() } else { lost() };
+                let started =
+                    if belief.holds() { command.spawn() } else { Err(io::Error::other("the lease may be lost")) };
                 if reply.send(started).is_err() {
                     endings.push(Ending::of(mark, None));
                 }

@@ -78,7 +78,7 @@ pub(super) async fn start(
     let settings = setup::settings(agent, permissions.settings(), place)?;
     let (under, skills) = (files.clone(), cli.skills.clone());
     workdir::blocking(move || lay_out(&under, &skills, &settings)).await?;
-    let mut args = arguments(spec, cli, permissions, &left(spec, cli.spent, ground.turns(spec))?);
+    let mut args = arguments(spec, cli, permissions, left(spec, cli.spent, ground.turns(spec))?);
     args.extend([OsString::from("--settings"), files.join("settings.json").into()]);
     for directory in &agent.claude_md {
         args.extend([OsString::from("--add-dir"), setup::seen(directory, place)?.into()]);
@@ -192,14 +192,14 @@ fn lay_out(files: &Path, skills: &Chosen, settings: &Value) -> Result<(), Failur
 }
 
 /// The limits of what is left of a run's turns and dollars: the CLI counts what its own process takes.
-fn left(spec: &RunSpec, spent: Usage, turns: u32) -> Result<[String; 2], Failure> {
+fn left(spec: &RunSpec, spent: Usage, turns: u32) -> Result<Vec<String>, Failure> {
     let turns_left = i64::from(turns).saturating_sub(spent.turns);
     if turns_left < 1 {
         let why = format!("all {turns} turns were taken by attempts before; raise limits.turns");
         return Err(Failure::new(FailureCode::MaxTurns, why));
     }
     let Some(budget) = spec.agent.spec.limits.budget_usd else {
-        return Ok([format!("--max-turns={turns_left}"), String::new()]);
+        return Ok(vec![format!("--max-turns={turns_left}")]);
     };
     #[expect(clippy::cast_precision_loss, reason = "counts of a run are exact in it")]
     let dollars_left = budget - spent.cost_micros as f64 / 1_000_000.0;
@@ -207,10 +207,10 @@ fn left(spec: &RunSpec, spent: Usage, turns: u32) -> Result<[String; 2], Failure
         let why = format!("all {budget} dollars were spent by attempts before; raise limits.budget_usd");
         return Err(Failure::new(FailureCode::Budget, why));
     }
-    Ok([format!("--max-turns={turns_left}"), format!("--max-budget-usd={dollars_left:.6}")])
+    Ok(vec![format!("--max-turns={turns_left}"), format!("--max-budget-usd={dollars_left:.6}")])
 }
 
-fn arguments(spec: &RunSpec, cli: &Cli<'_>, permissions: &Permissions, left: &[String]) -> Vec<OsString> {
+fn arguments(spec: &RunSpec, cli: &Cli<'_>, permissions: &Permissions, left: Vec<String>) -> Vec<OsString> {
     let agent = &spec.agent.spec;
     let mut args: Vec<OsString> = [
         "-p",
@@ -235,8 +235,7 @@ fn arguments(spec: &RunSpec, cli: &Cli<'_>, permissions: &Permissions, left: &[S
     add(format!("--permission-mode={}", agent.permission_mode.as_str()));
     // MCP tools come with their servers; this list is of the built-in ones.
     add(format!("--tools={}", permissions.built_in_tools().join(",")));
-    args.extend(left.iter().filter(|limit| !limit.is_empty()).map(OsString::from));
-    let mut add = |text: String| args.push(text.into());
+    left.into_iter().for_each(&mut add);
     if let Some(model) = &agent.fallback_model {
         add(format!("--fallback-model={model}"));
     }
