@@ -15,6 +15,7 @@ mod layers;
 mod left;
 mod leftovers;
 mod lines;
+mod marks;
 mod mask;
 mod mounts;
 mod orders;
@@ -37,6 +38,7 @@ use std::{
 
 pub use input::{Input, Inputs, Taken};
 pub use left::{LeftFiles, NewArtifact};
+pub use marks::Marks;
 pub use orders::{Order, Orders};
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use serde_json::Value;

@@ -5,8 +5,9 @@ use serde_json::{Value, json};
 
 use crate::{
     domain::template::clip,
+    executor::Marks,
     pipeline::{
-        prompt::Marks,
+        prompt::around,
         tools::{Context, Said, store_failed},
     },
     store::ThreadRun,
@@ -82,7 +83,7 @@ fn describe_turn(turn: &ThreadRun, marks: &Marks) -> String {
         .iter()
         .map(|event| {
             let (id, at) = (&event.id, event.received_at);
-            format!("Event {id}, received {at}:\n{}", marks.around(event, MAX_PIECE_BYTES))
+            format!("Event {id}, received {at}:\n{}", around(marks, event, MAX_PIECE_BYTES))
         })
         .collect();
     for text in &turn.interim {

@@ -6,13 +6,11 @@ use serde_json::{Value, json};
 
 use crate::{
     domain::note::{Note, NoteScope},
-    pipeline::{
-        prompt::Marks,
-        tools::{
-            Context, Said,
-            remember::{owner, scope_schema},
-            store_failed,
-        },
+    executor::Marks,
+    pipeline::tools::{
+        Context, Said,
+        remember::{owner, scope_schema},
+        store_failed,
     },
 };
 
