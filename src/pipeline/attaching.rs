@@ -1,6 +1,6 @@
 //! Artifacts that go with a run's answer, since its trigger's `reply` says so.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::collections::BTreeSet;
 
 use serde_json::json;
 
@@ -13,9 +13,9 @@ use crate::{
     },
     ingress::mail::safe_filename,
     outbound::email::media_type::media_type,
-    pipeline::{answering, execute::Execute},
-    queue::{Job, StopReason},
-    store::{NewDelivery, NewMessage, RunWork, StoreError},
+    pipeline::{answering, execute::Execute, insist::insist},
+    queue::Job,
+    store::{NewDelivery, NewMessage, RunWork},
 };
 
 /// Artifacts that are named in the record when they do not go with an answer; of more only the number is.
@@ -45,7 +45,7 @@ impl Execute {
         if lines.iter().any(|line| line.kind == MessageKind::Result && line.body["state"] != "succeeded") {
             return Some(());
         }
-        let left = insist(job, || self.store.artifacts(&work.run.tenant, &work.run.id)).await?;
+        let left = insist(job, "reading artifacts", || self.store.artifacts(&work.run.tenant, &work.run.id)).await?;
         let total = left.len();
         let (sent, left_out) = match &mut owed.message {
             Message::Webhook(callback) => {
@@ -57,7 +57,9 @@ impl Execute {
                 let Sorted { sent, mut left_out } = sort(email, left);
                 let hashes: Vec<String> = sent.iter().map(|file| file.sha256.clone()).collect();
                 let (id, first) = (owed.id.clone(), email.files.len());
-                let kept = insist(job, || self.store.attach_artifacts(work, &id, first, &hashes)).await??;
+                let kept =
+                    insist(job, "attaching artifacts", || self.store.attach_artifacts(work, &id, first, &hashes))
+                        .await??;
                 left_out.extend(sent.iter().skip(kept).map(|file| format!("{} (not kept any more)", file.filename)));
                 email.files.extend(sent.into_iter().take(kept));
                 owed.echo = answering::echo(work, &owed.message);
@@ -73,22 +75,6 @@ impl Execute {
             lines.push(NewMessage { kind: MessageKind::Status, at: self.store.clock().now(), body });
         }
         Some(())
-    }
-}
-
-/// Asks the database until it answers; `None` when the lease is lost meanwhile.
-async fn insist<T, F: Future<Output = Result<T, StoreError>>>(job: &Job, ask: impl Fn() -> F) -> Option<T> {
-    loop {
-        match ask().await {
-            Ok(found) => return Some(found),
-            Err(fault) => {
-                tracing::warn!(run = job.lease().id, error = ?fault, "artifacts could not be read; trying again");
-                if job.stop_reason() == Some(StopReason::LeaseLost) {
-                    return None;
-                }
-                tokio::time::sleep(Duration::from_millis(300)).await;
-            }
-        }
     }
 }
 

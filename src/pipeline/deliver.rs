@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::{
     domain::delivery::{Attempt, AttemptRecord, Delivery, Message, Outgoing},
     outbound::Channels,
-    pipeline::execute::spread,
+    pipeline::{execute::spread, insist::insist},
     queue::{Job, JobEnd, StopReason},
     store::{Next, Store, StoreError, Suppression},
 };
@@ -159,18 +159,9 @@ impl Deliver {
 
     /// Writes the attempt. Database trouble is waited out as long as the lease holds.
     async fn record(&self, job: &Job, delivery: &Delivery, record: &AttemptRecord, next: &Next) -> JobEnd {
-        loop {
-            match self.store.record_attempt(job.lease(), record, next).await {
-                Ok(true) => break,
-                Ok(false) => return JobEnd::Abandoned,
-                Err(fault) => {
-                    tracing::warn!(delivery = %delivery.id, error = ?fault, "recording an attempt failed; trying again");
-                    if job.stop_reason() == Some(StopReason::LeaseLost) {
-                        return JobEnd::Abandoned;
-                    }
-                    tokio::time::sleep(Duration::from_millis(300)).await;
-                }
-            }
+        let record_it = || self.store.record_attempt(job.lease(), record, next);
+        if insist(job, "recording an attempt", record_it).await != Some(true) {
+            return JobEnd::Abandoned;
         }
         let next = match next {
             Next::Delivered { captured: true, .. } => "captured",

@@ -16,6 +16,7 @@ mod given;
 mod groups;
 mod hopeless;
 pub mod hops;
+mod insist;
 pub mod intake;
 pub mod join;
 mod noted;

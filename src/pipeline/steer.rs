@@ -1,8 +1,6 @@
 //! Hands events of a session into its run at work: each is offered to the agent, and when the agent has it, the run that
 //! waited with it ends as merged. Until then it waits in the queue, so nothing is lost whatever ends meanwhile.
 
-use std::time::Duration;
-
 use serde_json::json;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -16,13 +14,10 @@ use crate::{
     },
     executor::{Input, Inputs, Prompt, Taken},
     live::Live,
-    pipeline::{execute::trust_of, prompt},
+    pipeline::{execute::trust_of, insist::insist, prompt},
     queue::Job,
     store::{Merge, MergedRun, NewMessage, RunWork, Store},
 };
-
-/// How long the store is left alone after it failed.
-const PAUSE: Duration = Duration::from_millis(300);
 
 /// What an attempt's inputs need.
 pub(super) struct Steering<'a> {
@@ -127,24 +122,13 @@ impl Steering<'_> {
         let plain = prompt_of(&self.work.agent.spec, next).map(|prompt| prompt.plain).unwrap_or_default();
         let body = json!({"text": plain, "run": next.run, "event": next.event.event.id});
         let line = NewMessage { kind: MessageKind::Prompt, at: self.store.clock().now(), body };
-        loop {
-            match self.store.merge_run(self.work, &next.run, &line).await {
-                Ok(merge) => {
-                    if let Merge::Done(seq) = merge {
-                        self.live.tell(&self.work.run.id, seq);
-                        self.live.tell(&next.run, 1);
-                        tracing::info!(run = %self.work.run.id, merged = %next.run, "event handed into a run at work");
-                    }
-                    return Some(merge);
-                }
-                Err(fault) => {
-                    tracing::warn!(run = %self.work.run.id, error = ?fault, "a merge could not be written; trying again");
-                    if self.job.stop_reason() == Some(crate::queue::StopReason::LeaseLost) || fault.is_unreadable() {
-                        return None;
-                    }
-                    tokio::time::sleep(PAUSE).await;
-                }
-            }
+        let write = || self.store.merge_run(self.work, &next.run, &line);
+        let merge = insist(self.job, "writing a merge", write).await?;
+        if let Merge::Done(seq) = merge {
+            self.live.tell(&self.work.run.id, seq);
+            self.live.tell(&next.run, 1);
+            tracing::info!(run = %self.work.run.id, merged = %next.run, "event handed into a run at work");
         }
+        Some(merge)
     }
 }

@@ -1,11 +1,9 @@
 //! The answer that an agent chose with `reply`, in the place of what it said last.
 
-use std::time::Duration;
-
 use crate::{
     domain::own_tool::OwnTool,
-    pipeline::execute::Execute,
-    queue::{Job, StopReason},
+    pipeline::{execute::Execute, insist::insist},
+    queue::Job,
     store::{ChosenAnswer, RunEnd, RunWork},
 };
 
@@ -23,22 +21,10 @@ impl Execute {
         if !OwnTool::of(&spec.tools, &spec.disallowed).contains(&OwnTool::Reply) {
             return Some(None);
         }
-        loop {
-            match self.store.chosen_answer(&work.run.id).await {
-                Ok(chosen) => {
-                    if let Some(chosen) = &chosen {
-                        result.text.clone_from(&chosen.text);
-                    }
-                    return Some(chosen);
-                }
-                Err(fault) => {
-                    tracing::warn!(run = %work.run.id, error = ?fault, "a chosen answer could not be read; trying again");
-                    if job.stop_reason() == Some(StopReason::LeaseLost) {
-                        return None;
-                    }
-                    tokio::time::sleep(Duration::from_millis(300)).await;
-                }
-            }
+        let chosen = insist(job, "reading a chosen answer", || self.store.chosen_answer(&work.run.id)).await?;
+        if let Some(chosen) = &chosen {
+            result.text.clone_from(&chosen.text);
         }
+        Some(chosen)
     }
 }
