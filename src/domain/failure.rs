@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::template::clip;
+use crate::domain::template::shortened;
 
 /// Bytes of the longest reason that is kept.
 const MAX_MESSAGE_BYTES: usize = 16 << 10;
@@ -173,12 +173,7 @@ impl Failure {
     /// With as much of its reason as is kept. Whoever masks secrets in it does so before.
     #[must_use]
     pub fn bounded(mut self) -> Self {
-        let kept = clip(&self.message, MAX_MESSAGE_BYTES).len();
-        let more = self.message.len() - kept;
-        if more > 0 {
-            self.message.truncate(kept);
-            self.message.push_str(&format!("\n[{more} more bytes are left out]"));
-        }
+        self.message = shortened(self.message, MAX_MESSAGE_BYTES);
         self
     }
 }

@@ -10,7 +10,7 @@ use crate::domain::{
     count::sum,
     details::RunDetails,
     id::{AgentId, EventId, RunId, SessionId, TenantId, TriggerId},
-    template::clip,
+    template::shortened,
     time::Timestamp,
 };
 
@@ -217,12 +217,7 @@ impl RunResult {
     /// With as much of the text as is kept.
     #[must_use]
     pub fn bounded(mut self) -> Self {
-        let kept = clip(&self.text, MAX_TEXT_BYTES).len();
-        let more = self.text.len() - kept;
-        if more > 0 {
-            self.text.truncate(kept);
-            self.text.push_str(&format!("\n[{more} more bytes are left out]"));
-        }
+        self.text = shortened(self.text, MAX_TEXT_BYTES);
         self
     }
 }

@@ -146,6 +146,24 @@ pub fn clip(text: &str, max: usize) -> &str {
     &text[..end]
 }
 
+/// As much of `text` as [`clip`] leaves, and how much was left out.
+#[must_use]
+pub fn shortened(mut text: String, max: usize) -> String {
+    let kept = clip(&text, max).len();
+    let left_out = text.len() - kept;
+    text.truncate(kept);
+    noted(text, left_out)
+}
+
+/// What was kept of a text, with what is said of the rest.
+#[must_use]
+pub fn noted(mut kept: String, left_out: usize) -> String {
+    if left_out > 0 {
+        kept.push_str(&format!("\n[{left_out} more bytes are left out]"));
+    }
+    kept
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;

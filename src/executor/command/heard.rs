@@ -7,7 +7,7 @@ use crate::{
         count::believed,
         details::ModelUsage,
         run::{Failure, MessageKind, Usage},
-        template::clip,
+        template::{self, clip},
     },
     executor::{
         claude::record::{Line, bounded, status},
@@ -208,13 +208,7 @@ impl From<bool> for Failed {
 
 /// As much of an answer as is kept.
 pub(in crate::executor) fn shortened(text: &str) -> String {
-    let kept = clip(text, MAX_ANSWER_BYTES);
-    noted(kept.to_owned(), text.len() - kept.len())
-}
-
-/// What is kept of an answer, with what is said of the rest.
-pub(in crate::executor) fn noted(kept: String, left_out: usize) -> String {
-    if left_out == 0 { kept } else { format!("{kept}\n[{left_out} more bytes are left out]") }
+    template::shortened(text.to_owned(), MAX_ANSWER_BYTES)
 }
 
 /// A field that is a text; empty where there is none.

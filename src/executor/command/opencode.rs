@@ -10,12 +10,12 @@ use crate::{
     domain::{
         count::micros,
         run::{Failure, FailureCode, Usage},
-        template::clip,
+        template::{clip, noted},
     },
     executor::command::{
         answer::MAX_ANSWER_BYTES,
         fault,
-        heard::{Failed, Heard, count, noted, text},
+        heard::{Failed, Heard, count, text},
         reader::Dialect,
     },
 };
