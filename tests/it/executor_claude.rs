@@ -6,7 +6,7 @@ use postern::{
     config::settings::{ClaudeSettings, SandboxMode},
     crypto::Secret,
     domain::{
-        run::{Failure, FailureCode, MessageKind, RunResult},
+        run::{FailureCode, MessageKind},
         time::Span,
     },
     executor::{AttachmentFile, RunSpec, Stopped},
@@ -14,7 +14,7 @@ use postern::{
 use serde_json::{Value, json};
 
 use crate::{
-    support::bench::{Bench, Record, left_of, session, skill, spec, transcripts, wait_until, with_skill},
+    support::bench::{Bench, Record, failed, left_of, session, skill, spec, transcripts, wait_until, with_skill},
     support::messages_api::{MessagesApi, Step},
 };
 
@@ -41,13 +41,6 @@ pub(crate) fn agent(more: Value) -> RunSpec {
     let mut agent = json!({"executor": "claude", "prompt": "You are the support agent."});
     more.as_object().unwrap().iter().for_each(|(key, value)| agent[key] = value.clone());
     spec(agent)
-}
-
-pub(crate) fn failed(outcome: Result<RunResult, Stopped>) -> Failure {
-    match outcome {
-        Err(Stopped::Failed(failure, _)) => failure,
-        other => panic!("did not fail: {other:?}"),
-    }
 }
 
 #[tokio::test]

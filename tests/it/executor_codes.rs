@@ -13,8 +13,8 @@ use postern::{
 use serde_json::json;
 
 use crate::{
-    executor_claude::{agent, bench, failed},
-    support::bench::{Bench, Record, no_claude, spec},
+    executor_claude::{agent, bench},
+    support::bench::{Bench, Record, failed, no_claude, spec},
     support::messages_api::{MessagesApi, Step},
 };
 

@@ -11,23 +11,16 @@ use postern::{
     crypto::Secret,
     domain::{
         agent::ExecutorKind,
-        run::{Failure, FailureCode, MessageKind, RunResult},
+        run::{FailureCode, MessageKind, RunResult},
     },
     executor::{AttachmentFile, BoxFuture, LeaseLost, RunSink, RunSpec, Stopped, processes::reap_leftovers},
 };
 use serde_json::{Value, json};
 
-use crate::support::bench::{Bench, Record, left_of, session, skill, spec, wait_until, with_skill};
+use crate::support::bench::{Bench, Record, failed, left_of, session, skill, spec, wait_until, with_skill};
 
 fn sh(script: &str) -> Value {
     json!({"executor": "command", "command": ["sh", "-c", script]})
-}
-
-fn failed(outcome: Result<RunResult, Stopped>) -> Failure {
-    match outcome {
-        Err(Stopped::Failed(failure, _)) => failure,
-        other => panic!("did not fail: {other:?}"),
-    }
 }
 
 /// Runs `script` in both modes.

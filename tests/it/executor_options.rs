@@ -18,8 +18,8 @@ use postern::{
 use serde_json::{Value, json};
 
 use crate::{
-    executor_claude::{agent, bench, failed},
-    support::bench::{Record, session, skill, with_skill},
+    executor_claude::{agent, bench},
+    support::bench::{Record, failed, session, skill, with_skill},
     support::{
         mcp::McpServer,
         messages_api::{MessagesApi, Step},

@@ -14,13 +14,13 @@ use postern::{
     domain::{
         agent::ExecutorKind,
         id::AgentId,
-        run::{Failure, FailureClass, FailureCode},
+        run::{FailureClass, FailureCode},
     },
     executor::{RunSpec, Stopped},
 };
 use serde_json::{Value, json};
 
-use crate::support::bench::{Bench, Record, spec, wait_until};
+use crate::support::bench::{Bench, Record, failed, spec, wait_until};
 
 const BOTH: [SandboxMode; 2] = [SandboxMode::Off, SandboxMode::Required];
 
@@ -33,13 +33,6 @@ fn again(run: &RunSpec) -> RunSpec {
     let mut next = spec(json!({"executor": "command"}));
     (next.agent, next.setup_env) = (run.agent.clone(), run.setup_env.clone());
     next
-}
-
-fn failed(outcome: Result<postern::domain::run::RunResult, Stopped>) -> Failure {
-    match outcome {
-        Err(Stopped::Failed(failure, _)) => failure,
-        other => panic!("did not fail: {other:?}"),
-    }
 }
 
 fn layers(bench: &Bench) -> Vec<PathBuf> {

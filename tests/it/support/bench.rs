@@ -16,7 +16,7 @@ use postern::{
         details::{ModelUsage, RunDetails},
         id::{AgentId, RunId, SessionId},
         mount::GitProtocol,
-        run::{MessageKind, RunResult},
+        run::{Failure, MessageKind, RunResult},
         time::{Span, Timestamp},
     },
     egress::{Egress, EgressLimits},
@@ -221,6 +221,14 @@ pub(crate) fn left_of(spec: &RunSpec) -> Vec<String> {
         environ.split(|byte| *byte == 0).any(|entry| entry == mark.as_bytes())
     });
     marked.map(|entry| fs::read_to_string(entry.path().join("cmdline")).unwrap_or_default()).collect()
+}
+
+/// Why a run failed.
+pub(crate) fn failed(outcome: Result<RunResult, Stopped>) -> Failure {
+    match outcome {
+        Err(Stopped::Failed(failure, _)) => failure,
+        other => panic!("did not fail: {other:?}"),
+    }
 }
 
 /// All conversations that the CLI wrote down below `dir`.
