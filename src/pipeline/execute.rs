@@ -23,6 +23,7 @@ use crate::{
         controls::{self, Controls},
         given,
         hops::LoopGuard,
+        insist::{MAX_REFUSED, PAUSE},
         prompt,
         record::Recorder,
         retry,
@@ -34,9 +35,6 @@ use crate::{
     queue::{Job, JobEnd, StopReason, Wakes},
     store::{MergedRun, NewDelivery, NewMessage, RUN_QUEUE, RunEnd, RunWork, Store},
 };
-
-/// How often the database may say that it does not take a run's end.
-const MAX_REFUSED: i32 = 3;
 
 /// What running agents needs.
 #[derive(Clone)]
@@ -420,7 +418,7 @@ impl Execute {
                     if refused >= MAX_REFUSED {
                         return self.fail_for_good(job, "what it ended with cannot be stored; the log says why").await;
                     }
-                    tokio::time::sleep(Duration::from_millis(300)).await;
+                    tokio::time::sleep(PAUSE).await;
                 }
             }
         }

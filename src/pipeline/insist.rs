@@ -10,7 +10,7 @@ use crate::{
 /// Between two tries.
 pub(super) const PAUSE: Duration = Duration::from_millis(300);
 /// How often the database may refuse what it is given before nobody tries any more.
-pub(super) const MAX_REFUSED: i32 = 5;
+pub(super) const MAX_REFUSED: i32 = 3;
 
 /// Asks the database until it answers; `None` when the lease is lost meanwhile, or the same would come out again.
 pub(super) async fn insist<T, F>(job: &Job, what: &str, ask: impl Fn() -> F) -> Option<T>
