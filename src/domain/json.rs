@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 /// Lists and objects inside each other. What is stored lies some levels deeper and must be read again, and
@@ -51,6 +52,18 @@ pub fn read(body: &[u8]) -> Result<Value, JsonFault> {
         replace_nul(&mut value);
     }
     Ok(value)
+}
+
+/// Reads a value as what it should be. What is wrong with it is said in words that name the field.
+///
+/// # Errors
+/// It is something else.
+pub fn fit<T: DeserializeOwned>(value: &Value) -> Result<T, String> {
+    serde_path_to_error::deserialize(value).map_err(|fault| {
+        let path = fault.path().to_string();
+        let at = if path == "." { String::new() } else { format!("`{path}`: ") };
+        format!("{at}{}", fault.into_inner())
+    })
 }
 
 /// Whether there are more values in it than that, keys and what is inside others counted.

@@ -117,6 +117,10 @@ fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
         let detail = format!("the body has more than {MOST_VALUES} values");
         return Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", detail));
     }
-    let parsed = axum::Json::<T>::from_bytes(body);
-    parsed.map(|axum::Json(value)| value).map_err(|fault| ApiError::bad(fault.body_text()))
+    let text = std::str::from_utf8(body).map_err(|fault| ApiError::bad(format!("the body is no UTF-8: {fault}")))?;
+    serde_json::from_str(text).map_err(|fault| {
+        // Read once more, for the place in words.
+        let place = serde_json::from_str(text).ok().and_then(|value| json::fit::<T>(&value).err());
+        ApiError::bad(format!("the body does not fit: {}", place.unwrap_or_else(|| fault.to_string())))
+    })
 }

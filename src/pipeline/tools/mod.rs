@@ -29,6 +29,7 @@ use serde_json::Value;
 use crate::{
     domain::{
         ask::{Ask, DEFAULT_WAIT},
+        json,
         own_tool::OwnTool,
     },
     executor::{
@@ -114,14 +115,14 @@ impl Host {
         }
         let context = &self.context;
         match tool {
-            OwnTool::GetEvent => get_event::call(context, read(call.input)?).await,
-            OwnTool::Reply => reply::call(context, read(call.input)?).await,
-            OwnTool::GetThread => get_thread::call(context, read(call.input)?).await,
-            OwnTool::Remember => remember::call(context, read(call.input)?).await,
-            OwnTool::Recall => recall::call(context, read(call.input)?).await,
-            OwnTool::AskHuman => ask_human::call(context, &self.waits, read(call.input)?).await,
-            OwnTool::ScheduleFollowup => schedule_followup::call(context, call.id.as_deref(), read(call.input)?).await,
-            OwnTool::TriggerAgent => trigger_agent::call(context, call.id.as_deref(), read(call.input)?).await,
+            OwnTool::GetEvent => get_event::call(context, read(&call.input)?).await,
+            OwnTool::Reply => reply::call(context, read(&call.input)?).await,
+            OwnTool::GetThread => get_thread::call(context, read(&call.input)?).await,
+            OwnTool::Remember => remember::call(context, read(&call.input)?).await,
+            OwnTool::Recall => recall::call(context, read(&call.input)?).await,
+            OwnTool::AskHuman => ask_human::call(context, &self.waits, read(&call.input)?).await,
+            OwnTool::ScheduleFollowup => schedule_followup::call(context, call.id.as_deref(), read(&call.input)?).await,
+            OwnTool::TriggerAgent => trigger_agent::call(context, call.id.as_deref(), read(&call.input)?).await,
         }
     }
 }
@@ -179,12 +180,8 @@ impl ToolHost for Host {
 }
 
 /// Reads a tool's input; what is wrong with it is said in words that name the field.
-fn read<T: DeserializeOwned>(input: Value) -> Result<T, String> {
-    serde_path_to_error::deserialize(input).map_err(|fault| {
-        let path = fault.path().to_string();
-        let at = if path == "." { String::new() } else { format!("`{path}`: ") };
-        format!("the input does not fit: {at}{}", fault.into_inner())
-    })
+fn read<T: DeserializeOwned>(input: &Value) -> Result<T, String> {
+    json::fit(input).map_err(|fault| format!("the input does not fit: {fault}"))
 }
 
 /// What a model is told when the store fails; the log is told why.
