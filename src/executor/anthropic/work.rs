@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::{FutureExt as _, StreamExt as _, stream};
 use serde_json::{Value, json};
-use tokio::time::Instant;
+use tokio::{sync::mpsc, time::Instant};
 
 use crate::{
     domain::run::{Failure, FailureCode, MessageKind, RunResult},
@@ -269,27 +269,37 @@ impl Work<'_> {
         failure.into()
     }
 
-    /// Does calls, some at the same time; each result is kept as it comes, so that no other attempt calls again.
+    /// Does calls, some at the same time; each result is kept as it comes, so that no other attempt calls again. The calls
+    /// go on while a result is kept: one of them may hold what keeping it waits for.
     async fn call(&mut self, calls: Vec<Call>) -> Result<(), Stopped> {
         let Self { tools, talk, sink, mask, spec, .. } = self;
         let tools = &*tools;
-        let done = calls.into_iter().map(|call| async move {
-            let reply = tools.call(&call).await;
-            (call, reply)
-        });
-        let mut done = std::pin::pin!(stream::iter(done).buffer_unordered(CALLS));
-        while let Some((call, ToolReply { text, is_error })) = done.next().await {
-            let block = json!({"type": "tool_result", "tool_use_id": call.id, "is_error": is_error,
-                "content": [{"type": "text", "text": text}]});
-            let id = stable_id(spec, &format!("result-{}", call.id));
-            let cut = talk.add(id, Said::Result { call: call.id, text, is_error }).await?;
-            let lines = record::tool_result(&block).into_iter().chain(cut.map(|text| record::status(text.to_owned())));
-            for (kind, mut body) in lines {
-                mask.value(&mut body);
-                sink.message(kind, body).await?;
+        let (sender, mut done) = mpsc::channel(CALLS);
+        let work = async move {
+            let sender = &sender;
+            let each = stream::iter(calls).for_each_concurrent(CALLS, |call| async move {
+                let reply = tools.call(&call).await;
+                // Nobody hears it when keeping one before it failed.
+                let _ = sender.send((call, reply)).await;
+            });
+            each.await;
+            Ok(())
+        };
+        let keep = async {
+            while let Some((call, ToolReply { text, is_error })) = done.recv().await {
+                let block = json!({"type": "tool_result", "tool_use_id": call.id, "is_error": is_error,
+                    "content": [{"type": "text", "text": text}]});
+                let id = stable_id(spec, &format!("result-{}", call.id));
+                let cut = talk.add(id, Said::Result { call: call.id, text, is_error }).await?;
+                let cut = cut.map(|text| record::status(text.to_owned()));
+                for (kind, mut body) in record::tool_result(&block).into_iter().chain(cut) {
+                    mask.value(&mut body);
+                    sink.message(kind, body).await?;
+                }
             }
-        }
-        Ok(())
+            Ok(())
+        };
+        tokio::try_join!(work, keep).map(|((), ())| ())
     }
 
     /// The failure of an attempt that ran for too long.

@@ -1,13 +1,11 @@
-//! What the CLI asks us, answered at the same time: none waits for another, and the CLI is read meanwhile.
+//! What the CLI asks us, answered at the same time: none waits for another, and the CLI is read meanwhile. Each has a task
+//! of its own: what it holds of the store it gives back whatever the conversation itself waits for.
 
 use std::{collections::HashMap, sync::Arc};
 
-use futures_util::{
-    StreamExt as _,
-    future::{AbortHandle, Abortable, BoxFuture, FutureExt as _},
-    stream::FuturesUnordered,
-};
+use futures_util::future::{BoxFuture, FutureExt as _};
 use serde_json::Value;
+use tokio::task::{AbortHandle, JoinSet};
 
 use crate::executor::{
     claude::{
@@ -36,14 +34,14 @@ pub(super) struct Answered {
 pub(super) struct Questions {
     permissions: Arc<Permissions>,
     tools: Option<Arc<dyn ToolHost>>,
-    running: FuturesUnordered<Abortable<BoxFuture<'static, Answered>>>,
+    running: JoinSet<Answered>,
     open: HashMap<String, AbortHandle>,
 }
 
 impl Questions {
     /// Before anything was asked.
     pub(super) fn new(permissions: Arc<Permissions>, tools: Option<Arc<dyn ToolHost>>) -> Self {
-        Self { permissions, tools, running: FuturesUnordered::new(), open: HashMap::new() }
+        Self { permissions, tools, running: JoinSet::new(), open: HashMap::new() }
     }
 
     /// Whether none is open.
@@ -67,9 +65,7 @@ impl Questions {
             }
             Question::Other => return Some(protocol::refusal(&request_id, "not offered here")),
         };
-        let (handle, registration) = AbortHandle::new_pair();
-        self.open.insert(request_id, handle);
-        self.running.push(Abortable::new(answer, registration));
+        self.open.insert(request_id, self.running.spawn(answer));
         None
     }
 
@@ -87,11 +83,12 @@ impl Questions {
     /// The next answer; for ever when none is open.
     pub(super) async fn next(&mut self) -> Answered {
         loop {
-            match self.running.next().await {
+            match self.running.join_next().await {
                 Some(Ok(answered)) => {
                     self.open.remove(&answered.request_id);
                     return answered;
                 }
+                Some(Err(fault)) if fault.is_panic() => std::panic::resume_unwind(fault.into_panic()),
                 // It was cancelled.
                 Some(Err(_)) => {}
                 None => std::future::pending().await,

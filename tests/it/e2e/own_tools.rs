@@ -10,7 +10,7 @@ use crate::support::{
     e2e_client::{Api, Call},
     e2e_process::Gateway,
     e2e_project::{Engine, TestProject, on_both_engines},
-    e2e_senders::{Mail, sms},
+    e2e_senders::{Mail, github, sms},
     eventually,
     messages_api::{MessagesApi, Step},
 };
@@ -21,6 +21,7 @@ on_both_engines!(
     a_reply_is_sent_once_though_its_worker_is_killed,
     a_text_message_carries_no_files_and_says_so,
     the_next_run_of_a_conversation_knows_what_was_remembered_and_said,
+    many_calls_at_once_hold_nobody_up,
 );
 
 /// A project with the agent `ada`, who has `tools` and answers mail and text messages.
@@ -228,4 +229,53 @@ async fn the_next_run_of_a_conversation_knows_what_was_remembered_and_said(engin
     assert_eq!(forget("/v1/agents/ada/memory/forget", json!({"all": true})).await, (200, json!({"forgotten": 1})));
     assert_eq!(app.get(&format!("/v1/sessions/{session}/memory")).await["items"], json!([]));
     app.stop().await;
+}
+
+/// A call holds the one writer of SQLite, or a connection, while its run has something else to write.
+async fn many_calls_at_once_hold_nobody_up(engine: Engine) {
+    let calls = |turn: usize| {
+        let call = |number: usize| {
+            let key = format!("{turn}-{number}");
+            let (tool, input) = match number % 2 {
+                0 => ("remember", json!({"key": key, "value": "x".repeat(100), "scope": "agent"})),
+                _ => ("recall", json!({"scope": "agent"})),
+            };
+            json!({"type": "tool_use", "id": format!("toolu_{key}"), "name": format!("mcp__postern__{tool}"), "input": input})
+        };
+        Step::Blocks((0..12).map(call).collect(), "tool_use")
+    };
+    for executor in ["claude", "anthropic"] {
+        let api = MessagesApi::start((0..8).map(calls).chain([Step::Text("done")])).await;
+        let mut project = with_tools(engine, &api, "mcp__postern__remember, mcp__postern__recall").await;
+        project.set("POSTERN_ANTHROPIC__BASE_URL", &api.url());
+        let file = project.path().join("agents/ada.md");
+        let text = std::fs::read_to_string(&file).unwrap().replace("executor: claude", &format!("executor: {executor}"));
+        let text = if executor == "claude" { text } else { text.replace("permissions: [{allow: Write}]\n", "") };
+        std::fs::write(&file, text).unwrap();
+        let app = TestApp::start(project).await;
+        let run = run_of(&app.send(&Mail::new("one", "ada@agents.example").call()).await);
+        let over = std::sync::atomic::AtomicBool::new(false);
+        let others = async {
+            let mut number = 0;
+            while !over.load(std::sync::atomic::Ordering::Relaxed) {
+                let began = std::time::Instant::now();
+                let reply = app.send(&github(&format!("d-{number}"), "push", &json!({}))).await;
+                assert!(matches!(reply.status, 200..=299), "{executor}: {}", reply.text());
+                assert!(began.elapsed() < Duration::from_secs(5), "{executor}: {:?}", began.elapsed());
+                number += 1;
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let ended = async {
+            let ended = app.ended(&run).await;
+            over.store(true, std::sync::atomic::Ordering::Relaxed);
+            ended
+        };
+        let (ended, ()) = tokio::join!(ended, others);
+        assert_eq!((&ended["state"], &ended["attempt"]), (&json!("succeeded"), &json!(1)), "{executor}: {ended}");
+        assert_eq!(results(&api).len(), 96);
+        let failed: Vec<_> = results(&api).into_iter().filter(|(_, is_error)| *is_error).collect();
+        assert!(failed.is_empty(), "{executor}: {failed:?}");
+        app.stop().await;
+    }
 }
