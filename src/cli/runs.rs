@@ -184,28 +184,36 @@ fn changed(context: &Context, run: &Value) {
 }
 
 async fn show(context: &Context, client: &Client, id: &str) -> anyhow::Result<()> {
-    let run = client.get(&["runs", id], &[]).await?;
+    let mut run = client.get(&["runs", id], &[]).await?;
+    let query = [("run", id.to_owned()), ("limit", "200".to_owned())];
     if context.json {
+        run["record"] = recorded(client, id, Value::clone).await?.into();
+        run["changed_files"] = client.get(&["runs", id, "files"], &[]).await?["items"].take();
+        run["deliveries"] = client.get(&["deliveries"], &query).await?["items"].take();
         output::json(&run);
         return Ok(());
     }
     head(&run);
     files(client, id, &run).await?;
     output::line("\nrecord");
-    let mut rows: Vec<[String; 4]> = Vec::new();
-    let mut after = Some(0);
-    while let Some(seq) = after {
-        let page = lines(client, id, seq).await?;
-        rows.extend(items(&page).iter().map(|message| {
-            [word(&message["attempt"]), when(&message["at"]), word(&message["kind"]), record::text(message)]
-        }));
-        after = page["next"].as_i64();
-    }
-    table(["ATTEMPT", "AT", "KIND", "TEXT"], &rows);
+    let row = |message: &Value| {
+        [word(&message["attempt"]), when(&message["at"]), word(&message["kind"]), record::text(message)]
+    };
+    table(["ATTEMPT", "AT", "KIND", "TEXT"], &recorded(client, id, row).await?);
     output::line("\ndeliveries");
-    let query = [("run", id.to_owned()), ("limit", "200".to_owned())];
     deliveries::list(&client.get(&["deliveries"], &query).await?);
     Ok(())
+}
+
+/// All lines of a run's record, each as `row` makes it.
+async fn recorded<T>(client: &Client, id: &str, row: impl Fn(&Value) -> T) -> anyhow::Result<Vec<T>> {
+    let (mut rows, mut after) = (Vec::new(), Some(0));
+    while let Some(seq) = after {
+        let page = lines(client, id, seq).await?;
+        rows.extend(items(&page).iter().map(&row));
+        after = page["next"].as_i64();
+    }
+    Ok(rows)
 }
 
 fn head(run: &Value) {

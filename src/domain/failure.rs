@@ -76,10 +76,11 @@ impl FailureCode {
     #[must_use]
     pub const fn of_api_status(status: Option<u16>) -> Self {
         match status {
-            Some(401 | 403) => Self::ModelAuth,
-            Some(429 | 529) => Self::ModelBusy,
+            Some(401..=403) => Self::ModelAuth,
+            Some(404) => Self::Setup,
             Some(400 | 413 | 422) => Self::InvalidPrompt,
-            Some(_) | None => Self::Model,
+            Some(408 | 429 | 500..=599) | None => Self::ModelBusy,
+            Some(_) => Self::Model,
         }
     }
 

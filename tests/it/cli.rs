@@ -347,6 +347,9 @@ fn an_event_is_followed_from_request_to_delivery() {
     assert!(!shown.contains('\u{1b}'), "{shown:?}");
     let page = up.json(&project, &["deliveries", "list", "--run", &run]);
     let delivery = page["items"][0]["id"].as_str().unwrap();
+    let whole = up.json(&project, &["runs", "show", &run]);
+    assert_eq!((&whole["deliveries"][0]["id"], &whole["changed_files"]), (&delivery.into(), &Value::Array(Vec::new())));
+    assert!(whole["record"].as_array().unwrap().iter().any(|line| line["kind"] == "result"), "{whole}");
     assert!(shown.contains(delivery), "{shown}");
     let shown = up.ok(&project, &["deliveries", "show", delivery]);
     assert!(shown.contains("POST          https://ci.example.com/done") && shown.contains("hello"), "{shown}");
@@ -366,4 +369,15 @@ fn an_event_is_followed_from_request_to_delivery() {
     assert_eq!(page["items"].as_array().unwrap().len(), 1);
     let rest = up.json(&project, &["runs", "list", "--before", page["next"].as_str().unwrap()]);
     assert_eq!(rest["items"].as_array().unwrap().len(), 2);
+
+    // Whose answer goes nowhere is shown it.
+    fs::write(
+        project.dir.join("agents/quiet.md"),
+        ECHO.replace("    reply: { webhook: \"https://ci.example.com/done\", secret: callback }\n", "")
+            .replace("go == true", "go == 7"),
+    )
+    .unwrap();
+    up.ok(&project, &["apply"]);
+    let waited = up.ok(&project, &["send", "webhook", "--wait", "--source", "hook", "--body", r#"{"go": 7}"#]);
+    assert!(waited.contains("quiet succeeded") && waited.contains("\n  hello"), "{waited}");
 }

@@ -21,7 +21,7 @@ use crate::{
 #[tokio::test]
 async fn what_the_api_refuses_as_it_stands_is_not_tried_again_but_what_fails_otherwise_may_be() {
     for (status, code) in
-        [(400, FailureCode::InvalidPrompt), (413, FailureCode::InvalidPrompt), (404, FailureCode::Model)]
+        [(400, FailureCode::InvalidPrompt), (413, FailureCode::InvalidPrompt), (404, FailureCode::Setup)]
     {
         let api = MessagesApi::start(vec![Step::Error(status); 20]).await;
         let failure = failed(bench(&api, SandboxMode::Auto).run(&agent(json!({})), &Record::default()).await);

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::{
     cli::{Context, answers, output, send::target::Target},
-    domain::delivery::Message,
+    domain::{delivery::Message, template::clip},
     egress::{Egress, Policy, Request},
 };
 
@@ -20,6 +20,11 @@ pub(super) struct Waiting<'a> {
     pub(super) egress: &'a Egress,
     pub(super) target: &'a Target<'a>,
 }
+
+/// Lines of a result that are shown.
+const RESULT_LINES: usize = 40;
+/// Bytes of one of them.
+const RESULT_LINE_BYTES: usize = 2_000;
 
 /// What came of it.
 #[derive(Default)]
@@ -53,6 +58,10 @@ impl Waiting<'_> {
             for delivery in owed["items"].as_array().into_iter().flatten() {
                 self.show(delivery);
                 outcome.deliveries.push(delivery.clone());
+            }
+            if owed["items"].as_array().is_none_or(Vec::is_empty) {
+                // Nobody is sent it: it is nowhere else to be seen.
+                self.show_result(&ended);
             }
             outcome.runs.push(ended);
         }
@@ -106,6 +115,16 @@ impl Waiting<'_> {
         match serde_json::from_value::<Message>(delivery["message"].clone()) {
             Ok(message) => answers::lines(&message).iter().for_each(|line| self.say(&format!("  {line}"))),
             Err(_) => self.say(&format!("  {}", delivery["message"])),
+        }
+    }
+
+    fn show_result(&self, run: &Value) {
+        let text = run["result_text"].as_str().unwrap_or_default();
+        for line in text.lines().take(RESULT_LINES) {
+            self.say(&format!("  {}", answers::plain(clip(line, RESULT_LINE_BYTES))));
+        }
+        if text.lines().nth(RESULT_LINES).is_some() {
+            self.say(&format!("  … all of it: postern runs show {}", run["id"].as_str().unwrap_or_default()));
         }
     }
 

@@ -67,6 +67,7 @@ pub(in crate::executor) fn code(last: &TurnResult) -> FailureCode {
             "error_max_turns" => FailureCode::MaxTurns,
             "error_max_budget_usd" => FailureCode::Budget,
             "error_max_structured_output_retries" => FailureCode::Output,
+            "success" if last.api_error_status.is_none() && !is_unpaid(last) => FailureCode::Model,
             "success" => api(last),
             _ => FailureCode::Executor,
         },
@@ -74,12 +75,13 @@ pub(in crate::executor) fn code(last: &TurnResult) -> FailureCode {
 }
 
 fn api(last: &TurnResult) -> FailureCode {
+    if is_unpaid(last) { FailureCode::ModelAuth } else { FailureCode::of_api_status(last.api_error_status) }
+}
+
+/// The CLI's words when it has no key at all, in which case it asks nobody, and when nobody pays for the key.
+fn is_unpaid(last: &TurnResult) -> bool {
     let said = |words: &str| last.result.as_deref().is_some_and(|text| text.starts_with(words));
-    // The CLI's words when it has no key at all, in which case it asks nobody, and when nobody pays for the key.
-    if last.api_error_status.is_none() && said("Not logged in") || said("Credit balance is too low") {
-        return FailureCode::ModelAuth;
-    }
-    FailureCode::of_api_status(last.api_error_status)
+    last.api_error_status.is_none() && said("Not logged in") || said("Credit balance is too low")
 }
 
 fn message(last: &TurnResult) -> String {
@@ -87,6 +89,9 @@ fn message(last: &TurnResult) -> String {
         FailureCode::ModelAuth => format!("the model's API refused the key; check claude.api_key: {}", last.reason()),
         FailureCode::MaxTurns => format!("{}; raise limits.turns", last.reason()),
         FailureCode::Budget => format!("{}; raise limits.budget_usd", last.reason()),
+        FailureCode::Setup if last.api_error_status == Some(404) => {
+            format!("the model's API knows no such model; check `model` and claude.base_url: {}", last.reason())
+        }
         FailureCode::ModelBusy
         | FailureCode::Model
         | FailureCode::InvalidPrompt

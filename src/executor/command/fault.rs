@@ -49,12 +49,8 @@ const INVALID: [&str; 10] = [
 
 /// The failure that the status of an API's answer means; some say 400 to a key that they do not know.
 pub(super) fn of_status(status: i64, words: &str) -> FailureCode {
-    match status {
-        401 | 403 => FailureCode::ModelAuth,
-        429 | 503 | 529 => FailureCode::ModelBusy,
-        400 | 413 | 422 => code_of(words).unwrap_or(FailureCode::InvalidPrompt),
-        _ => FailureCode::Model,
-    }
+    let of_status = FailureCode::of_api_status(u16::try_from(status).ok().or(Some(0)));
+    if of_status == FailureCode::InvalidPrompt { code_of(words).unwrap_or(of_status) } else { of_status }
 }
 
 /// What words say of the model's API, if they do.

@@ -249,7 +249,8 @@ async fn many_calls_at_once_hold_nobody_up(engine: Engine) {
         let mut project = with_tools(engine, &api, "mcp__postern__remember, mcp__postern__recall").await;
         project.set("POSTERN_ANTHROPIC__BASE_URL", &api.url());
         let file = project.path().join("agents/ada.md");
-        let text = std::fs::read_to_string(&file).unwrap().replace("executor: claude", &format!("executor: {executor}"));
+        let text =
+            std::fs::read_to_string(&file).unwrap().replace("executor: claude", &format!("executor: {executor}"));
         let text = if executor == "claude" { text } else { text.replace("permissions: [{allow: Write}]\n", "") };
         std::fs::write(&file, text).unwrap();
         let app = TestApp::start(project).await;
