@@ -156,6 +156,7 @@ impl Work<'_> {
             let why = "the agent gave no answer that fits output_schema, also when it was reminded";
             return Err(Failure::new(FailureCode::Output, why).into());
         }
+        self.note(record::reminded()).await?;
         self.say(stable_id(self.spec, &format!("reminder-{}", self.spec.fence)), &[REMINDER.to_owned()]).await
     }
 

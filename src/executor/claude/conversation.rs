@@ -391,7 +391,7 @@ impl Conversation<'_> {
                     self.record(record::status(format!("MCP server `{name}`: the CLI does not take it"))).await?;
                 }
             }
-            "session_state_changed" if system.text("state") == "idle" => self.settle(),
+            "session_state_changed" if system.text("state") == "idle" => self.settle().await?,
             "api_retry" => match system.number("error_status") {
                 // Ten tries with the same wrong key would take minutes.
                 Some(401 | 403) => {
@@ -407,21 +407,23 @@ impl Conversation<'_> {
     }
 
     /// The CLI has nothing more to do: that was all, or the answer lacks what was wanted, and it is told so once.
-    fn settle(&mut self) {
-        let Some(last) = &self.state.last else { return };
+    async fn settle(&mut self) -> Result<(), Stopped> {
+        let Some(last) = &self.state.last else { return Ok(()) };
         // A message that was written while the turn ended begins another.
         self.state.idle_until = self.further.pending_until();
         if self.state.idle_until.is_some() {
-            return;
+            return Ok(());
         }
         match self.wanted.nudge(last) {
             Some(words) => {
                 self.state.pending.extend(words);
                 self.state.last = None;
                 self.state.clocks.begin_turn();
+                self.record(record::reminded()).await?;
             }
             None => self.state.over = true,
         }
+        Ok(())
     }
 
     fn order(&mut self, order: Order) {

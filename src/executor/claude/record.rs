@@ -9,6 +9,8 @@ use crate::{
 
 /// Longer texts are cut before they are copied: the record keeps no more of a line than this.
 const MAX_TEXT_BYTES: usize = 256 * 1024;
+/// Bytes of the reason why a server did not start.
+const MAX_REASON_BYTES: usize = 1_000;
 
 /// A line of the record.
 pub(in crate::executor) type Line = (MessageKind, Value);
@@ -128,11 +130,17 @@ fn of_system(system: &SystemMessage) -> Vec<Line> {
     vec![status(text)]
 }
 
+/// The answer as JSON is missing, and the model is told so.
+pub(in crate::executor) fn reminded() -> Line {
+    status("the agent ended without the answer that output_schema asks for; it is reminded".to_owned())
+}
+
 fn faults_at_start(system: &SystemMessage) -> Vec<Line> {
     let servers = system.list("mcp_servers").iter().filter_map(|server| {
         let status = server.get("status")?.as_str()?.to_owned();
         let name = server.get("name")?.as_str()?.to_owned();
-        (status != "connected").then(|| format!("MCP server `{name}`: {status}"))
+        let why = server.get("error").and_then(Value::as_str).map(|why| format!(": {}", clip(why, MAX_REASON_BYTES)));
+        (status != "connected").then(|| format!("MCP server `{name}`: {status}{}", why.unwrap_or_default()))
     });
     let plugins = system.list("plugin_errors").iter().map(|error| format!("plugin: {error}"));
     servers.chain(plugins).map(status).collect()
