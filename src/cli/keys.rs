@@ -38,7 +38,7 @@ enum Action {
 }
 
 pub(super) async fn keys(context: &Context, arguments: &Keys) -> anyhow::Result<ExitCode> {
-    let Some(loaded) = output::load(context) else { return Ok(ExitCode::from(1)) };
+    let Some(loaded) = output::load_settings(context) else { return Ok(ExitCode::from(1)) };
     let secrets = Secrets::new(&loaded.dir, context.environment.clone(), &loaded.settings);
     let store = app::open_store(&loaded.settings, &secrets).await?;
     let done = with_store(context, &store, &arguments.action).await;

@@ -11,7 +11,7 @@ use crate::{
 };
 
 pub(super) async fn migrate(context: &Context) -> anyhow::Result<ExitCode> {
-    let Some(loaded) = output::load(context) else { return Ok(ExitCode::from(1)) };
+    let Some(loaded) = output::load_settings(context) else { return Ok(ExitCode::from(1)) };
     #[cfg(feature = "sabotage")]
     crate::sabotage::arm(context.environment.get(crate::sabotage::VARIABLE)).map_err(anyhow::Error::msg)?;
     let secrets = Secrets::new(&loaded.dir, context.environment.clone(), &loaded.settings);

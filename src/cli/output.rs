@@ -51,11 +51,21 @@ pub(super) fn failed(context: &Context, fault: &anyhow::Error) -> ExitCode {
     ExitCode::from(1)
 }
 
-/// Reads the project; prints what is wrong with it. `None` when it cannot be used at all.
+/// Reads the project; prints what is wrong with it, warnings as well. `None` when it cannot be used at all.
 pub(super) fn load(context: &Context) -> Option<Loaded> {
+    read(context, |_| true)
+}
+
+/// The same without warnings, for whoever only needs the project's settings.
+pub(super) fn load_settings(context: &Context) -> Option<Loaded> {
+    read(context, Problem::is_error)
+}
+
+fn read(context: &Context, is_shown: fn(&Problem) -> bool) -> Option<Loaded> {
     match Project::load(&context.project, &context.environment) {
         Ok(loaded) => {
-            problems(&loaded.problems);
+            let shown: Vec<Problem> = loaded.problems.iter().filter(|problem| is_shown(problem)).cloned().collect();
+            problems(&shown);
             Some(loaded)
         }
         Err(found) => {

@@ -63,7 +63,7 @@ pub(super) async fn send(context: &Context, send: &Send) -> anyhow::Result<ExitC
         What::Sms(sms) => Draft::Sms(sms.draft()?),
         What::Webhook(webhook) => Draft::Hook(webhook.draft()?),
     };
-    let Some(loaded) = output::load(context) else { return Ok(ExitCode::from(1)) };
+    let Some(loaded) = output::load_settings(context) else { return Ok(ExitCode::from(1)) };
     let target = Target::find(&loaded, &context.environment, &draft, (send.server.as_deref(), send.source.as_deref()))?;
     if send.wait && target.api_key.is_none() {
         anyhow::bail!("`--wait` reads the runs from the server; set POSTERN_API_KEY to the key that it showed");

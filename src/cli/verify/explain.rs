@@ -101,7 +101,7 @@ fn of_provider(context: &Context, arguments: &Explain, request: Request) -> anyh
 }
 
 fn of_project(context: &Context, arguments: &Explain, request: Request) -> anyhow::Result<Setup> {
-    let loaded = output::load(context).context("the project cannot be used; name a `--provider` instead")?;
+    let loaded = output::load_settings(context).context("the project cannot be used; name a `--provider` instead")?;
     let path = request.url.split('?').next().unwrap_or_default();
     let of_path = path.rsplit_once("/in/").map(|(_, name)| name.to_owned());
     let name = arguments.source.clone().or(of_path).context("the path is not /in/NAME; say `--source NAME`")?;
