@@ -82,19 +82,19 @@ pub(crate) fn load(dir: &Path, settings: &Settings) -> Result<Agents, Problem> {
         }
         found.problems.extend(problems);
     }
-    check_reach(dir, &mut found);
+    check_reach(dir, settings, &mut found);
     Ok(found)
 }
 
 /// Takes out the agents that are dangerous by those that they start.
-fn check_reach(dir: &Path, found: &mut Agents) {
+fn check_reach(dir: &Path, settings: &Settings, found: &mut Agents) {
     let specs = found.agents.iter().map(|(name, agent)| (name.clone(), &agent.spec)).collect();
     let mut problems = Vec::new();
     for (name, _) in found.agents.iter().filter(|(_, agent)| !agent.spec.may_trigger.is_empty()) {
         let (file, mut own) = (format!("agents/{name}.md"), Vec::new());
         let text = read_bounded(&dir.join(&file)).unwrap_or_default();
         let yaml = yaml::split(&text).map_or("", |document| document.yaml);
-        exposure::check_reach(name, &specs, &mut Checker { file: &file, yaml, problems: &mut own });
+        exposure::check_reach(name, &specs, settings, &mut Checker { file: &file, yaml, problems: &mut own });
         if !own.is_empty() {
             problems.push((name.clone(), own));
         }
@@ -154,12 +154,13 @@ pub(crate) fn check_sent(name: &str, agent: &BundledAgent, settings: &Settings) 
 }
 
 /// What is wrong with agents of a bundle by those that they start.
-pub(crate) fn check_sent_together(agents: &BTreeMap<String, BundledAgent>) -> Vec<Problem> {
+pub(crate) fn check_sent_together(agents: &BTreeMap<String, BundledAgent>, settings: &Settings) -> Vec<Problem> {
     let specs = agents.iter().map(|(name, agent)| (name.clone(), &agent.spec)).collect();
     let mut problems = Vec::new();
     for name in agents.keys() {
         let file = format!("agents/{name}.md");
-        exposure::check_reach(name, &specs, &mut Checker { file: &file, yaml: "", problems: &mut problems });
+        let mut checker = Checker { file: &file, yaml: "", problems: &mut problems };
+        exposure::check_reach(name, &specs, settings, &mut checker);
     }
     problems
 }
@@ -258,7 +259,13 @@ fn load_skills(
 ) -> Vec<Skill> {
     let mut found = Vec::new();
     for name in spec.skills.iter().map(SkillUse::name).filter(|name| is_valid_name(name) && skills::exists(dir, name)) {
-        match loaded.entry(name.to_owned()).or_insert_with(|| skills::load(dir, name)) {
+        let read = loaded.entry(name.to_owned()).or_insert_with(|| {
+            let read = skills::load(dir, name);
+            // Once a project, whichever agents name it.
+            problems.extend(read.iter().flat_map(skills::warnings));
+            read
+        });
+        match read {
             Ok(skill) => found.push(skill.clone()),
             Err(problem) => problems.push(problem.clone()),
         }

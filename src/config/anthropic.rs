@@ -46,11 +46,7 @@ pub(super) fn check(spec: &AgentSpec, settings: &Settings, checker: &mut Checker
         }
         Some(_) | None => {}
     }
-    if let Some(schema) = &spec.output_schema
-        && let Err(fault) = output_schema::check(schema)
-    {
-        checker.error(&["output_schema"], format!("`output_schema` {fault}"), "write a JSON Schema of type object");
-    }
+    output_schema::check(spec, checker);
     check_tools(spec, checker);
 }
 

@@ -26,6 +26,7 @@ use crate::{
         glob,
         session::SessionRule,
         source::SecretRef,
+        strangers::names_nobody,
         template::{Template, clip},
         time::Span,
         trigger::{Reply, ReplySecret, ReplyWord, TriggerSpec, WhileRunning},
@@ -114,7 +115,7 @@ pub(crate) fn check(
     if spec.triggers.is_empty() {
         checker.warning(&["triggers"], "nothing starts this agent", "add `triggers` with a `source`");
     }
-    exposure::check(spec, checker);
+    exposure::check(spec, settings, checker);
 }
 
 fn check_executor(spec: &AgentSpec, checker: &mut Checker<'_>) {
@@ -305,11 +306,11 @@ fn check_trigger(trigger: &TriggerSpec, index: &str, settings: &Settings, checke
     if kind != Kind::Webhook && trigger.from.is_empty() {
         checker.warning(&path, "nobody can start this trigger", "name senders in `from`, such as [\"*@example.com\"]");
     }
-    if trigger.from.iter().any(|from| from == "*") {
+    if let Some(pattern) = trigger.from.iter().find(|from| names_nobody(from)) {
         checker.warning(
             &["triggers", index, "from"],
             "everybody can start this trigger",
-            "name senders instead of `*` unless that is meant",
+            format!("name senders instead of `{pattern}` unless that is meant"),
         );
     }
     check_wording(trigger, index, kind, settings, checker);

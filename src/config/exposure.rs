@@ -4,13 +4,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
-    config::agents::Checker,
+    config::{
+        agents::Checker,
+        settings::Settings,
+        validate::{Kind, kind_of},
+    },
     domain::{
         agent::{AgentSpec, EnvValue, ExecutorKind},
         claude::Acknowledgement,
         own_tool::OwnTool,
+        strangers::names_nobody,
         trigger::{SenderRule, TriggerSpec},
-        trust,
     },
 };
 
@@ -18,13 +22,12 @@ use crate::{
 const MOST_NAMED: usize = 5;
 
 /// Refuses what lets anybody carry secrets out by this agent alone, unless the file says that its author knows.
-pub(super) fn check(spec: &AgentSpec, checker: &mut Checker<'_>) {
-    if let (Some(index), true, true) = (open_trigger(spec), holds_secrets(spec), has_network(spec)) {
+pub(super) fn check(spec: &AgentSpec, settings: &Settings, checker: &mut Checker<'_>) {
+    if let (Some((index, who)), true, true) = (open_trigger(spec, settings), holds_secrets(spec), has_network(spec)) {
         let index = index.to_string();
         checker.error(
             &["triggers", &index],
-            "everybody can start this agent, it holds secrets and may use the network: what they write may carry the \
-             secrets out",
+            format!("{who}, it holds secrets and may use the network: what they write may carry the secrets out"),
             "name senders in `from`, take the secrets out of `env` and `mcp`, set `network: false` (executor command), \
              or write `acknowledge: [untrusted-secrets-egress]`",
         );
@@ -32,12 +35,15 @@ pub(super) fn check(spec: &AgentSpec, checker: &mut Checker<'_>) {
 }
 
 /// Refuses what lets anybody carry secrets out by the agent `name` and those that it may start, and these, and so on.
-pub(super) fn check_reach(name: &str, agents: &BTreeMap<String, &AgentSpec>, checker: &mut Checker<'_>) {
+pub(super) fn check_reach(
+    name: &str,
+    agents: &BTreeMap<String, &AgentSpec>,
+    settings: &Settings,
+    checker: &mut Checker<'_>,
+) {
     let Some(spec) = agents.get(name).copied() else { return };
     let is_reported = holds_secrets(spec) && has_network(spec);
-    if open_trigger(spec).is_none() || is_reported {
-        return;
-    }
+    let Some((_, who)) = open_trigger(spec, settings).filter(|_| !is_reported) else { return };
     let reached = reach(name, agents);
     let found = |is: fn(&AgentSpec) -> bool| {
         let names = reached.iter().filter(|name| agents.get(**name).is_some_and(|spec| is(spec)));
@@ -54,8 +60,8 @@ pub(super) fn check_reach(name: &str, agents: &BTreeMap<String, &AgentSpec>, che
     checker.error(
         &["may_trigger"],
         format!(
-            "everybody can start this agent, and with those that it may start there are secrets ({}) and the network \
-             ({}): what strangers write may carry the secrets out",
+            "{who}, and with those that it may start there are secrets ({}) and the network ({}): what strangers write \
+             may carry the secrets out",
             words(&secrets),
             words(&network)
         ),
@@ -77,16 +83,27 @@ fn starts_others(spec: &AgentSpec) -> bool {
     OwnTool::of(&spec.tools, &spec.disallowed).contains(&OwnTool::TriggerAgent)
 }
 
-/// The first trigger by which strangers start it, when its author has not said that he knows.
-fn open_trigger(spec: &AgentSpec) -> Option<usize> {
+/// The first trigger by which strangers start it, and how, when its author has not said that he knows.
+fn open_trigger(spec: &AgentSpec, settings: &Settings) -> Option<(usize, String)> {
     let is_known = spec.acknowledge.contains(&Acknowledgement::UntrustedSecretsEgress);
-    spec.triggers.iter().position(is_open).filter(|_| !is_known)
+    let mut open = spec.triggers.iter().enumerate().filter(|_| !is_known);
+    open.find_map(|(index, trigger)| Some((index, opening(trigger, settings)?)))
 }
 
-/// Whether people start it whom nobody named, or who only say that they are somebody named.
-fn is_open(trigger: &TriggerSpec) -> bool {
-    trigger.from.iter().any(|from| trust::names_nobody(from))
-        || (!trigger.from.is_empty() && trigger.sender_auth == SenderRule::Any)
+/// How people start it whom nobody named, or who only say that they are somebody named.
+fn opening(trigger: &TriggerSpec, settings: &Settings) -> Option<String> {
+    if trigger.schedule.is_some() {
+        return None;
+    }
+    let is_any = !trigger.from.is_empty() && trigger.sender_auth == SenderRule::Any;
+    if is_any || trigger.from.iter().any(|from| names_nobody(from)) {
+        return Some("everybody can start this agent".to_owned());
+    }
+    // Without names mail and text messages start nothing. The source of a webhook says who sent it, not who wrote it:
+    // an issue, a form, the name of a customer are a stranger's words.
+    let source = settings.sources.get(&trigger.source)?;
+    let is_open = trigger.from.is_empty() && kind_of(&source.provider) == Kind::Webhook;
+    is_open.then(|| format!("strangers can start this agent by `{}`, where no `from` names anybody", trigger.source))
 }
 
 fn holds_secrets(spec: &AgentSpec) -> bool {

@@ -3,7 +3,7 @@
 use std::path::{Component, Path};
 
 use crate::{
-    config::{agents::Checker, checks::Files, repositories, settings::Settings},
+    config::{agents::Checker, checks::Files, mount_sources, repositories, settings::Settings},
     domain::{
         agent::CLOSED_PLACES,
         id::UploadId,
@@ -25,7 +25,7 @@ pub(crate) fn check(mounts: &mut [MountSpec], files: Files<'_>, settings: &Setti
         let index = index.to_string();
         let path = ["mounts", index.as_str()];
         let container = match mount {
-            MountSpec::Host(mount) => check_host(&path, mount, files, checker),
+            MountSpec::Host(mount) => check_host(&path, mount, files, settings, checker),
             MountSpec::Git(mount) => {
                 repositories::check(&path, mount, files, settings, checker);
                 mount.to = mount.to.trim_end_matches('/').to_owned();
@@ -80,7 +80,18 @@ pub(crate) fn is_plain(path: &str) -> bool {
 }
 
 /// Where it is mounted, when it can be read at all.
-fn check_host(path: &[&str], mount: &mut String, files: Files<'_>, checker: &mut Checker<'_>) -> Option<String> {
+fn check_host(
+    path: &[&str],
+    mount: &mut String,
+    files: Files<'_>,
+    settings: &Settings,
+    checker: &mut Checker<'_>,
+) -> Option<String> {
+    if let Some(mode) = wrong_mode(mount) {
+        let message = format!("`{mode}` at the end of `{mount}` is neither `ro` nor `rw`");
+        checker.error(path, message, "end it in `:ro` to be read, in `:rw` to be written");
+        return None;
+    }
     let Some(read) = parse(mount) else {
         checker.error(
             path,
@@ -89,7 +100,11 @@ fn check_host(path: &[&str], mount: &mut String, files: Files<'_>, checker: &mut
         );
         return None;
     };
-    let (host, container) = (files.absolute(read.host), read.container.trim_end_matches('/').to_owned());
+    let container = read.container.trim_end_matches('/').to_owned();
+    let host = match files {
+        Files::Project(_) => mount_sources::without_dots(&files.absolute(read.host)),
+        Files::Sent(_) => files.absolute(read.host),
+    };
     if !host.is_absolute() {
         checker.error(path, format!("`{}` is not absolute", read.host), "write the path on the workers' machines");
     }
@@ -99,6 +114,8 @@ fn check_host(path: &[&str], mount: &mut String, files: Files<'_>, checker: &mut
             format!("`{}` is not there to be mounted", read.host),
             format!("make {} or correct the path", host.display()),
         );
+    } else if host.is_absolute() {
+        mount_sources::check(path, (read.host, read.mode), files, settings, checker);
     }
     if read.mode == "rw" {
         checker.warning(
@@ -109,6 +126,14 @@ fn check_host(path: &[&str], mount: &mut String, files: Files<'_>, checker: &mut
     }
     *mount = format!("{}:{container}:{}", host.display(), read.mode);
     Some(container)
+}
+
+/// What stands where the mode does: behind a path inside.
+fn wrong_mode(text: &str) -> Option<&str> {
+    let (rest, mode) = text.rsplit_once(':')?;
+    let is_behind_path =
+        rest.rsplit_once(':').is_some_and(|(host, inside)| !host.is_empty() && inside.starts_with('/'));
+    (is_behind_path && !mode.starts_with('/') && !matches!(mode, "ro" | "rw")).then_some(mode)
 }
 
 fn parse(text: &str) -> Option<Mount<'_>> {

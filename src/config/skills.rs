@@ -16,6 +16,7 @@ use crate::{
         agents::read_bounded,
         locate,
         problem::Problem,
+        skill_text,
         strict::keys,
         yaml::{self, MAX_FILE_BYTES},
     },
@@ -96,7 +97,8 @@ pub fn load(dir: &Path, name: &str) -> Result<Skill, Problem> {
     let description = read_description(&main, name, &text)?;
     let mut gathered = Gathered { name, files: BTreeMap::new(), left_bytes: MAX_SKILL_BYTES, left_files: MAX_FILES };
     gathered.folder(&folder, "", MAX_DEPTH)?;
-    Ok(Skill { name: name.to_owned(), description, files: gathered.files })
+    let skill = Skill { name: name.to_owned(), description, files: gathered.files };
+    check_sent(&skill).map_or(Ok(skill), Err)
 }
 
 /// The first thing that is wrong with a skill that was sent instead of read from its folder.
@@ -122,6 +124,10 @@ pub(crate) fn check_sent(skill: &Skill) -> Option<Problem> {
     if !skill.files.keys().all(|path| !path.is_empty() && is_inside(path)) {
         return fault("has a file outside of it");
     }
+    let twice = |path: &&String| path.eq_ignore_ascii_case(skill_text::MAIN) && *path != skill_text::MAIN;
+    if let Some(other) = skill.files.keys().find(twice) {
+        return fault(&format!("has a `{other}` beside its SKILL.md; Claude Code takes either, so remove it"));
+    }
     if !skill.files.values().all(|bytes| BASE64.decode(bytes.as_bytes()).is_ok()) {
         return fault("has a file that is not in base64");
     }
@@ -134,6 +140,14 @@ pub(crate) fn check_sent(skill: &Skill) -> Option<Problem> {
         Ok(_) => fault("has another description than its SKILL.md"),
         Err(problem) => Some(problem),
     }
+}
+
+/// What of a good skill does nothing here, though it would elsewhere.
+#[must_use]
+pub fn warnings(skill: &Skill) -> Vec<Problem> {
+    let main = skill.files.get(skill_text::MAIN).and_then(|text| BASE64.decode(text.as_bytes()).ok());
+    let text = String::from_utf8(main.unwrap_or_default()).unwrap_or_default();
+    skill_text::warnings(&format!("skills/{}/{}", skill.name, skill_text::MAIN), &text)
 }
 
 /// The text below the frontmatter of a `SKILL.md`; all of it when there is none.
@@ -151,6 +165,9 @@ fn read_description(file: &str, name: &str, text: &str) -> Result<String, Proble
             problem
         })?;
     let word = |key: &str| value.get(key).and_then(Value::as_str).map(str::trim).filter(|text| !text.is_empty());
+    if let Some(problem) = skill_text::refused(file, &document, &value) {
+        return Err(problem);
+    }
     let fault = |key: &str, message: String| {
         let place = locate::in_yaml(document.yaml, &keys(&[key])).map(|(line, column)| (line + 1, column));
         Problem::error(file, message).at(place)

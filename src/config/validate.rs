@@ -72,7 +72,7 @@ pub fn check_bundle(bundle: &Bundle, settings: &Settings, providers: &[&str]) ->
     let mut problems = checker.problems;
     problems.extend(check_providers(&settings.sources, "", providers));
     problems.extend(bundle.agents.iter().flat_map(|(name, agent)| agents::check_sent(name, agent, &settings)));
-    problems.extend(agents::check_sent_together(&bundle.agents));
+    problems.extend(agents::check_sent_together(&bundle.agents, &settings));
     problems.retain(Problem::is_error);
     problems
 }

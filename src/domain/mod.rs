@@ -45,6 +45,7 @@ pub mod session;
 pub mod setup;
 pub mod skill;
 pub mod source;
+pub mod strangers;
 pub mod template;
 pub mod texting;
 pub mod thread;

@@ -32,7 +32,7 @@ secret = { file = "key" }
 callback = { env = "CALLBACK" }
 "#;
 
-fn project(files: &[(&str, &str)]) -> TempDir {
+pub(crate) fn project(files: &[(&str, &str)]) -> TempDir {
     let dir = TempDir::new().unwrap();
     write(dir.path(), "postern.toml", SETTINGS);
     for (path, text) in files {
@@ -41,13 +41,13 @@ fn project(files: &[(&str, &str)]) -> TempDir {
     dir
 }
 
-fn write(dir: &Path, path: &str, text: &str) {
+pub(crate) fn write(dir: &Path, path: &str, text: &str) {
     let path = dir.join(path);
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     fs::write(path, text).unwrap();
 }
 
-fn load(dir: &Path) -> Loaded {
+pub(crate) fn load(dir: &Path) -> Loaded {
     Project::load(dir, &Environment::default()).unwrap()
 }
 
@@ -88,7 +88,7 @@ fn said_of_reach(front: &str, back: &str) -> Vec<String> {
         |other: &str| format!("executor: anthropic\ntools: [mcp__postern__trigger_agent]\nmay_trigger: [{other}]\n");
     let open = format!("{}triggers: [{{ source: mail, from: '*' }}]\n{front}", starts("middle"));
     let file = |yaml: &str| format!("---\n{yaml}\n---\nYou answer.\n");
-    let hooks = "triggers: [{ source: hooks }]\n";
+    let hooks = "triggers: [{ source: hooks, from: octocat }]\n";
     let dir = project(&[
         ("agents/front.md", &file(&open)),
         ("agents/middle.md", &file(&format!("{}{hooks}", starts("back, front")))),
@@ -193,7 +193,7 @@ fn skills_are_complete_and_bounded() {
     assert!(problems(dir.path()).contains("is named `other` in the folder `tone`; write `name: tone`"));
 }
 
-fn problems(dir: &Path) -> String {
+pub(crate) fn problems(dir: &Path) -> String {
     load(dir).problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }
 

@@ -13,6 +13,7 @@ mod cli;
 mod clients;
 mod config;
 mod config_context;
+mod config_dangers;
 mod demo;
 mod docs;
 mod e2e;

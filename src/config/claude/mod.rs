@@ -13,6 +13,7 @@ use crate::{
         agent::AgentSpec,
         claude::{PermissionMode, SubAgent, Thinking, is_model},
         mount::MountSpec,
+        time::Span,
     },
 };
 
@@ -20,10 +21,13 @@ use crate::{
 const MAX_THINGS: usize = 50;
 /// Bytes of the system prompt of a subagent.
 const MAX_PROMPT_BYTES: usize = 64 * 1024;
+/// The CLI's sign of life during a call, 30 s, and time for it to come.
+const SHORTEST_IDLE: Span = Span(45_000);
 
 /// Checks everything that only a `claude` agent has, and makes host paths absolute.
 pub(crate) fn check(spec: &mut AgentSpec, files: Files<'_>, settings: &Settings, checker: &mut Checker<'_>) {
     check_models(spec, checker);
+    check_life(spec, settings, checker);
     permissions::check(spec, settings, checker);
     for (name, agent) in &spec.agents {
         check_agent(spec, name, agent, checker);
@@ -31,11 +35,7 @@ pub(crate) fn check(spec: &mut AgentSpec, files: Files<'_>, settings: &Settings,
     if !spec.agents.is_empty() && !spec.tools.iter().any(|tool| matches!(tool.as_str(), "Agent" | "Task")) {
         checker.error(&["agents"], "nothing can give work to `agents`", "add `Agent` to `tools`");
     }
-    if let Some(schema) = &spec.output_schema
-        && let Err(fault) = output_schema::check(schema)
-    {
-        checker.error(&["output_schema"], format!("`output_schema` {fault}"), "write a JSON Schema of type object");
-    }
+    output_schema::check(spec, checker);
     check_directories(spec, files, checker);
     check_sandbox(spec, checker);
     mcp::check(spec, files, settings, checker);
@@ -50,6 +50,19 @@ pub(crate) fn check(spec: &mut AgentSpec, files: Files<'_>, settings: &Settings,
         if count > MAX_THINGS {
             checker.error(&[key], format!("`{key}` has {count} entries"), format!("write {MAX_THINGS} at most"));
         }
+    }
+}
+
+/// What a run of the CLI needs to live at all.
+fn check_life(spec: &AgentSpec, settings: &Settings, checker: &mut Checker<'_>) {
+    if spec.network == Some(false) {
+        let help = "remove it; what its commands may reach, `sandbox.domains` says";
+        checker.error(&["network"], "a claude agent reaches its model over the network, so no run would begin", help);
+    }
+    let idle = spec.limits.idle.unwrap_or(settings.limits.idle);
+    if idle < SHORTEST_IDLE {
+        let message = format!("`limits.idle` is {idle}, and while a tool works the CLI is heard every 30s alone");
+        checker.warning(&["limits", "idle"], message, format!("write {SHORTEST_IDLE} or more"));
     }
 }
 
