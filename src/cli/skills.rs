@@ -68,6 +68,11 @@ pub(super) async fn skills(context: &Context, arguments: &Skills) -> anyhow::Res
                 let [name, version] = ["name", "version"].map(|key| word(&skill[key]));
                 let how = if skill["new"] == true { "is new" } else { "was there already" };
                 output::line(format!("skill {name}, version {version}, {how}"));
+                for warning in skill["warnings"].as_array().into_iter().flatten() {
+                    let [file, line, message, help] =
+                        ["file", "line", "message", "help"].map(|key| word(&warning[key]));
+                    output::note(format!("{file}:{line}: warning: {message}; {help}"));
+                }
             });
         }
         Action::Delete { name } => {

@@ -6,7 +6,7 @@ use data_encoding::BASE64;
 use serde_json::{Value, json};
 
 use crate::{
-    config::skills::body,
+    config::{skill_text::laid_out, skills::body},
     domain::{
         agent::Skill,
         filter::{Filter, Prepared},
@@ -94,9 +94,16 @@ impl Chosen {
         text
     }
 
-    /// Lays out skills as `<under>/<name>/…`. Blocks.
+    /// Lays out skills as `<under>/<name>/…`, as they are. Blocks.
     pub(super) fn lay_out(&self, under: &Path) -> Result<(), Failure> {
-        self.given.iter().try_for_each(|(skill, _)| lay_out(skill, under))
+        self.given.iter().try_for_each(|(skill, _)| lay_out(skill, under, |_, bytes| bytes))
+    }
+
+    /// The same for Claude Code, which obeys the frontmatter of skills: with nothing that runs or grants. Blocks.
+    pub(super) fn lay_out_as_words(&self, under: &Path) -> Result<(), Failure> {
+        self.given.iter().try_for_each(|(skill, _)| {
+            lay_out(skill, under, |path, bytes| laid_out(skill, path, &bytes).map_or(bytes, String::into_bytes))
+        })
     }
 }
 
@@ -127,7 +134,7 @@ fn choose(skills: &[Skill], uses: &[SkillUse], event: &Value) -> Chosen {
     chosen
 }
 
-fn lay_out(skill: &Skill, under: &Path) -> Result<(), Failure> {
+fn lay_out(skill: &Skill, under: &Path, as_laid_out: impl Fn(&str, Vec<u8>) -> Vec<u8>) -> Result<(), Failure> {
     let refuse = |why: String| Failure::new(FailureCode::Setup, why);
     let name = plain_path(&skill.name).filter(|name| name.components().count() == 1);
     let name = name.ok_or_else(|| refuse(format!("skill `{}`: not a folder's name", skill.name)))?;
@@ -135,6 +142,7 @@ fn lay_out(skill: &Skill, under: &Path) -> Result<(), Failure> {
         let fault = |why: &str| refuse(format!("skill `{}`, file `{path}`: {why}", skill.name));
         let relative = plain_path(path).ok_or_else(|| fault("not a path inside the skill's folder"))?;
         let bytes = BASE64.decode(content.as_bytes()).map_err(|_| fault("not base64"))?;
+        let bytes = as_laid_out(path, bytes);
         let target = under.join(&name).join(relative);
         let parent = target.parent().unwrap_or(under);
         let script = bytes.starts_with(b"#!");

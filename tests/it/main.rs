@@ -27,6 +27,7 @@ mod executor_killed;
 mod executor_options;
 mod executor_places;
 mod executor_replay;
+mod executor_skills;
 mod executor_steered;
 mod explain;
 mod fetches;

@@ -188,7 +188,7 @@ fn lay_out(files: &Path, skills: &Chosen, settings: &Value) -> Result<(), Failur
     for (name, content) in [("settings.json", settings), ("plugin/.claude-plugin/plugin.json", &manifest)] {
         workdir::write_new(&files.join(name), content.to_string().as_bytes(), 0o600).map_err(fail)?;
     }
-    skills.lay_out(&plugin.join("skills"))
+    skills.lay_out_as_words(&plugin.join("skills"))
 }
 
 /// The limits of what is left of a run's turns and dollars: the CLI counts what its own process takes.

@@ -56,7 +56,9 @@ pub(super) fn settings(agent: &AgentSpec, mut permissions: Value, place: &Place)
         agent.directories.iter().map(|directory| seen(directory, place)).collect();
     permissions["additionalDirectories"] = json!(directories?);
     permissions["defaultMode"] = json!(agent.permission_mode.as_str());
-    let mut settings = json!({"permissions": permissions, "skipWebFetchPreflight": true});
+    let mut settings = json!({"permissions": permissions, "skipWebFetchPreflight": true,
+        // Commands in the text of skills would run without a call that is decided and recorded.
+        "disableSkillShellExecution": true});
     if let Some(sandbox) = &agent.sandbox {
         // Without the last three a command that the sandbox hinders would run outside of it, or without being judged.
         settings["sandbox"] = json!({

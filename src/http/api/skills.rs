@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::{
     archive::Tree,
-    config::skills::{LIMITS, from_tree},
+    config::skills::{LIMITS, from_tree, warnings},
     domain::skill::SkillVersion,
     http::{
         api::uploads::refused,
@@ -41,6 +41,7 @@ pub(in crate::http) async fn put(
     tracing::info!(skill = kept.name, version = kept.version, %tenant, is_new, "skill uploaded");
     let mut shown = json!(kept);
     shown["new"] = json!(is_new);
+    shown["warnings"] = json!(warnings(&skill));
     Ok((if is_new { StatusCode::CREATED } else { StatusCode::OK }, Json(shown)))
 }
 
