@@ -46,8 +46,14 @@ pub(in crate::http) async fn artifact(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let id: RunId = id.parse()?;
-    let found = gateway.store.artifact(&tenant, &id, &name).await?;
-    let (artifact, bytes) = found.ok_or_else(|| ApiError::not_found("artifact"))?;
+    let Some((artifact, bytes)) = gateway.store.artifact(&tenant, &id, &name).await? else {
+        let listed = gateway.store.artifacts(&tenant, &id).await?.into_iter().find(|artifact| artifact.name == name);
+        let why = listed.and_then(|artifact| artifact.left_out);
+        return Err(why.map_or_else(
+            || ApiError::not_found("artifact"),
+            |why| ApiError::new(StatusCode::NOT_FOUND, "not_kept", format!("the artifact was not kept: {why}")),
+        ));
+    };
     let tag = format!("\"{}\"", artifact.sha256.as_deref().unwrap_or_default());
     let known = headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
     let is_known = known.flat_map(|value| value.split(',')).any(|one| {
