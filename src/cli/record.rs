@@ -14,10 +14,19 @@ pub(super) fn text(message: &Value) -> String {
         "tool_call" => format!("{} {}", word(&body["name"]), body["input"]),
         "tool_result" => {
             let failed = if body["is_error"] == true { "failed: " } else { "" };
-            format!("{failed}{}", content(&body["content"]))
+            format!("{failed}{}{}", content(&body["content"]), allowance(&body["permission"]))
         }
         "result" => result(body),
         _ => body["text"].as_str().map_or_else(|| body.to_string(), str::to_owned),
+    }
+}
+
+/// Why the call ran. Why one did not is a line of its own.
+fn allowance(permission: &Value) -> String {
+    let why = [&permission["rule"], &permission["reason"]].into_iter().find_map(Value::as_str);
+    match why {
+        Some(why) if permission["decision"] == "allow" => format!("\n[allowed by {}: {why}]", word(&permission["by"])),
+        Some(_) | None => String::new(),
     }
 }
 
@@ -73,6 +82,11 @@ mod tests {
         assert_eq!(
             line("tool_result", json!({"is_error": true, "content": [{"type": "text", "text": "no"}]})),
             "failed: no"
+        );
+        let allowed = json!({"decision": "allow", "by": "rule", "rule": "allow: Read", "reason": "as it says"});
+        assert_eq!(
+            line("tool_result", json!({"content": "yes", "permission": allowed})),
+            "yes\n[allowed by rule: allow: Read]"
         );
         assert_eq!(
             line("result", json!({"state": "failed", "failure": {"code": "lost", "message": "gone"}})),

@@ -77,6 +77,16 @@ impl PermissionRule {
     }
 }
 
+/// The tool whose rules hold for this one, too, for tools that are told files: those that read, and those that write.
+#[must_use]
+pub fn family(tool: &str) -> Option<&'static str> {
+    match tool {
+        "Read" | "Grep" | "Glob" | "LS" | "LSP" | "NotebookRead" => Some("Read"),
+        "Edit" | "Write" | "NotebookEdit" | "MultiEdit" => Some("Edit"),
+        _ => None,
+    }
+}
+
 /// Accepts `verified` and `[verified, allowed]` alike.
 #[derive(Deserialize, JsonSchema)]
 #[serde(untagged)]

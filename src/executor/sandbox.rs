@@ -24,6 +24,12 @@ use crate::{
 pub(super) const WORK: &str = "/workspace";
 /// Where the home directory is inside.
 pub(super) const HOME: &str = "/home/agent";
+/// What of `/etc` is inside, where the host has it.
+pub(super) const ETC: [&str; 6] = ["ssl", "pki", "ca-certificates", "ld.so.cache", "alternatives", "localtime"];
+/// What of `/etc` is inside besides with a network.
+pub(super) const ETC_OF_NETWORK: [&str; 3] = ["resolv.conf", "hosts", "nsswitch.conf"];
+/// Links of the root to what is in `/usr`.
+pub(super) const LINKS: [&str; 4] = ["bin", "sbin", "lib", "lib64"];
 const PROBE_LIMIT: Duration = Duration::from_secs(10);
 /// What bubblewrap says when user namespaces are not allowed here (bubblewrap.c, strerror(3)).
 const REFUSALS: &[&str] = &["Operation not permitted", "Permission denied", "No permissions to create"];
@@ -174,12 +180,12 @@ impl Inside<'_> {
     pub(super) fn args(&self) -> Vec<OsString> {
         let mut args = namespaces(self.network);
         args.extend(texts(&["--ro-bind", "/usr", "/usr"]));
-        for name in ["bin", "sbin", "lib", "lib64"] {
+        for name in LINKS {
             args.extend(texts(&["--symlink", &format!("usr/{name}"), &format!("/{name}")]));
         }
-        let mut etc = vec!["ssl", "pki", "ca-certificates", "ld.so.cache", "alternatives", "localtime"];
+        let mut etc = ETC.to_vec();
         if self.network {
-            etc.extend(["resolv.conf", "hosts", "nsswitch.conf"]);
+            etc.extend(ETC_OF_NETWORK);
         }
         for name in etc {
             args.extend(texts(&["--ro-bind-try", &format!("/etc/{name}"), &format!("/etc/{name}")]));

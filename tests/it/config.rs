@@ -76,6 +76,23 @@ fn a_wrong_agent_file_says_what_and_where_and_the_way_out() {
 }
 
 #[test]
+fn rules_that_do_something_are_not_warned_of() {
+    let rules = [
+        "tools: [Read, Grep]\npermissions: [{ allow: Read }, { allow: Grep }]",
+        "tools: [Bash]\nask: { email: a@example.com }\npermissions: [{ deny: Bash(rm *) }, { ask: Bash(git *) }, { allow: Bash }]",
+        "tools: [Bash]\npermissions: [{ allow: Bash, trust: verified }, { deny: Bash }]",
+        "tools: [mcp__postern__reply]\npermissions: [{ allow: mcp__postern }]",
+        "tools: [Task]\npermissions: [{ deny: Agent(spy) }]",
+    ];
+    for rules in rules {
+        let said = said(&format!("executor: claude\n{rules}")).join("\n");
+        for word in ["never reached", "does nothing", "denies every call"] {
+            assert!(!said.contains(word), "{rules}: {said}");
+        }
+    }
+}
+
+#[test]
 fn a_danger_that_is_acknowledged_is_no_error() {
     let file = "executor: claude\nenv: { KEY: { secret: callback } }\ntriggers:\n- { source: mail, from: '*' }\n\
                 acknowledge: [untrusted-secrets-egress]";

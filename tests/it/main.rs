@@ -25,6 +25,7 @@ mod executor_command;
 mod executor_elsewhere;
 mod executor_killed;
 mod executor_options;
+mod executor_permissions;
 mod executor_places;
 mod executor_replay;
 mod executor_skills;

@@ -4,6 +4,7 @@ mod mcp;
 pub(super) mod output_schema;
 mod permissions;
 mod plugins;
+mod rules;
 
 use std::path::{Component, Path};
 

@@ -3,7 +3,7 @@
 use crate::{
     config::{
         agents::Checker,
-        claude::check_mode,
+        claude::{check_mode, rules},
         own_tools,
         problem::{nearest, suggest},
         settings::Settings,
@@ -67,6 +67,7 @@ pub(super) fn check(spec: &AgentSpec, settings: &Settings, checker: &mut Checker
         check_rule(&path, text, checker);
         check_reach(&path, text, spec, checker);
     }
+    rules::check(spec, checker);
     for (key, texts) in [("allowed", &spec.allowed), ("disallowed", &spec.disallowed)] {
         for (index, text) in texts.iter().enumerate() {
             check_rule(&[key, &index.to_string()], text, checker);
@@ -101,12 +102,16 @@ fn check_rule(path: &[&str], text: &str, checker: &mut Checker<'_>) {
 /// A rule for a tool that is not there does nothing, and looks as if it did.
 fn check_reach(path: &[&str], text: &str, spec: &AgentSpec, checker: &mut Checker<'_>) {
     let tool = text.split('(').next().unwrap_or_default();
-    let known = TOOLS.contains(&tool) || ASKING.contains(&tool) || tool.starts_with("mcp__") || tool.contains('*');
-    if known || spec.tools.iter().any(|own| own == tool) {
+    if is_known(tool) || spec.tools.iter().any(|own| own == tool) {
         return;
     }
     let help = nearest(tool, TOOLS).map_or_else(String::new, |name| format!("did you mean `{name}`?"));
     checker.warning(path, format!("the CLI has no tool `{tool}`"), help);
+}
+
+/// Whether there is such a tool, as far as can be said without the agent's MCP servers.
+pub(super) fn is_known(tool: &str) -> bool {
+    TOOLS.contains(&tool) || ASKING.contains(&tool) || tool.starts_with("mcp__") || tool.contains('*')
 }
 
 fn check_tool(path: &[&str], tool: &str, spec: &AgentSpec, checker: &mut Checker<'_>) {

@@ -275,7 +275,7 @@ impl Conversation<'_> {
                 })?;
             }
             if let Some(message) = message {
-                for line in record::lines(&message) {
+                for line in self.questions.told(record::lines(&message)) {
                     self.record(line).await?;
                 }
                 self.react(message).await?;

@@ -3,6 +3,7 @@
 mod attempt;
 mod clocks;
 mod conversation;
+mod decisions;
 mod further;
 mod keep;
 pub(super) mod message;

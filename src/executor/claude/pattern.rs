@@ -27,9 +27,43 @@ impl Pattern {
     }
 }
 
+/// Whether something below the directory `path` may be as the path pattern says.
+pub(super) fn reaches_below(pattern: &str, path: &str) -> bool {
+    let parts = |text: &str| text.split('/').filter(|part| !part.is_empty()).map(str::to_owned).collect::<Vec<_>>();
+    let (wanted, path) = (parts(pattern), parts(path));
+    for (at, part) in wanted.iter().enumerate() {
+        if part.contains("**") {
+            return true;
+        }
+        match path.get(at) {
+            None => return true,
+            Some(here) if Pattern::path(part).matches(here) => {}
+            Some(_) => return false,
+        }
+    }
+    true
+}
+
 #[cfg(test)]
 mod tests {
-    use super::Pattern;
+    use super::{Pattern, reaches_below};
+
+    #[test]
+    fn what_may_lie_below_a_directory_is_seen() {
+        for (pattern, path) in [
+            ("/a/b/**", "/a"),
+            ("/a/b", "/"),
+            ("/a/**/secret", "/a/c/d"),
+            ("/**/.env", "/x"),
+            ("/a/*/c", "/a/b"),
+            ("/a/b", "/a/b/c"),
+        ] {
+            assert!(reaches_below(pattern, path), "{pattern} {path}");
+        }
+        for (pattern, path) in [("/a/b/**", "/a/c"), ("/a/*.md", "/a/b"), ("/a/*/c", "/a/b/d")] {
+            assert!(!reaches_below(pattern, path), "{pattern} {path}");
+        }
+    }
 
     #[test]
     fn stars_reach_as_far_as_they_say() {

@@ -3,37 +3,50 @@
 //! Rules are in Claude Code's syntax, except that a path that begins with one `/` is absolute. First
 //! match wins. Where it is unclear whether a rule matches, an `allow` does not and a `deny` does.
 
-use std::path::{Component, Path, PathBuf};
+mod view;
+
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
 use crate::{
     domain::{
         agent::AgentSpec,
-        permission::{Effect, PermissionRule},
+        permission::{Effect, PermissionRule, family},
         trust::Trust,
     },
-    executor::{claude::pattern::Pattern, workdir::Workdir},
+    executor::{
+        claude::{
+            decisions::{By, Verdict},
+            pattern::{Pattern, reaches_below},
+            permission::view::{Meanings, View, composed},
+        },
+        workdir::Workdir,
+    },
 };
 
 /// What becomes of one tool call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Decision {
     /// It runs.
-    Allow,
-    /// It does not; why, for the model and the record.
-    Deny(String),
-    /// A person decides; the rule that wants it.
+    Allow(Verdict),
+    /// It does not; the reason is for the model and the record.
+    Deny(Verdict),
+    /// A person decides; the rule that wants it, without its word `ask`.
     Ask(String),
     /// No rule says; the CLI's own judgement holds, and what it would ask is denied.
     Unsaid,
 }
 
-/// A mount as rules name it, as the agent finds it, and as the host has it.
-struct Place {
-    container: PathBuf,
-    seen: PathBuf,
-    host: PathBuf,
+/// One call of a tool.
+#[derive(Clone, Copy)]
+pub(super) struct Call<'a> {
+    /// The tool.
+    pub(super) tool: &'a str,
+    /// What it is told.
+    pub(super) input: &'a Value,
+    /// Where relative paths go on from, when that is known: the model may have changed it.
+    pub(super) directory: Option<&'a Path>,
 }
 
 /// What holds where a rule cannot be compared with a call.
@@ -59,11 +72,7 @@ pub(super) struct Permissions {
     rules: Vec<Rule>,
     /// The tools that an `allow` names, whomever it holds for.
     named: Vec<String>,
-    work: PathBuf,
-    home: PathBuf,
-    /// Empty in a sandbox, where mounts are where rules say.
-    places: Vec<Place>,
-    walled: bool,
+    view: View,
     /// Whether a person can be asked.
     asks: bool,
     /// Where its skills are.
@@ -73,71 +82,87 @@ pub(super) struct Permissions {
 impl Permissions {
     /// The rules of `spec` for a run in `workdir`, whose event came from somebody trusted so far.
     pub(super) fn new(spec: &AgentSpec, workdir: &Workdir, walled: bool, trust: Trust) -> Self {
-        let place = |mount: &crate::executor::mounts::Mount| Place {
-            container: mount.container.clone(),
-            seen: workdir.seen(mount),
-            host: std::fs::canonicalize(&mount.host).unwrap_or_else(|_| mount.host.clone()),
-        };
-        let places = if walled { Vec::new() } else { workdir.mounts.iter().map(place).collect() };
-        let (tools, rules) = (tools_of(spec), rules_of(spec, trust));
-        let named = named_of(spec);
         Self {
-            tools,
-            rules,
-            named,
-            work: workdir.seen_work(),
-            home: workdir.seen_home(),
-            places,
-            walled,
+            tools: tools_of(spec),
+            rules: rules_of(spec, trust),
+            named: named_of(spec),
+            view: View::new(spec, workdir, walled),
             asks: spec.ask.is_some(),
             skills: Vec::new(),
         }
     }
 
     /// Lets the files of the run's skills be read where no rule says otherwise.
-    pub(super) fn reading(self, skills: Vec<PathBuf>) -> Self {
+    pub(super) fn reading(mut self, skills: Vec<PathBuf>) -> Self {
+        skills.iter().for_each(|folder| self.view.lay_as_it_is(folder));
         Self { skills, ..self }
     }
 
-    /// Decides one call.
-    pub(super) fn decide(&self, tool: &str, input: &Value) -> Decision {
-        let tool = canonical(tool);
+    /// Decides one call. Looks at the links that its paths have now.
+    pub(super) fn decide(&self, call: Call<'_>) -> Decision {
+        let call = Call { tool: canonical(call.tool), ..call };
+        let tool = call.tool;
+        let by_default = |why: String| Verdict { by: By::Default, rule: None, reason: why };
         if !self.tools.iter().any(|named| Pattern::words(named).matches(tool)) {
-            return Decision::Deny(format!("the tool {tool} is not among this agent's tools"));
+            return Decision::Deny(by_default(format!("the tool {tool} is not among this agent's tools")));
         }
-        if tool == "Glob" && input.get("pattern").and_then(Value::as_str).is_some_and(leads_away) {
-            return Decision::Deny("a pattern of Glob goes on from `path`: put the directory there".to_owned());
+        if tool == "Glob" && call.input.get("pattern").and_then(Value::as_str).is_some_and(leads_away) {
+            let why = "a pattern of Glob goes on from `path`: put the directory there";
+            return Decision::Deny(by_default(why.to_owned()));
         }
-        for (at, rule) in self.rules.iter().enumerate() {
-            let doubt = if matches!(rule.effect, Effect::Allow) { Doubt::Misses } else { Doubt::Matches };
-            let above = || doubt == Doubt::Matches && self.is_limited(at) && self.is_above(rule, tool, input);
-            if !self.matches(rule, tool, input, doubt) && !above() {
-                continue;
-            }
-            return match rule.effect {
-                Effect::Allow => Decision::Allow,
-                Effect::Deny => Decision::Deny(format!("the rule `deny: {}` forbids it", rule.shown())),
-                Effect::Ask if self.asks => Decision::Ask(rule.shown()),
-                Effect::Ask => {
-                    Decision::Deny(format!("the rule `ask: {}` wants a person, and nobody can be asked", rule.shown()))
-                }
-            };
+        let paths = is_file_rule(tool).then(|| self.view.meanings(call.input, call.directory));
+        let found = self.rules.iter().enumerate().find(|(at, rule)| self.holds(*at, rule, call, paths.as_ref()));
+        if let Some((_, rule)) = found {
+            return self.follow(rule, paths.is_some_and(|paths| paths.is_unclear));
         }
         // Which skills, which agents and which servers' tools there are is the agent's file's choice already.
         let chosen = matches!(tool, "Skill" | "Agent" | OUTPUT_TOOL) || tool.starts_with("mcp__");
         if chosen && self.named.iter().any(|named| covers(named, tool)) {
-            return Decision::Deny(format!("no `allow` of {tool} holds for this call and whoever sent the event"));
+            let why = format!("no `allow` of {tool} holds for this call and whoever sent the event");
+            return Decision::Deny(by_default(why));
         }
-        if chosen || self.is_of_a_skill(tool, input) { Decision::Allow } else { Decision::Unsaid }
+        if chosen {
+            return Decision::Allow(by_default("the agent's file gives it this tool".to_owned()));
+        }
+        match paths {
+            Some(paths) if family(tool) == Some("Read") && paths.lie_in(&self.skills) => {
+                Decision::Allow(by_default("a file of the run's skills".to_owned()))
+            }
+            Some(_) | None => Decision::Unsaid,
+        }
     }
 
-    fn is_of_a_skill(&self, tool: &str, input: &Value) -> bool {
-        let path = input.get("file_path").or_else(|| input.get("path")).and_then(Value::as_str);
-        let (Some(path), "Read" | "Grep" | "Glob") = (path, tool) else { return false };
-        let path = plain(&self.work.join(path));
-        // Without walls the agent could have put a link there.
-        let path = if self.walled { path } else { std::fs::canonicalize(&path).unwrap_or_default() };
-        self.skills.iter().any(|folder| path.starts_with(folder))
+    /// What a call is denied with that no rule allows, nor the CLI.
+    pub(super) fn unsaid(&self) -> Verdict {
+        let asks = self.rules.iter().any(|rule| matches!(rule.effect, Effect::Ask));
+        let why = match (asks, self.asks) {
+            (true, true) => "no rule allows it, and no rule `ask` is about it",
+            (true, false) => "no rule allows it, and the agent's file names nobody to ask (`ask`)",
+            (false, _) => "no rule allows it, and no rule asks a person",
+        };
+        Verdict { by: By::Default, rule: None, reason: why.to_owned() }
+    }
+
+    fn follow(&self, rule: &Rule, is_unclear: bool) -> Decision {
+        let shown = rule.shown();
+        let unclear = if is_unclear && rule.specifier.is_some() { ": where that path leads is not clear" } else { "" };
+        let verdict =
+            |reason| Verdict { by: By::Rule, rule: Some(format!("{}: {shown}", rule.effect.as_str())), reason };
+        match rule.effect {
+            Effect::Allow => Decision::Allow(verdict(format!("the rule `allow: {shown}` allows it"))),
+            Effect::Deny => Decision::Deny(verdict(format!("the rule `deny: {shown}` forbids it{unclear}"))),
+            Effect::Ask if self.asks => Decision::Ask(shown),
+            Effect::Ask => {
+                let why = "and nobody can be asked: the agent's file names nobody (`ask`)";
+                Decision::Deny(verdict(format!("the rule `ask: {shown}` wants a person, {why}")))
+            }
+        }
+    }
+
+    fn holds(&self, at: usize, rule: &Rule, call: Call<'_>, paths: Option<&Meanings>) -> bool {
+        let doubt = if matches!(rule.effect, Effect::Allow) { Doubt::Misses } else { Doubt::Matches };
+        self.matches(rule, call, paths, doubt)
+            || (doubt == Doubt::Matches && self.is_limited(at) && self.is_above(rule, call.tool, paths))
     }
 
     /// The CLI's own tools that are there at all, as it wants them named.
@@ -173,15 +198,13 @@ impl Permissions {
             .any(|earlier| covers(&earlier.tool, &rule.tool) || covers(&rule.tool, &earlier.tool))
     }
 
-    /// Whether a search begins above what the rule is about: it would find that, too.
-    fn is_above(&self, rule: &Rule, tool: &str, input: &Value) -> bool {
-        let (Some(wanted), "Grep" | "Glob") = (&rule.specifier, tool) else { return false };
-        let path = input.get("path").and_then(Value::as_str).unwrap_or(".");
-        let wanted = self.wanted(wanted);
-        let fixed: PathBuf =
-            wanted.components().take_while(|part| !part.as_os_str().to_string_lossy().contains('*')).collect();
+    /// Whether a search begins above something that the rule is about: it would find that, too.
+    fn is_above(&self, rule: &Rule, tool: &str, paths: Option<&Meanings>) -> bool {
+        let (Some(wanted), Some(paths), "Grep" | "Glob") = (&rule.specifier, paths, tool) else { return false };
         covers(&rule.tool, tool)
-            && self.names_of(&plain(&self.work.join(path))).iter().any(|name| fixed.starts_with(name))
+            && self.wanted(wanted, Doubt::Matches).iter().any(|wanted| {
+                paths.all.iter().flatten().any(|name| reaches_below(wanted, &composed(&name.to_string_lossy())))
+            })
     }
 
     fn for_cli(&self, rule: &Rule) -> Vec<String> {
@@ -194,27 +217,22 @@ impl Permissions {
         };
         let path = format!("/{}", path.trim_start_matches('/'));
         let mut paths = vec![path.clone()];
-        for place in &self.places {
-            if let Ok(rest) = Path::new(&path).strip_prefix(&place.container) {
-                paths.extend([&place.seen, &place.host].map(|at| at.join(rest).display().to_string()));
-            }
-        }
+        paths.extend(self.view.other_names(Path::new(&path)).iter().map(|path| path.display().to_string()));
         paths.into_iter().map(|path| format!("{}(/{path})", rule.tool)).collect()
     }
 
-    fn matches(&self, rule: &Rule, tool: &str, input: &Value, doubt: Doubt) -> bool {
-        let text = |key: &str| input.get(key).and_then(Value::as_str);
-        if !covers(&rule.tool, tool) {
+    fn matches(&self, rule: &Rule, call: Call<'_>, paths: Option<&Meanings>, doubt: Doubt) -> bool {
+        let text = |key: &str| call.input.get(key).and_then(Value::as_str);
+        if !covers(&rule.tool, call.tool) {
             return false;
         }
         let Some(wanted) = rule.specifier.as_deref().filter(|wanted| *wanted != "*") else { return true };
-        match tool {
+        if let Some(paths) = paths {
+            return self.paths_match(wanted, paths, doubt);
+        }
+        match call.tool {
             "Bash" => {
                 text("command").map_or(doubt == Doubt::Matches, |command| command_matches(wanted, command, doubt))
-            }
-            "Read" | "Grep" | "Glob" | "Edit" | "Write" | "NotebookEdit" | "MultiEdit" => {
-                let path = text("file_path").or_else(|| text("path")).or_else(|| text("notebook_path"));
-                self.path_matches(wanted, path.unwrap_or("."), doubt)
             }
             "WebFetch" => {
                 let host = text("url").and_then(|url| url::Url::parse(url).ok()?.host_str().map(str::to_owned));
@@ -231,42 +249,26 @@ impl Permissions {
         }
     }
 
-    fn path_matches(&self, wanted: &str, path: &str, doubt: Doubt) -> bool {
-        let wanted = self.wanted(wanted);
-        let asked = plain(&self.work.join(path));
-        if doubt == Doubt::Misses && !self.walled && !self.is_ours(&asked) {
-            return false;
-        }
-        let names = self.names_of(&asked);
-        let pattern = Pattern::path(&wanted.to_string_lossy());
-        names.iter().any(|name| pattern.matches(&name.to_string_lossy()))
-    }
-
-    fn wanted(&self, wanted: &str) -> PathBuf {
-        match wanted.strip_prefix("~/") {
-            Some(rest) => self.home.join(rest),
-            None if wanted.starts_with('/') => PathBuf::from(format!("/{}", wanted.trim_start_matches('/'))),
-            None => self.work.join(wanted.trim_start_matches("./")),
+    /// An allowance must hold for everything that a path may mean, a denial for one of it.
+    fn paths_match(&self, wanted: &str, paths: &Meanings, doubt: Doubt) -> bool {
+        let patterns: Vec<Pattern> = self.wanted(wanted, doubt).iter().map(|path| Pattern::path(path)).collect();
+        let is_meant = |name: &PathBuf| {
+            let name = composed(&name.to_string_lossy());
+            patterns.iter().any(|pattern| pattern.matches(&name))
+        };
+        let mut all = paths.all.iter().map(|names| names.iter().any(is_meant));
+        match doubt {
+            Doubt::Matches => paths.is_unclear || all.any(|matches| matches),
+            Doubt::Misses => !paths.is_unclear && paths.are_of(&self.view) && all.all(|matches| matches),
         }
     }
 
-    /// The path as it is, and as rules name it.
-    fn names_of(&self, asked: &Path) -> Vec<PathBuf> {
-        let mut names = vec![asked.to_owned()];
-        for place in &self.places {
-            for at in [&place.seen, &place.host] {
-                names.extend(asked.strip_prefix(at).map(|rest| plain(&place.container.join(rest))));
-            }
-        }
-        names
-    }
-
-    /// Without walls a link could lead anywhere: what it leads to must be the agent's, too.
-    fn is_ours(&self, path: &Path) -> bool {
-        let Some(there) = path.ancestors().find(|at| at.exists()) else { return false };
-        let Ok(real) = std::fs::canonicalize(there) else { return false };
-        let roots = [&self.work, &self.home].map(|root| std::fs::canonicalize(root).unwrap_or_else(|_| root.clone()));
-        roots.iter().chain(self.places.iter().map(|place| &place.host)).any(|root| real.starts_with(root))
+    /// A rule's path. Where it goes through links, a denial is also of what they lead to; an allowance is not, since the
+    /// agent might have made them.
+    fn wanted(&self, wanted: &str, doubt: Doubt) -> Vec<String> {
+        let text = self.view.wanted(wanted);
+        let behind = if doubt == Doubt::Matches { self.view.wanted_behind_links(&text) } else { None };
+        [Some(text), behind].into_iter().flatten().map(|path| path.to_string_lossy().into_owned()).collect()
     }
 }
 
@@ -324,30 +326,17 @@ impl Rule {
 fn covers(named: &str, tool: &str) -> bool {
     Pattern::words(named).matches(tool)
         || tool.strip_prefix(named).is_some_and(|rest| named.starts_with("mcp__") && rest.starts_with("__"))
-        || (named == "Read" && matches!(tool, "Grep" | "Glob"))
-        || (named == "Edit" && matches!(tool, "Write" | "NotebookEdit" | "MultiEdit"))
+        || family(tool) == Some(named)
 }
 
-/// Whether a pattern of files leaves the directory that it goes on from.
+/// Whether a pattern of files leaves the directory that it goes on from, or may.
 fn leads_away(pattern: &str) -> bool {
-    pattern.starts_with(['/', '~']) || pattern.split('/').any(|part| part == "..")
+    pattern.trim().starts_with(['/', '~']) || pattern.contains("..")
 }
 
+/// Whether calls of the tool, and rules for it, name files.
 fn is_file_rule(tool: &str) -> bool {
-    matches!(tool, "Read" | "Grep" | "Glob" | "Edit" | "Write" | "NotebookEdit" | "MultiEdit")
-}
-
-/// `.` and `..` resolved by text alone.
-fn plain(path: &Path) -> PathBuf {
-    let mut plain = PathBuf::new();
-    for part in path.components() {
-        match part {
-            Component::ParentDir => drop(plain.pop()),
-            Component::CurDir => {}
-            Component::Normal(_) | Component::RootDir | Component::Prefix(_) => plain.push(part),
-        }
-    }
-    plain
+    family(tool).is_some()
 }
 
 /// `git push:*`, `git push *`, `git *`, `git status`.

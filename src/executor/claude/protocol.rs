@@ -84,10 +84,10 @@ pub(super) fn prompt(blocks: &[String], id: &uuid::Uuid) -> Vec<u8> {
 /// The answer to `can_use_tool`, which comes only when nothing else decided.
 pub(super) fn permit(request_id: &str, decision: &Decision, input: &Value) -> Vec<u8> {
     let response = match decision {
-        Decision::Allow => json!({"behavior": "allow", "updatedInput": input}),
-        Decision::Deny(why) => json!({"behavior": "deny", "message": why, "interrupt": false}),
+        Decision::Allow(_) => json!({"behavior": "allow", "updatedInput": input}),
+        Decision::Deny(verdict) => json!({"behavior": "deny", "message": verdict.reason, "interrupt": false}),
         Decision::Ask(_) | Decision::Unsaid => {
-            json!({"behavior": "deny", "message": "no rule allows it, and nobody can be asked", "interrupt": false})
+            json!({"behavior": "deny", "message": "no rule allows it", "interrupt": false})
         }
     };
     answer(request_id, &response)
@@ -100,8 +100,8 @@ pub(super) fn hook(request_id: &str, decision: &Decision) -> Vec<u8> {
             "permissionDecisionReason": why}})
     };
     let response = match decision {
-        Decision::Allow => output("allow", "a rule of the agent allows it"),
-        Decision::Deny(why) => output("deny", why),
+        Decision::Allow(verdict) => output("allow", &verdict.reason),
+        Decision::Deny(verdict) => output("deny", &verdict.reason),
         Decision::Ask(_) => output("deny", "nobody can be asked"),
         Decision::Unsaid => json!({}),
     };

@@ -4,7 +4,10 @@ use serde_json::{Value, json};
 
 use crate::{
     domain::{run::MessageKind, template::clip},
-    executor::claude::message::{Message, Speech, SystemMessage},
+    executor::claude::{
+        decisions::{denied_by_cli, of_cli_itself},
+        message::{Message, Speech, SystemMessage},
+    },
 };
 
 /// Longer texts are cut before they are copied: the record keeps no more of a line than this.
@@ -57,7 +60,7 @@ fn of_blocks(speech: &Speech, read: fn(&Value) -> Option<Line>) -> Vec<Line> {
     let decisions = speech.tool_result_meta.as_array().into_iter().flatten();
     for (id, decision) in decisions.filter_map(|meta| Some((meta.get("id")?, meta.get("permission_decision")?))) {
         let result = lines.iter_mut().find(|(kind, body)| *kind == MessageKind::ToolResult && body["id"] == *id);
-        result.into_iter().for_each(|(_, body)| body["permission"] = bounded(decision));
+        result.into_iter().for_each(|(_, body)| body["permission"] = of_cli_itself(decision));
     }
     if let Some(parent) = &speech.parent_tool_use_id {
         lines.iter_mut().for_each(|(_, body)| body["parent"] = json!(parent));
@@ -112,7 +115,10 @@ fn of_system(system: &SystemMessage) -> Vec<Line> {
             let delay = system.number("retry_delay_ms").unwrap_or(0);
             format!("the model's API failed: {}{status}; tried again in {delay} ms", system.text("error"))
         }
-        "permission_denied" => format!("{} was denied: {}", system.text("tool_name"), system.text("message")),
+        "permission_denied" => {
+            let (tool, call) = (system.text("tool_name"), system.text("tool_use_id"));
+            return vec![denied_by_cli(tool, call, system.text("message"))];
+        }
         "model_fallback" => format!(
             "{} is {}; went on with {}",
             system.text("original_model"),

@@ -108,6 +108,26 @@ pub(super) const CASES: &[(&str, &str)] = &[
         "`permissions[1].trust`: write verified, allowed or unknown",
     ),
     ("executor: claude\npermissions: [{ allow: Raed }]", "warning: the CLI has no tool `Raed`; did you mean `Read`?"),
+    (
+        "executor: claude\ntools: [Bash]\npermissions:\n- allow: Bash\n- deny: Bash(rm *)",
+        "agents/a.md:6:1: warning: `deny: Bash(rm *)` is never reached: `allow: Bash` stands before it",
+    ),
+    (
+        "executor: claude\ntools: [Grep]\npermissions:\n- { allow: Read(*), trust: [verified, allowed, unknown] }\n- ask: Grep(/x/**)",
+        "agents/a.md:6:1: warning: `ask: Grep(/x/**)` is never reached: `allow: Read(*)` stands before it",
+    ),
+    (
+        "executor: claude\ntools: [Bash]\npermissions:\n- deny: Bash(rm *)\n- ask: Bash(rm *)",
+        "warning: `ask: Bash(rm *)` is never reached",
+    ),
+    (
+        "executor: claude\ntools: [Bash]\npermissions:\n- ask: Bash(git *)",
+        "agents/a.md:5:1: warning: `ask: Bash(git *)` denies every call: the agent's file names nobody to ask; add `ask:",
+    ),
+    (
+        "executor: claude\ntools: [Read]\npermissions:\n- allow: Read\n- deny: Bash",
+        "agents/a.md:6:1: warning: `deny: Bash` does nothing: the agent has no such tool; add `Bash` to `tools`",
+    ),
     ("executor: claude\ntools: [Read, AskUserQuestion]", "agents/a.md:3:15: `AskUserQuestion` waits for a person"),
     ("executor: claude\ntools: [mcp__postern__remeber]", "did you mean `mcp__postern__remember`?"),
     ("executor: claude\ntools: [mcp__postern]", "there is `mcp__postern__*`: reply, get_event"),

@@ -4,15 +4,37 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use super::{Decision, Permissions, Rule, named_of, rules_of, tools_of};
+use super::{Call, Permissions, Rule, named_of, rules_of, tools_of, view::View};
 use crate::domain::{
     agent::AgentSpec,
     permission::{Effect, PermissionRule},
     trust::Trust,
 };
 
+mod links;
+
+/// A decision without who decided.
+#[derive(Debug, PartialEq, Eq)]
+enum Decision {
+    Allow,
+    Deny(String),
+    Ask(String),
+    Unsaid,
+}
+
+impl Permissions {
+    fn judge(&self, tool: &str, input: &Value) -> Decision {
+        match self.decide(Call { tool, input, directory: Some(&self.view.work) }) {
+            super::Decision::Allow(_) => Decision::Allow,
+            super::Decision::Deny(verdict) => Decision::Deny(verdict.reason),
+            super::Decision::Ask(rule) => Decision::Ask(rule),
+            super::Decision::Unsaid => Decision::Unsaid,
+        }
+    }
+}
+
 fn decide(rules: &[PermissionRule], tool: &str, input: &Value) -> Decision {
-    permissions(rules).decide(tool, input)
+    permissions(rules).judge(tool, input)
 }
 
 fn permissions(rules: &[PermissionRule]) -> Permissions {
@@ -20,11 +42,8 @@ fn permissions(rules: &[PermissionRule]) -> Permissions {
         named: Vec::new(),
         tools: ["Read", "Bash", "Write", "Grep", "WebFetch", "Skill", "mcp__orders__*"].map(str::to_owned).to_vec(),
         rules: rules.iter().filter_map(Rule::of).collect(),
-        work: PathBuf::from("/workspace"),
-        home: PathBuf::from("/home/agent"),
-        places: Vec::new(),
+        view: View::bare(PathBuf::from("/workspace"), PathBuf::from("/home/agent"), true),
         asks: false,
-        walled: true,
         skills: vec![PathBuf::from("/run/plugin/skills")],
     }
 }
@@ -88,7 +107,7 @@ fn a_search_does_not_begin_above_what_is_forbidden() {
 fn what_one_is_allowed_nobody_else_may_by_default() {
     let file = json!({"executor": "claude", "tools": ["mcp__orders__*", "Agent", "Skill"], "permissions": [
         {"allow": "mcp__orders__refund", "trust": "verified"}, {"allow": "Agent(helper)"}]});
-    let decide = |trust, tool: &str, input: Value| of_file(file.clone(), trust).decide(tool, &input);
+    let decide = |trust, tool: &str, input: Value| of_file(file.clone(), trust).judge(tool, &input);
     assert_eq!(decide(Trust::Verified, "mcp__orders__refund", json!({})), Decision::Allow);
     assert!(matches!(decide(Trust::Unknown, "mcp__orders__refund", json!({})), Decision::Deny(_)));
     assert_eq!(decide(Trust::Unknown, "mcp__orders__find", json!({})), Decision::Allow);
@@ -140,7 +159,7 @@ fn rules_hold_for_those_whom_they_name() {
     let file = json!({"executor": "claude", "tools": ["Bash"], "permissions": [
         {"allow": "Bash(git *)"}, {"deny": "Bash", "trust": "unknown"}, {"ask": "Bash", "trust": ["allowed"]},
         {"allow": "Bash(*)", "trust": "verified"}]});
-    let decide = |trust, command: &str| of_file(file.clone(), trust).decide("Bash", &json!({"command": command}));
+    let decide = |trust, command: &str| of_file(file.clone(), trust).judge("Bash", &json!({"command": command}));
     for trust in [Trust::Verified, Trust::Allowed, Trust::Unknown] {
         assert_eq!(decide(trust, "git status"), Decision::Allow, "{trust}");
     }
@@ -155,19 +174,19 @@ fn what_is_disallowed_goes_before_and_what_is_allowed_behind_the_rules() {
         "permissions": [{"allow": "Bash(rm x)"}, {"deny": "Read(/etc/**)"}], "allowed": ["Bash", "Read"]});
     let permissions = of_file(file, Trust::Unknown);
     assert_eq!(permissions.built_in_tools(), ["Bash", "Read"]);
-    assert!(matches!(permissions.decide("Bash", &json!({"command": "rm x"})), Decision::Deny(_)));
-    assert_eq!(permissions.decide("Bash", &json!({"command": "make"})), Decision::Allow);
-    assert!(matches!(permissions.decide("Read", &json!({"file_path": "/etc/passwd"})), Decision::Deny(_)));
-    assert_eq!(permissions.decide("Read", &json!({"file_path": "/workspace/a"})), Decision::Allow);
-    assert!(matches!(permissions.decide("WebFetch", &json!({"url": "https://a.example"})), Decision::Deny(_)));
+    assert!(matches!(permissions.judge("Bash", &json!({"command": "rm x"})), Decision::Deny(_)));
+    assert_eq!(permissions.judge("Bash", &json!({"command": "make"})), Decision::Allow);
+    assert!(matches!(permissions.judge("Read", &json!({"file_path": "/etc/passwd"})), Decision::Deny(_)));
+    assert_eq!(permissions.judge("Read", &json!({"file_path": "/workspace/a"})), Decision::Allow);
+    assert!(matches!(permissions.judge("WebFetch", &json!({"url": "https://a.example"})), Decision::Deny(_)));
 }
 
 #[test]
 fn a_subagent_is_given_work_by_either_name_of_the_tool() {
     let file = json!({"executor": "claude", "tools": ["Task"], "permissions": [{"deny": "Task(spy)"}]});
     let permissions = of_file(file, Trust::Unknown);
-    assert_eq!(permissions.decide("Agent", &json!({"subagent_type": "helper"})), Decision::Allow);
-    assert!(matches!(permissions.decide("Agent", &json!({"subagent_type": "spy"})), Decision::Deny(_)));
+    assert_eq!(permissions.judge("Agent", &json!({"subagent_type": "helper"})), Decision::Allow);
+    assert!(matches!(permissions.judge("Agent", &json!({"subagent_type": "spy"})), Decision::Deny(_)));
     assert_eq!(permissions.settings()["deny"], json!(["Agent(spy)"]));
 }
 
@@ -176,7 +195,7 @@ fn the_tool_of_structured_answers_is_there_with_a_schema_alone() {
     let file = |more: Value| {
         let mut file = json!({"executor": "claude"});
         file["output_schema"] = more;
-        of_file(file, Trust::Unknown).decide("StructuredOutput", &json!({"n": 1}))
+        of_file(file, Trust::Unknown).judge("StructuredOutput", &json!({"n": 1}))
     };
     assert_eq!(file(json!({"type": "object"})), Decision::Allow);
     assert!(matches!(file(Value::Null), Decision::Deny(_)));
