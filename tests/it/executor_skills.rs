@@ -1,6 +1,6 @@
 //! Skills that bring more than words, with the real CLI: what they would run or grant.
 
-use std::fs;
+use std::{fs, path::Path};
 
 use postern::{config::settings::SandboxMode, domain::run::MessageKind};
 use serde_json::json;
@@ -22,37 +22,65 @@ fn keen(file: &str) -> String {
     };
     format!(
         "---\nname: keen\ndescription: Helps\nallowed-tools: Bash(touch *), Bash(rm *)\nmodel: claude-opus-5-5\nhooks:\n{}{}\
-         ---\nBe kind-hearted. Now: !`touch {file}-inline`\n\n```!\ntouch {file}-fence\n```\n",
+         ---\nBe kind-hearted.\n",
         hook("PreToolUse"),
         hook("PostToolUse"),
     )
 }
 
+fn made(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).unwrap();
+    let mut names: Vec<String> =
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).filter(|name| name != "pack").collect();
+    names.sort();
+    names
+}
+
 #[tokio::test]
 async fn a_kept_skill_runs_no_program_and_grants_nothing() {
-    for mode in [SandboxMode::Off, SandboxMode::Required] {
+    for (mode, commands) in
+        [(SandboxMode::Off, ""), (SandboxMode::Off, "\nNow: !`touch FILE-inline`\n"), (SandboxMode::Required, "")]
+    {
         let out = tempfile::tempdir().unwrap();
         let file = match mode {
             SandboxMode::Off => out.path().join("ran").display().to_string(),
             SandboxMode::Auto | SandboxMode::Required => "/context/out/ran".to_owned(),
         };
         let mount = format!("{}:/context/out:rw", out.path().display());
-        let api = MessagesApi::start([
+        let steps = [
             Step::Tool("Skill", json!({"skill": "agent:keen"})),
             shell(&format!("touch {file}-granted")),
             Step::Text("done"),
-        ])
-        .await;
-        let record = Record::default();
+        ];
+        let (api, record) = (MessagesApi::start(steps).await, Record::default());
         let mounted = agent(json!({"tools": ["Skill", "Bash"], "skills": ["keen"], "mounts": [mount]}));
-        let run = with_skill(mounted, skill("keen", "SKILL.md", &keen(&file)));
+        let text = format!("{}{}", keen(&file), commands.replace("FILE", &file));
+        let run = with_skill(mounted, skill("keen", "SKILL.md", &text));
         assert_eq!(bench(&api, mode).run(&run, &record).await.unwrap().text, "done");
         assert!(api.asked_text().contains("Be kind-hearted."), "{}", record.all());
-        let made: Vec<_> = fs::read_dir(out.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-        assert!(made.is_empty(), "{mode:?}: {made:?}\n{}", record.all());
+        assert_eq!(made(out.path()), Vec::<String>::new(), "{mode:?}\n{}", record.all());
         assert!(record.texts(MessageKind::Status).join("\n").contains("Bash was denied"), "{}", record.all());
         assert!(api.asked().iter().all(|asked| asked.body["model"] == "claude-sonnet-5-5"), "{}", record.all());
     }
+}
+
+/// What the test above would see if the CLI got the skill as it is: a plugin's skills are the operator's own.
+#[tokio::test]
+async fn the_cli_would_run_the_programs_of_a_skill_that_is_left_as_it_is() {
+    let out = tempfile::tempdir().unwrap();
+    let (file, pack) = (out.path().join("ran").display().to_string(), out.path().join("pack"));
+    for (path, text) in [
+        (".claude-plugin/plugin.json", r#"{"name":"pack","version":"1.0.0"}"#),
+        ("skills/keen/SKILL.md", keen(&file).as_str()),
+    ] {
+        fs::create_dir_all(pack.join(path).parent().unwrap()).unwrap();
+        fs::write(pack.join(path), text).unwrap();
+    }
+    let steps = [Step::Tool("Skill", json!({"skill": "pack:keen"})), shell("true"), Step::Text("done")];
+    let (api, record) = (MessagesApi::start(steps).await, Record::default());
+    let file = json!({"tools": ["Skill", "Bash"], "plugins": [pack], "permissions": [{"allow": "Bash(true)"}]});
+    assert_eq!(bench(&api, SandboxMode::Off).run(&agent(file), &record).await.unwrap().text, "done");
+    assert!(made(out.path()).contains(&"ran-PreToolUse".to_owned()), "{:?}\n{}", made(out.path()), record.all());
 }
 
 #[tokio::test]

@@ -107,6 +107,12 @@ async fn an_uploaded_skill_is_given_to_agents_that_name_it(engine: Engine) {
     assert!(missing.status == 400 && missing.text().contains("there is no skill `refunds`"), "{}", missing.text());
     let kept = send(&app, "POST", "/v1/skills/refunds", skill("Pay at once.")).await;
     assert_eq!((kept.status, &kept.json()["version"]), (201, &json!(1)), "{}", kept.text());
+    assert_eq!(kept.json()["warnings"], json!([]));
+    let keen = "---\nname: keen\ndescription: d\nallowed-tools: Bash\n---\nText\n";
+    let keen = send(&app, "PUT", "/v1/skills/keen", tar(&[("SKILL.md", keen)], "-czf")).await.json();
+    let warning = &keen["warnings"][0];
+    assert_eq!((&warning["line"], &warning["message"]), (&json!(4), &json!("`allowed-tools` has no effect")), "{keen}");
+    assert_eq!(send(&app, "DELETE", "/v1/skills/keen", Vec::new()).await.status, 200);
     let same = send(&app, "PUT", "/v1/skills/refunds", skill("Pay at once.")).await;
     assert_eq!((same.status, &same.json()["version"]), (200, &json!(1)), "{}", same.text());
     assert_eq!(apply(&app, agent.clone()).await.status, 200);
@@ -135,7 +141,10 @@ async fn what_may_not_be_uploaded_is_refused_with_its_reason(engine: Engine) {
     let bomb = tar(&[("zero", &"\0".repeat(70_000_000))], "-czf");
     assert!(bomb.len() < 1_000_000);
     let nameless = tar(&[("SKILL.md", "---\nname: other\ndescription: d\n---\nText\n")], "-czf");
+    let hooked = "---\nname: refunds\ndescription: d\nhooks: { Stop: [] }\n---\nText\n";
+    let hooked = tar(&[("SKILL.md", hooked)], "-czf");
     for (path, body, status, code, expected) in [
+        ("/v1/skills/refunds", hooked, 400, "invalid", "has `hooks`, which would start programs"),
         ("/v1/uploads?name=a", tar_of(linked.path(), "-czf"), 400, "invalid_archive", "is a link"),
         ("/v1/uploads?name=a", bomb.clone(), 413, "too_large", "more than 67108864 bytes"),
         ("/v1/uploads?name=a", b"PK".to_vec(), 400, "invalid_archive", "is no tar or tar.gz file"),
