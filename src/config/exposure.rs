@@ -21,13 +21,44 @@ use crate::{
 /// Agents that are named in one error.
 const MOST_NAMED: usize = 5;
 
+/// How strangers come to start an agent.
+enum Opening {
+    /// Its file lets everybody in.
+    Everybody,
+    /// Its file does not say whose webhooks of this source it means. That is usual, and a stranger's words may be in them:
+    /// a warning.
+    Webhook(String),
+}
+
+impl Opening {
+    fn who(&self) -> String {
+        match self {
+            Self::Everybody => "everybody can start this agent".to_owned(),
+            Self::Webhook(source) => {
+                format!("strangers can start this agent by `{source}`, where no `from` names anybody")
+            }
+        }
+    }
+
+    fn report(&self, checker: &mut Checker<'_>, path: &[&str], message: String, help: &str) {
+        match self {
+            Self::Everybody => checker.error(path, message, help),
+            Self::Webhook(_) => checker.warning(path, message, help),
+        }
+    }
+}
+
 /// Refuses what lets anybody carry secrets out by this agent alone, unless the file says that its author knows.
 pub(super) fn check(spec: &AgentSpec, settings: &Settings, checker: &mut Checker<'_>) {
-    if let (Some((index, who)), true, true) = (open_trigger(spec, settings), holds_secrets(spec), has_network(spec)) {
+    if let (Some((index, open)), true, true) = (open_trigger(spec, settings), holds_secrets(spec), has_network(spec)) {
         let index = index.to_string();
-        checker.error(
+        open.report(
+            checker,
             &["triggers", &index],
-            format!("{who}, it holds secrets and may use the network: what they write may carry the secrets out"),
+            format!(
+                "{}, it holds secrets and may use the network: what they write may carry the secrets out",
+                open.who()
+            ),
             "name senders in `from`, take the secrets out of `env` and `mcp`, set `network: false` (executor command), \
              or write `acknowledge: [untrusted-secrets-egress]`",
         );
@@ -43,7 +74,7 @@ pub(super) fn check_reach(
 ) {
     let Some(spec) = agents.get(name).copied() else { return };
     let is_reported = holds_secrets(spec) && has_network(spec);
-    let Some((_, who)) = open_trigger(spec, settings).filter(|_| !is_reported) else { return };
+    let Some((_, open)) = open_trigger(spec, settings).filter(|_| !is_reported) else { return };
     let reached = reach(name, agents);
     let found = |is: fn(&AgentSpec) -> bool| {
         let names = reached.iter().filter(|name| agents.get(**name).is_some_and(|spec| is(spec)));
@@ -57,11 +88,13 @@ pub(super) fn check_reach(
         let more = if names.len() > MOST_NAMED { ", …" } else { "" };
         format!("{}{more}", names.iter().take(MOST_NAMED).cloned().collect::<Vec<_>>().join(", "))
     };
-    checker.error(
+    open.report(
+        checker,
         &["may_trigger"],
         format!(
-            "{who}, and with those that it may start there are secrets ({}) and the network ({}): what strangers write \
+            "{}, and with those that it may start there are secrets ({}) and the network ({}): what strangers write \
              may carry the secrets out",
+            open.who(),
             words(&secrets),
             words(&network)
         ),
@@ -84,26 +117,27 @@ fn starts_others(spec: &AgentSpec) -> bool {
 }
 
 /// The first trigger by which strangers start it, and how, when its author has not said that he knows.
-fn open_trigger(spec: &AgentSpec, settings: &Settings) -> Option<(usize, String)> {
+fn open_trigger(spec: &AgentSpec, settings: &Settings) -> Option<(usize, Opening)> {
     let is_known = spec.acknowledge.contains(&Acknowledgement::UntrustedSecretsEgress);
-    let mut open = spec.triggers.iter().enumerate().filter(|_| !is_known);
-    open.find_map(|(index, trigger)| Some((index, opening(trigger, settings)?)))
+    let open = spec.triggers.iter().enumerate().filter(|_| !is_known);
+    let open = open.filter_map(|(index, trigger)| Some((index, opening(trigger, settings)?)));
+    open.min_by_key(|(_, opening)| matches!(opening, Opening::Webhook(_)))
 }
 
 /// How people start it whom nobody named, or who only say that they are somebody named.
-fn opening(trigger: &TriggerSpec, settings: &Settings) -> Option<String> {
+fn opening(trigger: &TriggerSpec, settings: &Settings) -> Option<Opening> {
     if trigger.schedule.is_some() {
         return None;
     }
     let is_any = !trigger.from.is_empty() && trigger.sender_auth == SenderRule::Any;
     if is_any || trigger.from.iter().any(|from| names_nobody(from)) {
-        return Some("everybody can start this agent".to_owned());
+        return Some(Opening::Everybody);
     }
     // Without names mail and text messages start nothing. The source of a webhook says who sent it, not who wrote it:
     // an issue, a form, the name of a customer are a stranger's words.
     let source = settings.sources.get(&trigger.source)?;
     let is_open = trigger.from.is_empty() && kind_of(&source.provider) == Kind::Webhook;
-    is_open.then(|| format!("strangers can start this agent by `{}`, where no `from` names anybody", trigger.source))
+    is_open.then(|| Opening::Webhook(trigger.source.clone()))
 }
 
 fn holds_secrets(spec: &AgentSpec) -> bool {

@@ -12,9 +12,16 @@ const SECRET: &str = "executor: claude\nenv: { KEY: { secret: callback } }\ntrig
 #[test]
 fn strangers_beside_secrets_and_the_network_are_refused_however_they_come_in() {
     for (trigger, expected) in [
-        ("- { source: hooks }", "agents/a.md:5:1: strangers can start this agent by `hooks`, where no `from` names"),
+        (
+            "- { source: hooks }",
+            "agents/a.md:5:1: warning: strangers can start this agent by `hooks`, where no `from` names",
+        ),
         ("- { source: hooks, prompt: '{{ body.issue.body }}' }", "it holds secrets and may use the network"),
-        ("- { source: mail, from: a@example.com }\n- { source: hooks }", "agents/a.md:6:1: strangers can start"),
+        (
+            "- { source: mail, from: a@example.com }\n- { source: hooks }",
+            "agents/a.md:6:1: warning: strangers can start",
+        ),
+        ("- { source: hooks }\n- { source: mail, from: '*' }", "agents/a.md:6:1: everybody can start"),
         ("- { source: hooks, from: 'acme-*' }", "everybody can start this agent, it holds secrets"),
         ("- { source: mail, from: '*.com' }", "everybody can start this agent, it holds secrets"),
         ("- { source: mail, from: ['a@example.com', '*@co.uk'] }", "everybody can start this agent"),
@@ -37,6 +44,19 @@ fn strangers_beside_secrets_and_the_network_are_refused_however_they_come_in() {
         let found = said(&format!("{SECRET}{trigger}")).join("\n");
         assert!(!found.contains("holds secrets"), "{trigger}: {found}");
     }
+}
+
+#[test]
+fn a_usual_agent_for_mail_and_webhooks_is_warned_of_and_valid() {
+    let agent = "---\nexecutor: claude\ntools: [Read]\npermissions: [{ allow: Read(/context/**) }]\nmounts: [\"./book:/context/book:ro\"]\n\
+        env: { TOKEN: { secret: orders } }\ntriggers:\n- { source: mail, to: support@agents.example.com, from: ['*@example.com'] }\n\
+        - { source: hooks, where: 'body.action == \"opened\"', prompt: 'Triage {{ body.issue.title }}' }\n---\nYou answer.\n";
+    let settings = "[sources.mail]\nprovider = \"mailgun\"\nsecret = { env = \"KEY\" }\n[sources.hooks]\nprovider = \"github\"\n\
+        secret = { env = \"KEY\" }\n[secrets]\norders = { env = \"KEY\" }\n";
+    let dir = project(&[("agents/a.md", agent), ("postern.toml", settings), ("book/page", "x")]);
+    let loaded = load(dir.path());
+    assert!(!loaded.has_errors(), "{:?}", loaded.problems);
+    assert_eq!(loaded.problems.len(), 1, "{:?}", loaded.problems);
 }
 
 /// What is said of one mount of a project that has links, secrets and a folder beside it.
