@@ -5,6 +5,7 @@ use std::{fs, net::TcpListener, time::Duration};
 use serde_json::{Value, json};
 
 use super::{claude::project, run_of};
+use crate::chaos::verdict::no_agent_lives;
 use crate::support::{
     bench::transcripts,
     e2e_app::TestApp,
@@ -189,6 +190,7 @@ async fn a_worker_that_dies_while_it_waits_asks_nobody_twice(engine: Engine) {
     let run = run_of(&app.send(&Mail::new("one", "ada@agents.example").call()).await);
     let approval = waiting(&app).await;
     gateway.kill();
+    no_agent_lives(&project).await;
     // The model says the same again, whether or not the CLI makes the call by itself.
     api.then([ask(), Step::Text("Refunded."), Step::Text("Refunded.")]);
     gateway = Gateway::start(&project, "up", "up");
@@ -225,6 +227,7 @@ async fn a_yes_is_for_one_call_though_its_worker_dies(engine: Engine) {
     // It was pushed, the model knows, and the worker dies.
     api.wait_for(2).await;
     gateway.kill();
+    no_agent_lives(&project).await;
     // The model wants the same once more.
     api.then([push(), push(), Step::Text("Done.")]);
     gateway = Gateway::start(&project, "up", "up");
@@ -309,6 +312,7 @@ async fn an_agent_starts_another_one_once_and_hears_its_result(engine: Engine) {
     // The other one works, and both die.
     eventually("the other agent", PATIENCE, async || (!project.out("helper").is_empty()).then_some(())).await;
     gateway.kill();
+    no_agent_lives(&project).await;
     api.then([trigger(), Step::Hang]);
     gateway = Gateway::start(&project, "up", "up");
     healthy(address, Duration::from_secs(10)).await;
@@ -325,6 +329,7 @@ async fn an_agent_starts_another_one_once_and_hears_its_result(engine: Engine) {
     assert!(asked.contains("heard: Count to three."), "{asked}");
     kept(&project, &api).await;
     gateway.kill();
+    no_agent_lives(&project).await;
     // Now it wants another one.
     api.then([trigger(), other, Step::Text("Three.")]);
     gateway = Gateway::start(&project, "up", "up");

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::{claude::project, run_of};
+use crate::chaos::verdict::no_agent_lives;
 use crate::support::{
     e2e_app::TestApp,
     e2e_client::{Api, Call},
@@ -142,6 +143,7 @@ async fn a_reply_is_sent_once_though_its_worker_is_killed(engine: Engine) {
     api.wait_for(2).await;
     let before = sent(&app, &run).await;
     gateway.kill();
+    no_agent_lives(&project).await;
     api.then([say("I am on it."), say("Nearly there."), Step::Text("Done.")]);
     gateway = Gateway::start(&project, "up", "again");
     app.address = gateway.address().await;

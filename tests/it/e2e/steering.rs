@@ -5,6 +5,7 @@ use std::{net::TcpListener, time::Duration};
 use serde_json::{Value, json};
 
 use super::{claude::project, run_of};
+use crate::chaos::verdict::no_agent_lives;
 use crate::support::{
     e2e_app::TestApp,
     e2e_client::{Api, Call},
@@ -150,6 +151,7 @@ async fn kill_dash_nine_loses_nothing_that_was_or_was_to_be_handed_in(engine: En
     // It has the second event; the third one waits for the model's next word.
     let third = run_of(&app.send(&answer_to("one", "three", "Third.").call()).await);
     gateway.kill();
+    no_agent_lives(&project).await;
     api.then([slow_tool(), Step::Text("To all.")]);
     gateway = Gateway::start(&project, "up", "up");
     healthy(address, Duration::from_secs(10)).await;
