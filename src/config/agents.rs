@@ -100,8 +100,10 @@ fn check_reach(dir: &Path, settings: &Settings, found: &mut Agents) {
         }
     }
     for (name, own) in problems {
-        found.agents.remove(&name);
-        found.broken.push(name);
+        if own.iter().any(Problem::is_error) {
+            found.agents.remove(&name);
+            found.broken.push(name);
+        }
         found.problems.extend(own);
     }
 }

@@ -59,6 +59,21 @@ fn a_usual_agent_for_mail_and_webhooks_is_warned_of_and_valid() {
     assert_eq!(loaded.problems.len(), 1, "{:?}", loaded.problems);
 }
 
+#[test]
+fn an_agent_that_webhooks_start_keeps_those_that_it_may_start() {
+    let front = "---\nexecutor: anthropic\ntools: [mcp__postern__trigger_agent]\nmay_trigger: [back]\ntriggers: [{ source: hooks }]\n---\n\
+        You answer.\n";
+    let back = "---\nexecutor: claude\nenv: { KEY: { secret: callback } }\ntriggers: [{ source: hooks, from: octocat }]\n---\nYou work.\n";
+    let dir = project(&[("agents/front.md", front), ("agents/back.md", back)]);
+    let loaded = load(dir.path());
+    let said: Vec<String> = loaded.problems.iter().map(ToString::to_string).collect();
+    assert!(
+        said.iter().any(|said| said.contains("warning: strangers can start") && said.contains("(`back`)")),
+        "{said:?}"
+    );
+    assert_eq!(loaded.agents.keys().collect::<Vec<_>>(), ["back", "front"], "{said:?}");
+}
+
 /// What is said of one mount of a project that has links, secrets and a folder beside it.
 fn said_of_mount(mount: &str) -> String {
     let agent =
