@@ -64,8 +64,7 @@ pub(super) fn load_settings(context: &Context) -> Option<Loaded> {
 fn read(context: &Context, is_shown: fn(&Problem) -> bool) -> Option<Loaded> {
     match Project::load(&context.project, &context.environment) {
         Ok(loaded) => {
-            let shown: Vec<Problem> = loaded.problems.iter().filter(|problem| is_shown(problem)).cloned().collect();
-            problems(&shown);
+            problems(loaded.problems.iter().filter(|problem| is_shown(problem)));
             Some(loaded)
         }
         Err(found) => {
@@ -76,7 +75,7 @@ fn read(context: &Context, is_shown: fn(&Problem) -> bool) -> Option<Loaded> {
 }
 
 /// Prints problems on standard error, one after the other.
-pub(super) fn problems(problems: &[Problem]) {
+pub(super) fn problems<'a>(problems: impl IntoIterator<Item = &'a Problem>) {
     for problem in problems {
         note(clean(&problem.to_string()));
     }
