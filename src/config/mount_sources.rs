@@ -2,10 +2,13 @@
 
 use std::{
     fs,
-    path::{Component, Path, PathBuf},
+    path::{Path, PathBuf},
 };
 
-use crate::config::{agents::Checker, checks::Files, load::FILE, settings::Settings};
+use crate::{
+    config::{agents::Checker, checks::Files, load::FILE, settings::Settings},
+    domain::path::without_dots,
+};
 
 /// Entries of a mounted folder that are looked at for links.
 const MAX_ENTRIES: usize = 10_000;
@@ -106,21 +109,6 @@ fn shown(place: &Path, closed: &[Closed]) -> Option<&'static str> {
     closed.iter().find(is_hit).map(|closed| closed.what)
 }
 
-/// `path` without `.` and `..`, by its words alone.
-pub(super) fn without_dots(path: &Path) -> PathBuf {
-    let mut plain = PathBuf::new();
-    for part in path.components() {
-        match part {
-            Component::ParentDir => {
-                plain.pop();
-            }
-            Component::CurDir => {}
-            Component::Prefix(_) | Component::RootDir | Component::Normal(_) => plain.push(part),
-        }
-    }
-    plain
-}
-
 enum Links {
     None,
     Out(PathBuf),
@@ -156,16 +144,9 @@ fn leads_into(link: &Path, folder: &Path) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, os::unix::fs::symlink, path::Path};
+    use std::{fs, os::unix::fs::symlink};
 
-    use super::{Links, first_link_out, without_dots};
-
-    #[test]
-    fn dots_are_taken_out_by_words_alone() {
-        for (path, plain) in [("/a/./b/../c", "/a/c"), ("/../a", "/a"), ("/a/..", "/"), ("/a/../../b", "/b")] {
-            assert_eq!(without_dots(Path::new(path)), Path::new(plain), "{path}");
-        }
-    }
+    use super::{Links, first_link_out};
 
     #[test]
     fn only_links_that_lead_out_are_found() {

@@ -8,6 +8,7 @@ use crate::{
         agent::CLOSED_PLACES,
         id::UploadId,
         mount::{MountSpec, UploadMount},
+        path::without_dots,
         source::is_valid_name,
     },
 };
@@ -102,7 +103,7 @@ fn check_host(
     };
     let container = read.container.trim_end_matches('/').to_owned();
     let host = match files {
-        Files::Project(_) => mount_sources::without_dots(&files.absolute(read.host)),
+        Files::Project(_) => without_dots(&files.absolute(read.host)),
         Files::Sent(_) => files.absolute(read.host),
     };
     if !host.is_absolute() {

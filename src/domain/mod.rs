@@ -31,6 +31,7 @@ pub mod note;
 pub mod organisation;
 pub mod own_tool;
 pub mod pace;
+pub mod path;
 pub mod pattern;
 pub mod permission;
 pub mod price;

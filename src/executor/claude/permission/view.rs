@@ -10,7 +10,7 @@ use serde_json::Value;
 use unicode_normalization::{UnicodeNormalization as _, is_nfc};
 
 use crate::{
-    domain::agent::AgentSpec,
+    domain::{agent::AgentSpec, path::without_dots},
     executor::{mounts::Mount, sandbox, workdir::Workdir},
 };
 
@@ -138,7 +138,7 @@ impl View {
     }
 
     fn follow(&self, path: &Path, meanings: &mut Meanings) {
-        let text = plain(path);
+        let text = without_dots(path);
         meanings.all.push(self.names_of(&text));
         // The CLI resolves `..` by text, a system behind links.
         let readings = [Some(text.as_path()), Some(path).filter(|path| *path != text)];
@@ -157,7 +157,7 @@ impl View {
     /// A rule's path, as text: in letters that are composed, `.` and `..` resolved.
     pub(super) fn wanted(&self, wanted: &str) -> PathBuf {
         let wanted = composed(wanted);
-        plain(&match wanted.strip_prefix("~/").or_else(|| (wanted == "~").then_some("")) {
+        without_dots(&match wanted.strip_prefix("~/").or_else(|| (wanted == "~").then_some("")) {
             Some(rest) => self.home.join(rest.trim_start_matches('/')),
             None => self.work.join(wanted),
         })
@@ -177,7 +177,7 @@ impl View {
         for place in &self.places {
             let all = [&place.container, &place.seen, &place.host];
             if let Some(rest) = all[1..].iter().find_map(|at| path.strip_prefix(at).ok()) {
-                names.extend(all.iter().map(|at| plain(&at.join(rest))));
+                names.extend(all.iter().map(|at| without_dots(&at.join(rest))));
             }
         }
         names
@@ -265,19 +265,6 @@ impl Meanings {
 /// As the CLI has paths: in composed letters (Unicode's NFC).
 pub(super) fn composed(text: &str) -> String {
     text.nfc().collect()
-}
-
-/// `.` and `..` resolved by text alone.
-pub(super) fn plain(path: &Path) -> PathBuf {
-    let mut plain = PathBuf::new();
-    for part in path.components() {
-        match part {
-            Component::ParentDir => drop(plain.pop()),
-            Component::CurDir => {}
-            Component::Normal(_) | Component::RootDir | Component::Prefix(_) => plain.push(part),
-        }
-    }
-    plain
 }
 
 fn parts_backwards(path: &Path) -> Vec<OsString> {
