@@ -1,6 +1,9 @@
 //! Workers that are killed or stand still, here and on another machine.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 
 use postern::crypto::sha256_hex;
 
@@ -107,11 +110,11 @@ async fn a_worker_that_stood_still_for_longer_than_its_lease_writes_nothing_and_
     let patience = lease + LEASE * 2;
     eventually("the run to start again elsewhere", patience, async || starts(&cluster, 2)).await;
     println!("taken up after {:?} with leases of {lease:?}", frozen.elapsed());
-    assert!(agents_of(&cluster) > 0);
+    assert!(!executions_alive(&cluster).is_empty());
     tokio::time::sleep((lease * 4 / 3).saturating_sub(frozen.elapsed())).await;
     cluster.members[2].process.thaw();
     let thawed = Instant::now();
-    let gone = async || (agents_of(&cluster) == 0).then_some(());
+    let gone = async || executions_alive(&cluster).is_empty().then_some(());
     eventually("the first agent's processes to be gone", Duration::from_secs(4), gone).await;
     println!("its agent's processes are gone after {:?}", thawed.elapsed());
     cluster.let_go();
@@ -132,10 +135,12 @@ async fn the_agent_of_a_worker_that_stands_still_here_is_ended_before_another_be
     let starts = |cluster: &Cluster, count| (cluster.starts("9-1") == count).then_some(());
     eventually("the agent to begin", Duration::from_secs(10), async || starts(&cluster, 1)).await;
     cluster.revive(3).await;
-    let agents = agents_of(&cluster);
+    let first = executions_alive(&cluster);
+    assert_eq!(first.len(), 1);
     cluster.members[2].process.freeze();
     eventually("the run to start again", LEASE * 3, async || starts(&cluster, 2)).await;
-    assert!(agents_of(&cluster) <= agents, "one agent only");
+    let second = executions_alive(&cluster);
+    assert_eq!((second.len(), second.is_disjoint(&first)), (1, true), "one agent only: {first:?}, then {second:?}");
     cluster.let_go();
     assert!(cluster.settle(Duration::from_secs(15)).await, "work is left that nobody does");
     cluster.members[2].process.thaw();
@@ -143,13 +148,15 @@ async fn the_agent_of_a_worker_that_stands_still_here_is_ended_before_another_be
     cluster.ends_clean().await;
 }
 
-/// Processes that workers of this machine started for agents.
-fn agents_of(cluster: &Cluster) -> usize {
+/// The marks of the executions on this machine of which a process lives: each execution has one mark, however many
+/// processes it has just now.
+fn executions_alive(cluster: &Cluster) -> BTreeSet<String> {
     let root = std::fs::canonicalize(cluster.project.path().join(".postern/work")).unwrap();
-    let mark = format!("POSTERN_MARK={}.", &sha256_hex(root.as_os_str().as_encoded_bytes())[..16]);
-    let marked = |process: &std::fs::DirEntry| {
+    let start = format!("POSTERN_MARK={}.", &sha256_hex(root.as_os_str().as_encoded_bytes())[..16]);
+    let mark_of = |process: std::fs::DirEntry| {
         let environment = std::fs::read(process.path().join("environ")).unwrap_or_default();
-        String::from_utf8_lossy(&environment).contains(&mark)
+        let text = String::from_utf8_lossy(&environment).into_owned();
+        text.split('\0').find(|entry| entry.starts_with(&start)).map(ToOwned::to_owned)
     };
-    std::fs::read_dir("/proc").unwrap().flatten().filter(marked).count()
+    std::fs::read_dir("/proc").unwrap().flatten().filter_map(mark_of).collect()
 }
