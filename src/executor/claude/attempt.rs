@@ -21,9 +21,9 @@ use crate::{
             outcome::{self, Wanted},
             permission::Permissions,
             pipes::Pipes,
-            plan::{TakenUp, stable_id, take_up},
+            plan::{TakenUp, take_up},
             process::{self, Begin, Cli},
-            protocol::{self, Request},
+            protocol::Request,
             questions::Questions,
             setup,
         },
@@ -35,8 +35,6 @@ use crate::{
     },
 };
 
-const REMINDER: &str = "You have not given your answer with the tool StructuredOutput. Call it now, with your answer \
-                        in the form that its schema asks for. Nothing else of what you say is used.";
 /// How long our hook may take to answer where nobody is asked.
 const HOOK_PATIENCE: Duration = Duration::from_secs(60);
 /// CLIs of one attempt: one that dies is started again once.
@@ -133,7 +131,7 @@ impl Attempt<'_> {
             orders: &self.spec.orders,
             servers: agent.mcp.keys().cloned().collect(),
             opening,
-            wanted: wanted(self.spec, round),
+            wanted: wanted(self.spec),
             starting,
             state: State::new(first, self.mask, mirror, bounds, settings.start_timeout.to_std(), self.usage),
         };
@@ -209,7 +207,7 @@ fn result_of(ended: Ended, talk: &Conversation<'_>, round: u32) -> Result<Option
             let why = format!("the CLI ended without a result: {said}");
             Err(Failure::new(FailureCode::Executor, why).into())
         }
-        Ended::Result(last) => match outcome::outcome(*last, &talk.wanted, &talk.session, talk.mask) {
+        Ended::Result(last) => match outcome::outcome(*last, talk.wanted, &talk.session, talk.mask) {
             Ok(result) => Ok(Some(result)),
             Err(mut failure) => {
                 if failure.code == FailureCode::ModelBusy {
@@ -221,10 +219,6 @@ fn result_of(ended: Ended, talk: &Conversation<'_>, round: u32) -> Result<Option
     }
 }
 
-fn wanted(spec: &RunSpec, round: u32) -> Wanted {
-    if spec.agent.spec.output_schema.is_none() {
-        return Wanted::Text;
-    }
-    let id = stable_id(spec, &format!("reminder-{}-{round}", spec.fence));
-    Wanted::Json(Some(protocol::prompt(&[REMINDER.to_owned()], &id)))
+fn wanted(spec: &RunSpec) -> Wanted {
+    if spec.agent.spec.output_schema.is_some() { Wanted::Json } else { Wanted::Text }
 }

@@ -391,7 +391,7 @@ impl Conversation<'_> {
                     self.record(record::status(format!("MCP server `{name}`: the CLI does not take it"))).await?;
                 }
             }
-            "session_state_changed" if system.text("state") == "idle" => self.settle().await?,
+            "session_state_changed" if system.text("state") == "idle" => self.settle(),
             "api_retry" => match system.number("error_status") {
                 // Ten tries with the same wrong key would take minutes.
                 Some(401 | 403) => {
@@ -406,24 +406,12 @@ impl Conversation<'_> {
         Ok(())
     }
 
-    /// The CLI has nothing more to do: that was all, or the answer lacks what was wanted, and it is told so once.
-    async fn settle(&mut self) -> Result<(), Stopped> {
-        let Some(last) = &self.state.last else { return Ok(()) };
-        // A message that was written while the turn ended begins another.
-        self.state.idle_until = self.further.pending_until();
-        if self.state.idle_until.is_some() {
-            return Ok(());
+    /// The CLI has nothing more to do: that was all, unless a message that was written while the turn ended begins another.
+    fn settle(&mut self) {
+        if self.state.last.is_some() {
+            self.state.idle_until = self.further.pending_until();
+            self.state.over = self.state.idle_until.is_none();
         }
-        match self.wanted.nudge(last) {
-            Some(words) => {
-                self.state.pending.extend(words);
-                self.state.last = None;
-                self.state.clocks.begin_turn();
-                self.record(record::reminded()).await?;
-            }
-            None => self.state.over = true,
-        }
-        Ok(())
     }
 
     fn order(&mut self, order: Order) {

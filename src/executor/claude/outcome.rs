@@ -6,25 +6,16 @@ use crate::{
 };
 
 /// What an answer must be beyond a text.
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Wanted {
     /// Nothing.
     Text,
-    /// JSON that fits a schema, which the CLI checks; it is reminded once, with this message.
-    Json(Option<Vec<u8>>),
-}
-
-impl Wanted {
-    /// What reminds the model of the answer that it did not give; `None` where none is owed, and the second time.
-    pub(super) fn nudge(&mut self, last: &TurnResult) -> Option<Vec<u8>> {
-        match self {
-            Self::Json(words) if !last.is_error && last.structured_output.is_none() => words.take(),
-            Self::Text | Self::Json(_) => None,
-        }
-    }
+    /// JSON that fits a schema. The CLI checks it, and reminds the model once when a turn ends without it.
+    Json,
 }
 
 /// A run's result, or why it has none.
-pub(super) fn outcome(last: TurnResult, wanted: &Wanted, session: &str, mask: &Mask) -> Result<RunResult, Failure> {
+pub(super) fn outcome(last: TurnResult, wanted: Wanted, session: &str, mask: &Mask) -> Result<RunResult, Failure> {
     if last.is_error {
         let mut failure = Failure::new(code(&last), message(&last));
         failure.message = mask.text(&failure.message);
@@ -34,7 +25,7 @@ pub(super) fn outcome(last: TurnResult, wanted: &Wanted, session: &str, mask: &M
         let why = "a hook of a plugin put a tool call off, and nobody takes it up again";
         return Err(Failure::new(FailureCode::Executor, why));
     }
-    if matches!(wanted, Wanted::Json(_)) && last.structured_output.is_none() {
+    if wanted == Wanted::Json && last.structured_output.is_none() {
         let why = "the agent gave no answer that fits output_schema, also when it was reminded";
         return Err(Failure::new(FailureCode::Output, why));
     }
@@ -121,7 +112,7 @@ mod tests {
         },
     };
 
-    fn ends(result: &str, wanted: &Wanted) -> Result<String, FailureCode> {
+    fn ends(result: &str, wanted: Wanted) -> Result<String, FailureCode> {
         let Some(Message::Result(last)) = parse(result.as_bytes()) else { panic!("no result") };
         outcome(*last, wanted, "s", &Mask::empty()).map(|result| result.text).map_err(|failure| failure.code)
     }
@@ -129,7 +120,7 @@ mod tests {
     #[test]
     fn a_success_that_says_it_failed_did() {
         let failed = |more: &str| {
-            ends(&format!(r#"{{"type":"result","subtype":"success","is_error":true,{more}}}"#), &Wanted::Text)
+            ends(&format!(r#"{{"type":"result","subtype":"success","is_error":true,{more}}}"#), Wanted::Text)
         };
         assert_eq!(failed(r#""terminal_reason":"api_error","api_error_status":403"#), Err(FailureCode::ModelAuth));
         assert_eq!(failed(r#""terminal_reason":"api_error","api_error_status":429"#), Err(FailureCode::ModelBusy));
@@ -141,18 +132,14 @@ mod tests {
     }
 
     #[test]
-    fn json_that_is_wanted_is_reminded_of_once_and_missed_then() {
+    fn json_that_is_wanted_is_missed() {
         let text = r#"{"type":"result","subtype":"success","result":"sure"}"#;
         let given = r#"{"type":"result","subtype":"success","result":"{}","structured_output":{}}"#;
         let exhausted = r#"{"type":"result","subtype":"error_max_structured_output_retries","is_error":true}"#;
-        let mut wanted = Wanted::Json(Some(b"remember".to_vec()));
-        let Some(Message::Result(last)) = parse(text.as_bytes()) else { panic!("no result") };
-        assert_eq!(wanted.nudge(&last), Some(b"remember".to_vec()));
-        assert_eq!(wanted.nudge(&last), None);
-        assert_eq!(ends(text, &wanted), Err(FailureCode::Output));
-        assert_eq!(ends(exhausted, &wanted), Err(FailureCode::Output));
-        assert_eq!(ends(given, &wanted), Ok("{}".to_owned()));
-        assert_eq!(ends(text, &Wanted::Text), Ok("sure".to_owned()));
+        assert_eq!(ends(text, Wanted::Json), Err(FailureCode::Output));
+        assert_eq!(ends(exhausted, Wanted::Json), Err(FailureCode::Output));
+        assert_eq!(ends(given, Wanted::Json), Ok("{}".to_owned()));
+        assert_eq!(ends(text, Wanted::Text), Ok("sure".to_owned()));
     }
 
     #[test]
