@@ -62,7 +62,8 @@ impl Mask {
         Self::of(std::iter::empty())
     }
 
-    fn of<'a>(values: impl Iterator<Item = &'a Secret>) -> Self {
+    /// Knows these alone.
+    pub(super) fn of<'a>(values: impl Iterator<Item = &'a Secret>) -> Self {
         let mut secrets: Vec<Zeroizing<Vec<u8>>> = Vec::new();
         let mut keep = |bytes: &[u8], least: usize| {
             if bytes.len() >= least && !secrets.iter().any(|known| known.as_slice() == bytes) {

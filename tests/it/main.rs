@@ -24,6 +24,7 @@ mod executor_codes;
 mod executor_command;
 mod executor_elsewhere;
 mod executor_killed;
+mod executor_mcp;
 mod executor_options;
 mod executor_permissions;
 mod executor_places;

@@ -1,8 +1,10 @@
 //! One conversation with a running CLI, from the first request to its exit.
 
+mod answers;
+
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::{
     io::AsyncReadExt as _,
     time::{Instant, sleep_until},
@@ -19,13 +21,14 @@ use crate::{
         claude::{
             clocks::{Clock, Clocks},
             further::Further,
-            message::{self, Answer, Message, SystemMessage, TurnResult},
+            message::{self, Message, SystemMessage, TurnResult},
             mirror::Mirror,
             outcome::Wanted,
             pipes::{self, Pipes},
-            protocol::{self, Framing, Request},
+            protocol::{Framing, Request},
             questions::{Answered, Questions},
             record::{self, Line},
+            servers::Servers,
         },
         ground::Bounds,
         mask::Mask,
@@ -50,7 +53,7 @@ pub(super) struct Conversation<'a> {
     /// What is asked once the CLI is ready, before the prompt.
     pub(super) requests: Vec<Request>,
     /// MCP servers that it was told of.
-    pub(super) servers: Vec<String>,
+    pub(super) servers: Servers,
     /// Its id.
     pub(super) session: String,
     /// What begins its turn.
@@ -339,9 +342,7 @@ impl Conversation<'_> {
             }
             Message::ControlCancel(cancelled) => self.questions.cancel(&cancelled.request_id),
             Message::ControlResponse(answer) => {
-                if !self.hear_order(&answer.response).await? {
-                    self.hear_answer(&answer.response)?;
-                }
+                self.hear_answer(&answer.response).await?;
             }
             Message::Mirror(frame) => self.state.mirror.take(frame),
             Message::RateLimit(limit) if limit.rate_limit_info.status == "rejected" => {
@@ -363,11 +364,13 @@ impl Conversation<'_> {
                 tracing::debug!(kind = ?value.get("type"), "the CLI said what this version does not know");
             }
             Message::Assistant(speech) => {
+                self.ask_for_servers();
                 if let Some(error) = &speech.error {
                     tracing::debug!(error, "the model's API gave no answer");
                 }
             }
-            Message::User(_) | Message::StreamEvent | Message::RateLimit(_) => {}
+            Message::StreamEvent => self.ask_for_servers(),
+            Message::User(_) | Message::RateLimit(_) => {}
         }
         Ok(())
     }
@@ -385,10 +388,8 @@ impl Conversation<'_> {
                 self.sink.conversation(&self.session);
                 self.sink.model(system.text("model"));
                 self.state.pending.extend(self.further.again());
-                let known = |name: &String| system.list("mcp_servers").iter().any(|one| one["name"] == name.as_str());
-                let missing: Vec<String> = self.servers.drain(..).filter(|name| !known(name)).collect();
-                for name in missing {
-                    self.record(record::status(format!("MCP server `{name}`: the CLI does not take it"))).await?;
+                for line in self.servers.hear(system.list("mcp_servers")) {
+                    self.record(line).await?;
                 }
             }
             "session_state_changed" if system.text("state") == "idle" => self.settle(),
@@ -411,78 +412,6 @@ impl Conversation<'_> {
         if self.state.last.is_some() {
             self.state.idle_until = self.further.pending_until();
             self.state.over = self.state.idle_until.is_none();
-        }
-    }
-
-    fn order(&mut self, order: Order) {
-        self.state.orders += 1;
-        let id = format!("postern-order-{}", self.state.orders);
-        self.state.pending.extend(protocol::order(&id, &order.control));
-        self.state.ordered.push((id, order));
-    }
-
-    /// Whether it is the answer to an order; what became of that is recorded.
-    async fn hear_order(&mut self, answer: &Answer) -> Result<bool, Stopped> {
-        let Some(at) = self.state.ordered.iter().position(|(id, _)| *id == answer.request_id) else { return Ok(false) };
-        let (_, order) = self.state.ordered.swap_remove(at);
-        let words = order.control.in_words();
-        if answer.subtype == "success" {
-            self.record(record::status(format!("changed by hand: {words}"))).await?;
-            self.state.held.push(order.control.clone());
-            order.end(Ok(()));
-        } else {
-            let why = self.mask.text(answer.error.as_deref().unwrap_or("it says no more"));
-            self.record(record::status(format!("could not be changed to {words}: {why}"))).await?;
-            order.end(Err(why));
-        }
-        Ok(true)
-    }
-
-    fn hear_answer(&mut self, answer: &Answer) -> Result<(), Failure> {
-        if answer.request_id == (Request::Initialize(Value::Null, 0)).id() {
-            return self.ready(answer);
-        }
-        if let Some(at) = self.state.unanswered.iter().position(|id| *id == answer.request_id) {
-            let id = self.state.unanswered.swap_remove(at);
-            if answer.subtype != "success" {
-                let why = answer.error.as_deref().unwrap_or("it says no more");
-                return Err(Failure::new(FailureCode::Setup, format!("the CLI refused {id}: {why}")));
-            }
-            self.open();
-        }
-        Ok(())
-    }
-
-    /// The prompt is sent only when the CLI said that the hook and the rules stand.
-    fn ready(&mut self, answer: &Answer) -> Result<(), Failure> {
-        self.starting = None;
-        let holds = |name: &str| answer.response.get(name) == Some(&Value::Bool(true));
-        let refused = |name: &str| answer.response.get(name) == Some(&Value::Bool(false));
-        let hooked = holds("hooks_applied") && holds("hook_on_failure_supported");
-        if answer.subtype != "success" || !hooked {
-            let why = answer.error.clone().unwrap_or_else(|| "it does not apply permission hooks".to_owned());
-            return Err(Failure::new(FailureCode::Setup, format!("the CLI refused its setup: {why}")));
-        }
-        if refused("mcp_servers_applied") || refused("plugins_applied") {
-            let why = "the CLI did not take all of the agent's MCP servers or plugins";
-            return Err(Failure::new(FailureCode::Setup, why));
-        }
-        for request in std::mem::take(&mut self.requests) {
-            self.state.unanswered.push(request.id());
-            self.state.pending.extend(request.line());
-        }
-        self.open();
-        Ok(())
-    }
-
-    /// Says what begins the turn, once all that goes before is answered.
-    fn open(&mut self) {
-        if !self.state.unanswered.is_empty() {
-            return;
-        }
-        match &mut self.opening {
-            Opening::Say(prompt) => self.state.pending.append(prompt),
-            Opening::Nudge(_) => self.state.nudge_at = Some(Instant::now() + PATIENCE),
         }
     }
 }

@@ -18,6 +18,7 @@ mod protocol;
 mod questions;
 pub(super) mod record;
 mod served;
+mod servers;
 mod setup;
 mod transcript;
 

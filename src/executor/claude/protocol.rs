@@ -26,6 +26,8 @@ pub(super) enum Request {
     SetPermissionMode(PermissionMode),
     /// Another model, which a CLI before this one was told of.
     SetModel(String),
+    /// How its MCP servers are.
+    McpStatus,
     /// Stops the turn and the tools that it runs.
     Interrupt,
     /// Ends the CLI.
@@ -39,6 +41,7 @@ impl Request {
             Self::Initialize(..) => "postern-initialize",
             Self::SetPermissionMode(_) => "postern-set-permission-mode",
             Self::SetModel(_) => "postern-set-model",
+            Self::McpStatus => "postern-mcp-status",
             Self::Interrupt => "postern-interrupt",
             Self::EndSession => "postern-end-session",
         }
@@ -58,6 +61,7 @@ impl Request {
             }
             Self::SetPermissionMode(mode) => json!({"subtype": "set_permission_mode", "mode": mode.as_str()}),
             Self::SetModel(model) => json!({"subtype": "set_model", "model": model}),
+            Self::McpStatus => json!({"subtype": "mcp_status"}),
             Self::Interrupt => json!({"subtype": "interrupt"}),
             Self::EndSession => json!({"subtype": "end_session"}),
         };

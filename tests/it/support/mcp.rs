@@ -8,13 +8,15 @@ use std::{
 use axum::{
     Router,
     body::{Body, Bytes},
-    extract::State,
+    extract::{Path, State},
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
     routing::{get, post},
 };
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
+
+const SESSION: &str = "session-4711";
 
 /// The server; it goes with the test's runtime.
 pub(crate) struct McpServer {
@@ -29,13 +31,16 @@ struct Seen {
 }
 
 impl McpServer {
-    /// Listens on a free port: `/mcp` speaks HTTP, `/sse` events. Its tool `find` says `found 4711`.
+    /// Listens on a free port: `/mcp` speaks HTTP, `/sse` events, `/streamable` both (an event as the answer, in a
+    /// session), `/refuse/{status}` refuses. Its tool `find` says `found 4711`.
     pub(crate) async fn start() -> Self {
         let seen = Arc::new(Seen::default());
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let router = Router::new()
             .route("/mcp", post(by_http))
+            .route("/streamable", post(by_stream))
+            .route("/refuse/{status}", post(refuse))
             .route("/sse", get(open_stream))
             .route("/messages", post(by_event))
             .with_state(seen.clone());
@@ -73,6 +78,27 @@ async fn by_http(State(seen): State<Arc<Seen>>, headers: HeaderMap, body: Bytes)
         Some(answer) => axum::Json(answer).into_response(),
         None => StatusCode::ACCEPTED.into_response(),
     }
+}
+
+/// Streamable HTTP: who begins is given a session, and names it from then on.
+async fn by_stream(State(seen): State<Arc<Seen>>, headers: HeaderMap, body: Bytes) -> Response {
+    let begins = body.windows(12).any(|part| part == b"\"initialize\"");
+    let in_session = headers.get("mcp-session-id").is_some_and(|id| id == SESSION);
+    seen.headers.lock().unwrap().push(headers);
+    if !begins && !in_session {
+        return StatusCode::BAD_REQUEST.into_response();
+    }
+    let head = [("mcp-session-id", SESSION), ("content-type", "text/event-stream")];
+    match answer(&body) {
+        Some(answer) => (head, format!("event: message\ndata: {answer}\n\n")).into_response(),
+        None => StatusCode::ACCEPTED.into_response(),
+    }
+}
+
+/// Repeats the key that it was given, as careless servers do.
+async fn refuse(Path(status): Path<u16>, headers: HeaderMap) -> Response {
+    let key = headers.get("x-key").map(|key| key.to_str().unwrap().to_owned()).unwrap_or_default();
+    (StatusCode::from_u16(status).unwrap(), format!("no\nservice for {key}")).into_response()
 }
 
 async fn open_stream(State(seen): State<Arc<Seen>>, headers: HeaderMap) -> Response {
