@@ -1,6 +1,6 @@
 # What one can do here; `make` alone lists it.
 .DEFAULT_GOAL := help
-.PHONY: help build demo test bench chaos fuzz fmt lint install
+.PHONY: help build demo test evals bench chaos fuzz fmt lint install
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -13,6 +13,10 @@ demo: ## a self-contained demonstration with fake providers; KEEP=1 leaves it ru
 
 test: ## every test, with what they need (installs what is missing); TESTS="part of a name" for some
 	@scripts/test $(TESTS)
+
+evals: ## measure the example skills with a real model (needs a key); RUNS=3, BASELINE=1, JUDGE=model, CASES="parts of names"
+	@scripts/evals --runs $(or $(RUNS),1) --jobs $(or $(JOBS),4) --threshold $(or $(THRESHOLD),0.9) \
+		$(if $(PROJECT),--project $(PROJECT)) $(if $(BASELINE),--baseline) $(if $(JUDGE),--judge $(JUDGE)) $(if $(JSON),--json) $(CASES)
 
 bench: ## measure, beside graphile-worker, pg-boss, pgbench and the disk; QUICK=1, ONLY="names of parts"
 	@$(if $(QUICK),POSTERN_BENCH_SECONDS=1) scripts/with-services scripts/bench-peers cargo bench --locked -- $(ONLY)

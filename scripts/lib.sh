@@ -8,6 +8,7 @@ PG_BIN=""
 PG_ROOT=""
 PG_PID=""
 UNPACKED=""
+PROGRAM=""
 APT_UPDATED=""
 
 say() { printf '==> %s\n' "$*" >&2; }
@@ -21,6 +22,18 @@ need_cargo() {
   command -v cargo >/dev/null || PATH="$HOME/.cargo/bin:$PATH"
   command -v cargo >/dev/null || fail "cargo is missing: install Rust with rustup, then try again"
   command -v cc >/dev/null || apt_install build-essential
+}
+
+# Sets PROGRAM to the optimised postern when it is up to date, else to a development build.
+need_program() {
+  local target="${CARGO_TARGET_DIR:-target}"
+  PROGRAM="$target/release/postern"
+  if [ ! -x "$PROGRAM" ] || [ -n "$(find src Cargo.toml Cargo.lock -newer "$PROGRAM" -print -quit)" ]; then
+    need_cargo
+    say "building (a few minutes the first time)"
+    cargo build --locked --quiet --bin postern
+    PROGRAM="$target/debug/postern"
+  fi
 }
 
 need_root_or_sudo() {
@@ -91,6 +104,11 @@ need_strace() {
 
 need_faketime() {
   compgen -G '/usr/lib/*/faketime/libfaketime.so.1' >/dev/null || apt_install libfaketime
+}
+
+need_python() {
+  command -v python3 >/dev/null || apt_install python3
+  python3 -c 'import tomllib' 2>/dev/null || fail "python3 is older than 3.11: put a newer one into PATH"
 }
 
 need_npm() {

@@ -17,6 +17,7 @@ mod config_dangers;
 mod demo;
 mod docs;
 mod e2e;
+mod evals;
 mod executor_anthropic;
 mod executor_claude;
 mod executor_clis;

@@ -26,7 +26,8 @@ def number(name):
 
 def text_of(xml):
     xml = re.sub(r"[\r\n]+", " ", xml)
-    xml = CELLS.sub("\t", LINES.sub("\n", xml))
+    # Cells first: the paragraph in a cell ends no line.
+    xml = LINES.sub("\n", CELLS.sub("\t", xml))
     text = unescape(re.sub(r"<[^>]*>", "", xml))
     return re.sub(r"\n\s*\n+", "\n", text).strip()
 
