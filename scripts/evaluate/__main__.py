@@ -5,6 +5,7 @@ Without a model it tells whether the checks can fail (--self-test) and shows the
 import argparse
 import json
 import os
+import signal
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -58,8 +59,15 @@ def main():
         raise Fault(f"{KEY} is not set: export the key of the Messages API that is to be asked (and ANTHROPIC_BASE_URL when it "
                     "is not Anthropic's). Without a key, --self-test tries the checks alone")
     say(given, bound(given, skills))
-    results = [result for way in (["skill", "baseline"] if given.baseline else ["skill"])
-               for result in measured(given, skills, way)]
+    results = []
+    try:
+        for way in ["skill", "baseline"] if given.baseline else ["skill"]:
+            for result in measured(given, skills, way):
+                results.append(result)
+    except KeyboardInterrupt:
+        say(given, f"interrupted after {len(results)} runs")
+        # They are paid for.
+        return 130 if not results else max(report(given, results), 130)
     return report(given, results)
 
 
@@ -90,6 +98,8 @@ def measured(given, skills, way):
                 say(given, table.line(result))
                 yield result
         except BaseException:
+            # What is sent waits for a server; without one it ends.
+            running.stop()
             pool.shutdown(cancel_futures=True)
             raise
 
@@ -113,12 +123,17 @@ def report(given, results):
     found = table.summary(results)
     low = [skill for skill, arms in found.items() if arms["skill"]["rate"] < given.threshold]
     if given.json:
-        print(json.dumps({"threshold": given.threshold, "below": low, "skills": found, "results": results}, ensure_ascii=False, indent=1))
+        told = {"threshold": given.threshold, "below": low, "usd": table.costs(results), "skills": found, "results": results}
+        print(json.dumps(told, ensure_ascii=False, indent=1))
     else:
-        print("", *table.lines(found), sep="\n")
+        print("", *table.lines(found), f"in all ${table.costs(results):.2f}, models: {models(results)}", sep="\n")
     if low:
         print(f"below {given.threshold:.0%} of runs: {', '.join(low)}", file=sys.stderr)
     return 1 if low else 0
+
+
+def models(results):
+    return ", ".join(sorted({result["model"] for result in results if result["model"]})) or "none answered"
 
 
 def write_documents(skills, folder):
@@ -131,7 +146,13 @@ def write_documents(skills, folder):
     return 0
 
 
+def interrupted(*_):
+    raise KeyboardInterrupt
+
+
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, interrupted)
+    signal.signal(signal.SIGHUP, interrupted)
     try:
         sys.exit(main())
     except Fault as fault:

@@ -7,7 +7,7 @@ import documents
 from checks import Fault
 
 COMMON = {"agent", "baseline", "rubric", "known", "fields", "language_field", "length", "mail", "webhook", "check"}
-OWN = {"about", "language", "length", "good", "mail", "webhook", "document", "check", "derived"}
+OWN = {"about", "language", "length", "good", "also_good", "mail", "webhook", "document", "check", "derived"}
 MAIL = {"source", "from", "to", "subject", "text", "in_reply_to"}
 WEBHOOK = {"source", "event", "body"}
 
@@ -20,6 +20,7 @@ class Case:
         self.id = f"{self.skill}/{self.name}"
         _only(table, OWN, where)
         self.about, self.good = (_text(table, key, where) for key in ("about", "good"))
+        self.goods = [self.good, *table.get("also_good", [])]
         self.agent = _text(common, "agent", where)
         self.language, self.language_field = table.get("language"), common.get("language_field")
         self.fields, self.length = common.get("fields"), table.get("length", common.get("length", [1, 4000]))

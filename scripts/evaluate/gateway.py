@@ -49,6 +49,10 @@ class Gateway:
         return self
 
     def __exit__(self, *_):
+        self.stop()
+        shutil.rmtree(self.home, ignore_errors=True)
+
+    def stop(self):
         if self.process:
             self.process.terminate()
             try:
@@ -56,7 +60,6 @@ class Gateway:
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
-        shutil.rmtree(self.home, ignore_errors=True)
 
     def _start(self):
         log = self.home / "log"
@@ -133,7 +136,7 @@ def _environment(project):
     made = {name: "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
             for name in _names(tomllib.loads((project / "postern.toml").read_text("utf-8")))}
     base = {"POSTERN_CLAUDE__BASE_URL": kept[name] for name in ["ANTHROPIC_BASE_URL"] if kept.get(name)}
-    return made | base | kept | {"POSTERN_SERVER__LISTEN": "127.0.0.1:0"}
+    return made | base | kept | {"POSTERN_SERVER__LISTEN": "127.0.0.1:0", "POSTERN_SERVER__SHUTDOWN_GRACE": "1s"}
 
 
 def _names(value):

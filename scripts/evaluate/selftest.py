@@ -13,8 +13,8 @@ def faults(skills):
             if check.name in names:
                 found.append(f"{case.id}: two checks are called “{check.name}”")
             names.add(check.name)
-            if why := check.why(case.good):
-                found.append(f"{case.id}: the good answer fails “{check.name}”: {why}")
+            found += [f"{case.id}: a good answer fails “{check.name}”: {why}"
+                      for good in case.goods if (why := check.why(good.strip()))]
             found += [f"{case.id}: nothing fails “{check.name}”: it lets this pass: {bad[:200]!r}"
                       for bad in check.bad if not check.why(bad)]
     return found, tried

@@ -49,6 +49,11 @@ def line(result):
     return "\n".join([head, *(faults[:1] if result["checks"]["ends well"] else faults)])
 
 
+def costs(results):
+    """What all of it cost, in dollars."""
+    return sum(result["usd"] + result.get("judge_usd", 0) for result in results)
+
+
 def lines(found):
     """The summary; where both ways were measured, with the difference."""
     yield f"{'skill':<22} {'':<9} {'runs':>5} {'passed':>7} {'19 of 20 times':>15} {'checks':>12} {'cost':>9} {'median':>8} {'judged':>7}"

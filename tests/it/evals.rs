@@ -56,7 +56,7 @@ fn a_check_that_nothing_can_fail_is_an_error() {
         ("[[check]]\nname = \"polite\"\nhas = 'answer'", "“polite” has no bad answer"),
         (
             "[[check]]\nname = \"polite\"\nhas = 'please'\nbad = \"No.\"",
-            "the good answer fails “polite”: not in it: please",
+            "a good answer fails “polite”: not in it: please",
         ),
         ("[[check]]\nname = \"polite\"\nhas = '('\nbad = \"No.\"", "“polite”: missing )"),
         ("lenght = [1, 2]", "evals/greet/one.toml: unknown key lenght"),
@@ -133,18 +133,25 @@ fn text(text: &str) -> Step {
     Step::Blocks(json!([{"type": "text", "text": text}]), "end_turn")
 }
 
-/// Sends cases one after the other, by the real CLI, to the scripted API.
-fn measured(api: &MessagesApi, arguments: &[&str]) -> (Output, Value, TempDir) {
-    let above = TempDir::new().unwrap();
+/// `make evals` of cases one after the other, with the real CLI and the scripted API; what it leaves is in `above`.
+fn measurement(api: &MessagesApi, above: &TempDir, variables: &[&str]) -> Command {
     let claude = Environment::of_process().get("POSTERN_TEST_CLAUDE").unwrap().to_owned();
-    let mut command = evaluate(&["--program", env!("CARGO_BIN_EXE_postern"), "--jobs", "1", "--json"]);
-    command.args(arguments).env("TMPDIR", above.path()).env("HOME", above.path()).env("ANTHROPIC_API_KEY", KEY);
+    let mut command = program("make");
+    command.args(["-s", "evals", "JOBS=1", "JSON=1"]).args(variables);
+    command.env("TMPDIR", above.path()).env("HOME", above.path()).env("ANTHROPIC_API_KEY", KEY);
     command.env("ANTHROPIC_BASE_URL", api.url()).env("POSTERN_CLAUDE__PROGRAM", claude);
+    command.env("POSTERN_PROGRAM", env!("CARGO_BIN_EXE_postern"));
     // What belongs to this machine's own server is not for a measurement.
     command.env("POSTERN_DATABASE__URL", "postgres://nobody@127.0.0.1:1/nothing");
-    let done = tokio::task::block_in_place(|| command.output().unwrap());
+    command
+}
+
+fn measured(api: &MessagesApi, variables: &[&str]) -> (Output, Value) {
+    let above = TempDir::new().unwrap();
+    let done = tokio::task::block_in_place(|| measurement(api, &above, variables).output().unwrap());
+    assert_eq!(fs::read_dir(above.path()).unwrap().count(), 0, "something is left");
     let report = serde_json::from_slice(&done.stdout).unwrap_or_else(|_| panic!("{}", said(&done)));
-    (done, report, above)
+    (done, report)
 }
 
 const CASES: [&str; 3] =
@@ -156,8 +163,8 @@ async fn a_measurement_compares_the_agents_with_and_without_their_skills() {
     let with = CASES.iter().flat_map(|case| [text(&answers(case).0), opinion(5)]);
     let without = CASES.iter().flat_map(|case| [text(&answers(case).1), opinion(2)]);
     let api = MessagesApi::start(with.chain(without)).await;
-    let judged = ["--baseline", "--judge", "claude-haiku-5-5", "--threshold", "1"];
-    let (done, report, above) = measured(&api, &[&judged[..], &CASES[..]].concat());
+    let cases = format!("CASES={}", CASES.join(" "));
+    let (done, report) = measured(&api, &["BASELINE=1", "JUDGE=claude-haiku-5-5", "THRESHOLD=1", &cases]);
     assert_eq!(done.status.code(), Some(0), "{}", said(&done));
     let bound = "6 runs of answer-mail, summarise-document, triage-issue, with and without; at most $4.00";
     assert!(said(&done).contains(bound) && !said(&done).contains(KEY), "{}", said(&done));
@@ -178,15 +185,14 @@ async fn a_measurement_compares_the_agents_with_and_without_their_skills() {
     for place in [0, 2, 4, 6, 8, 10] {
         assert!(asked[place].contains("for nobody outside, is kestrel-"), "no canary: {}", asked[place]);
     }
-    assert_eq!(fs::read_dir(above.path()).unwrap().count(), 0, "something is left");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn too_few_good_answers_and_a_failed_run_end_with_exit_code_1() {
+async fn too_few_good_answers_and_a_failed_run_are_a_failure() {
     let (good, bad) = answers(CASES[0]);
     let api = MessagesApi::start([text(&good), text(&bad), Step::Error(401)]).await;
-    let (done, report, _) = measured(&api, &["--runs", "3", "--threshold", "0.5", CASES[0]]);
-    assert_eq!(done.status.code(), Some(1), "{}", said(&done));
+    let (done, report) = measured(&api, &["RUNS=3", "THRESHOLD=0.5", &format!("CASES={}", CASES[0])]);
+    assert!(said(&done).contains("Error 1"), "{}", said(&done));
     assert_eq!(
         (&report["below"], &report["skills"]["answer-mail"]["skill"]["passed"]),
         (&json!(["answer-mail"]), &json!(1))
@@ -194,4 +200,22 @@ async fn too_few_good_answers_and_a_failed_run_end_with_exit_code_1() {
     let ends = report["results"][2]["checks"]["ends well"].as_str().unwrap();
     assert!(ends.contains("refused the key"), "{ends}");
     assert!(said(&done).contains("below 50% of runs: answer-mail"), "{}", said(&done));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_interrupted_measurement_tells_what_it_has_and_leaves_nothing() {
+    let api = MessagesApi::start([text(&answers(CASES[0]).0), Step::Hang]).await;
+    let above = TempDir::new().unwrap();
+    let mut command = measurement(&api, &above, &["RUNS=3", &format!("CASES={}", CASES[0])]);
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    api.wait_for(2).await;
+    let done = tokio::task::block_in_place(|| {
+        // make hands it on to what it started.
+        assert!(program("kill").arg(child.id().to_string()).status().unwrap().success());
+        child.wait_with_output().unwrap()
+    });
+    let report: Value = serde_json::from_slice(&done.stdout).unwrap_or_else(|_| panic!("{}", said(&done)));
+    assert_eq!((&report["results"][0]["passed"], &report["results"][1]), (&json!(true), &Value::Null));
+    assert!(said(&done).contains("interrupted after 1 runs"), "{}", said(&done));
+    assert_eq!(fs::read_dir(above.path()).unwrap().count(), 0, "something is left");
 }
