@@ -280,6 +280,9 @@ fn spent(run: &Value) {
         let [input, output, cost] = ["input_tokens", "output_tokens", "cost_micros"].map(|key| &took[key]);
         field_text("spent on", &format!("{name}: {} ({} in, {} out)", dollars(cost), word(input), word(output)));
     }
+    if run["unpriced_tokens"].as_i64().is_some_and(|tokens| tokens > 0) {
+        field_text("unpriced", &format!("{} tokens of turns that broke off", word(&run["unpriced_tokens"])));
+    }
     let seconds = |ms: &Value| ms.as_i64().map(|ms| format!("{}.{:03} s", ms / 1000, ms % 1000));
     if let Some(worked) = seconds(&run["duration_ms"]) {
         let api = seconds(&run["api_ms"]).map_or_else(String::new, |api| format!(", the model's API {api} of it"));

@@ -26,6 +26,8 @@ pub struct RunDetails {
     pub model: Option<String>,
     /// What each model took, by its id: the agent's own, sub-agents' and fallbacks.
     pub models: BTreeMap<String, ModelUsage>,
+    /// Tokens among those of `models` that no cost was told of: of turns that broke off.
+    pub unpriced_tokens: i64,
     /// Milliseconds that workers spent on it, waits between attempts not counted.
     pub duration_ms: i64,
     /// Milliseconds of these in which a model's API worked; `None` when no executor says so.
@@ -34,6 +36,17 @@ pub struct RunDetails {
     pub files: FileCounts,
     /// How many of these it left for people.
     pub artifacts: ArtifactCounts,
+}
+
+/// What an attempt took of which no end tells yet.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UnderWay {
+    /// Turns that are complete.
+    pub turns: i64,
+    /// What each model took in them, and in the one that is not.
+    pub models: BTreeMap<String, ModelUsage>,
+    /// Tokens among these that no cost was told of.
+    pub unpriced_tokens: i64,
 }
 
 /// What one model took.
@@ -63,6 +76,12 @@ impl ModelUsage {
             cache_write_tokens: sum(self.cache_write_tokens, other.cache_write_tokens),
             cost_micros: sum(self.cost_micros, other.cost_micros),
         }
+    }
+
+    /// Tokens of all kinds.
+    #[must_use]
+    pub const fn tokens(&self) -> i64 {
+        sum(sum(self.input_tokens, self.output_tokens), sum(self.cache_read_tokens, self.cache_write_tokens))
     }
 }
 
@@ -112,16 +131,30 @@ impl RunDetails {
         self.api_ms = Some(self.api_ms.unwrap_or(0).saturating_add(ms.max(0)));
     }
 
+    /// Adds what broke off.
+    pub fn break_off(&mut self, under_way: &UnderWay) {
+        under_way.models.iter().for_each(|(model, took)| self.spend(model, *took));
+        self.unpriced_tokens = sum(self.unpriced_tokens, under_way.unpriced_tokens);
+    }
+
     /// All models together.
     #[must_use]
     pub fn usage(&self) -> Usage {
         self.models.values().fold(Usage::default(), |sum, model| sum.plus((*model).into()))
     }
 
+    /// The same while the attempt is at work: what it leaves is only known at its end.
+    #[must_use]
+    pub fn with_begun(&self, attempt: &Self) -> Self {
+        let (files, artifacts) = (self.files, self.artifacts);
+        Self { files, artifacts, ..self.clone().plus(attempt) }
+    }
+
     /// Those of earlier attempts with those of this one.
     #[must_use]
     pub fn plus(mut self, attempt: &Self) -> Self {
         attempt.models.iter().for_each(|(model, took)| self.spend(model, *took));
+        self.unpriced_tokens = sum(self.unpriced_tokens, attempt.unpriced_tokens);
         self.model = attempt.model.clone().or(self.model);
         self.duration_ms = self.duration_ms.saturating_add(attempt.duration_ms);
         if let Some(ms) = attempt.api_ms {
@@ -129,6 +162,15 @@ impl RunDetails {
         }
         (self.files, self.artifacts) = (attempt.files, attempt.artifacts);
         self
+    }
+}
+
+impl UnderWay {
+    /// All of it together.
+    #[must_use]
+    pub fn usage(&self) -> Usage {
+        let all = self.models.values().fold(Usage::default(), |sum, took| sum.plus((*took).into()));
+        Usage { turns: self.turns, ..all }
     }
 }
 

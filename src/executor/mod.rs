@@ -49,7 +49,7 @@ use crate::{
     crypto::Secret,
     domain::{
         agent::{AgentVersion, ExecutorKind},
-        details::ModelUsage,
+        details::{ModelUsage, UnderWay},
         id::{RunId, SessionId},
         mount::GitProtocol,
         run::{Failure, MessageKind, RunResult, Usage},
@@ -204,6 +204,16 @@ pub trait RunSink: Send {
     /// attempt ends; the sum of all is in [`RunResult::usage`] or [`Stopped::Failed`], and counted from here when a
     /// person stops the run.
     fn spent(&mut self, _model: &str, _took: ModelUsage) {}
+
+    /// Turns that ended since it was last said. Counted as [`RunSink::spent`] is.
+    fn turns(&mut self, _ended: i64) {}
+
+    /// What the attempt took besides what was said by [`RunSink::spent`] and [`RunSink::turns`], in place of what this said
+    /// before: it is the run's if the worker dies before the end of it is said.
+    fn under_way(&mut self, _taken: UnderWay) {}
+
+    /// No end will be said of what is under way: it was taken.
+    fn broke_off(&mut self) {}
 
     /// Milliseconds in which a model's API worked since it was last said.
     fn api_time(&mut self, _ms: i64) {}

@@ -99,7 +99,7 @@ impl Execute {
 
     async fn attempt(&self, job: &Job, mut work: Box<RunWork>) -> JobEnd {
         let began = self.store.clock().now();
-        let recorder = Recorder::start(self.store.clone(), self.live.clone(), work.run.id.clone(), work.lease.clone());
+        let recorder = Recorder::start(self.store.clone(), self.live.clone(), &work, began);
         let bytes = work.take_bytes();
         let (ended, mut merged) = self.run(job, &work, bytes, recorder.clone()).await;
         work.merged.append(&mut merged);
@@ -119,7 +119,7 @@ impl Execute {
             (Ended::Run(_), Err(LeaseLost)) => Ended::Lost,
             (ended, _) => ended,
         };
-        work.details = recorder.details();
+        (work.details, work.turns) = recorder.taken();
         work.details.duration_ms = (self.store.clock().now().0 - began.0).max(0);
         let rest = recorder.rest().await;
         match ended {
@@ -352,9 +352,7 @@ impl Execute {
     }
 
     async fn give_back(&self, work: &RunWork, rest: &[NewMessage]) -> JobEnd {
-        if !rest.is_empty()
-            && let Err(fault) = self.store.append_messages(&work.lease, rest).await
-        {
+        if let Err(fault) = self.store.append_with_taken(&work.lease, rest, &work.taken()).await {
             tracing::warn!(run = %work.run.id, error = ?fault, "the last lines of a run given back are lost");
         }
         match self.store.release(RUN_QUEUE, std::slice::from_ref(&work.lease)).await {
@@ -441,7 +439,7 @@ impl Execute {
         let (state, code, usage) = match end {
             RunEnd::Succeeded(result) => (RunState::Succeeded, None, result.usage),
             RunEnd::Failed(failure, usage) => (RunState::Failed, Some(failure.code.as_str()), *usage),
-            RunEnd::Canceled => (RunState::Canceled, None, work.details.usage()),
+            RunEnd::Canceled => (RunState::Canceled, None, Usage { turns: work.turns, ..work.details.usage() }),
             RunEnd::Again(failure, usage, _) => (RunState::Queued, Some(failure.code.as_str()), *usage),
         };
         tracing::info!(

@@ -32,6 +32,7 @@ mod starts;
 mod steer;
 pub mod supply;
 pub mod sweep;
+mod taken;
 pub mod tasks;
 mod thread;
 pub mod tidy;

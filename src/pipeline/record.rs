@@ -14,16 +14,18 @@ use tokio::sync::{Mutex as AsyncMutex, Notify};
 
 use crate::{
     domain::{
-        details::{ModelUsage, RunDetails},
+        details::{ModelUsage, RunDetails, UnderWay},
         file::ChangedFile,
         id::RunId,
         run::MessageKind,
         setup::LayerReport,
         template::clip,
+        time::Timestamp,
     },
     executor::{BoxFuture, LeaseLost, LeftFiles, NewArtifact, RunSink},
     live::Live,
-    store::{Lease, NewMessage, Store, StoreError},
+    pipeline::taken::Taken,
+    store::{Lease, NewMessage, RunWork, Store, StoreError},
 };
 
 /// How long a line waits for others.
@@ -59,7 +61,7 @@ struct Shared {
     room: Notify,
     lost: AtomicBool,
     conversation: Mutex<Option<String>>,
-    details: Mutex<RunDetails>,
+    taken: Mutex<Taken>,
     files: Mutex<Vec<ChangedFile>>,
 }
 
@@ -73,7 +75,9 @@ struct Waiting {
 
 impl Recorder {
     /// A record that is written until [`Recorder::rest`].
-    pub(super) fn start(store: Store, live: Live, run: RunId, lease: Lease) -> Self {
+    pub(super) fn start(store: Store, live: Live, work: &RunWork, began: Timestamp) -> Self {
+        let (run, lease) = (work.run.id.clone(), work.lease.clone());
+        let taken = Taken::after((work.run.usage, work.run.details.clone()), began);
         let shared = Arc::new(Shared {
             store,
             live,
@@ -84,7 +88,7 @@ impl Recorder {
             room: Notify::new(),
             lost: AtomicBool::new(false),
             conversation: Mutex::default(),
-            details: Mutex::default(),
+            taken: Mutex::new(taken),
             files: Mutex::default(),
         });
         Self { shared }
@@ -95,9 +99,11 @@ impl Recorder {
         self.shared.conversation.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// What the executor said of the attempt beside its end.
-    pub(super) fn details(&self) -> RunDetails {
-        self.shared.details().clone()
+    /// What the executor said of the attempt beside its end, and its turns.
+    pub(super) fn taken(&self) -> (RunDetails, i64) {
+        let mut taken = self.shared.taken();
+        taken.break_off();
+        (taken.details.clone(), taken.turns())
     }
 
     /// Stores which files the run changed, where it changed any.
@@ -109,7 +115,7 @@ impl Recorder {
         let shared = &self.shared;
         match shared.insist("the files that a run changed", || shared.store.keep_files(&shared.lease, &files)).await? {
             Some(()) => {}
-            None => shared.details().files.truncated = true,
+            None => shared.taken().details.files.truncated = true,
         }
         Ok(())
     }
@@ -117,6 +123,8 @@ impl Recorder {
     /// Ends the writing and hands over the lines that are not stored yet.
     pub(super) async fn rest(&self) -> Vec<NewMessage> {
         let _writing = self.shared.writing.lock().await;
+        // Whoever writes the end writes what was taken.
+        drop(self.shared.taken().news(self.shared.store.clock().now()));
         self.shared.lock().take()
     }
 }
@@ -126,8 +134,8 @@ impl Shared {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn details(&self) -> MutexGuard<'_, RunDetails> {
-        self.details.lock().unwrap_or_else(PoisonError::into_inner)
+    fn taken(&self) -> MutexGuard<'_, Taken> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn is_full(&self) -> bool {
@@ -161,10 +169,14 @@ impl Shared {
     async fn flush(&self) {
         let _writing = self.writing.lock().await;
         let batch = self.lock().take();
-        if batch.is_empty() {
-            return;
-        }
-        match self.store.append_messages(&self.lease, &batch).await {
+        let taken = self.taken().news(self.store.clock().now());
+        let written = match &taken {
+            None if batch.is_empty() => return,
+            None => self.store.append_messages(&self.lease, &batch).await,
+            Some(taken) => self.store.append_with_taken(&self.lease, &batch, taken).await,
+        };
+        match written {
+            Ok(Some(_)) if batch.is_empty() => {}
             Ok(Some(first)) => {
                 let count = i64::try_from(batch.len()).unwrap_or(0);
                 self.live.tell(&self.run, first + count - 1);
@@ -178,6 +190,9 @@ impl Shared {
                     let mut waiting = self.lock();
                     waiting.bytes += batch.iter().map(size).sum::<usize>();
                     waiting.lines.splice(0..0, batch);
+                }
+                if taken.is_some() {
+                    self.taken().again();
                 }
                 tokio::time::sleep(PAUSE).await;
             }
@@ -193,6 +208,13 @@ impl Waiting {
     }
 }
 
+/// Has what waits written, where nobody does that already.
+fn hand_over(shared: &Arc<Shared>, mut waiting: MutexGuard<'_, Waiting>) {
+    if !std::mem::replace(&mut waiting.in_hand, true) {
+        tokio::spawn(write(Arc::clone(shared)));
+    }
+}
+
 /// Writes until nothing waits, or nothing may be written any more.
 async fn write(shared: Arc<Shared>) {
     loop {
@@ -201,7 +223,8 @@ async fn write(shared: Arc<Shared>) {
         }
         shared.flush().await;
         let mut waiting = shared.lock();
-        if waiting.lines.is_empty() || shared.lost.load(Ordering::SeqCst) {
+        let is_done = waiting.lines.is_empty() && !shared.taken().is_new();
+        if is_done || shared.lost.load(Ordering::SeqCst) {
             waiting.in_hand = false;
             return;
         }
@@ -256,9 +279,7 @@ impl RunSink for Recorder {
             let mut waiting = shared.lock();
             waiting.bytes += bytes;
             waiting.lines.push(line);
-            if !std::mem::replace(&mut waiting.in_hand, true) {
-                tokio::spawn(write(Arc::clone(shared)));
-            }
+            hand_over(shared, waiting);
             Ok(())
         })
     }
@@ -276,19 +297,33 @@ impl RunSink for Recorder {
     }
 
     fn model(&mut self, id: &str) {
-        self.shared.details().work_with(id);
+        self.shared.taken().details.work_with(id);
     }
 
     fn spent(&mut self, model: &str, took: ModelUsage) {
-        self.shared.details().spend(model, took);
+        self.shared.taken().details.spend(model, took);
+    }
+
+    fn turns(&mut self, ended: i64) {
+        self.shared.taken().end_turns(ended);
+        hand_over(&self.shared, self.shared.lock());
+    }
+
+    fn under_way(&mut self, taken: UnderWay) {
+        self.shared.taken().is_under_way(taken);
+        hand_over(&self.shared, self.shared.lock());
+    }
+
+    fn broke_off(&mut self) {
+        self.shared.taken().break_off();
     }
 
     fn api_time(&mut self, ms: i64) {
-        self.shared.details().wait_for_api(ms);
+        self.shared.taken().details.wait_for_api(ms);
     }
 
     fn files(&mut self, left: LeftFiles) {
-        self.shared.details().files = left.counts;
+        self.shared.taken().details.files = left.counts;
         *self.shared.files.lock().unwrap_or_else(PoisonError::into_inner) = left.files;
     }
 
@@ -296,7 +331,7 @@ impl RunSink for Recorder {
         Box::pin(async move {
             let NewArtifact { mut artifact, mut bytes } = new;
             let shared = &self.shared;
-            let counts = shared.details().artifacts;
+            let counts = shared.taken().details.artifacts;
             let position = counts.count + counts.left_out;
             let kept = shared
                 .insist("a run's artifact", || shared.store.add_artifact(&shared.lease, position, &artifact, &bytes));
@@ -305,7 +340,7 @@ impl RunSink for Recorder {
                 artifact.left_out = Some("it could not be stored".to_owned());
                 tracing::warn!(run = %shared.run, artifact = artifact.name, "an artifact is not kept");
             }
-            let mut details = shared.details();
+            let details = &mut shared.taken().details;
             match artifact.left_out {
                 None => {
                     details.artifacts.count += 1;

@@ -52,6 +52,8 @@ pub struct RunWork {
     pub conversation: Option<String>,
     /// What this attempt took and left beside its end.
     pub details: RunDetails,
+    /// Turns of this attempt, as far as no result tells them.
+    pub turns: i64,
     /// What it took since somebody last asked for a retry, or since it was made: turns and cost alone.
     pub spent: Usage,
     /// How many workers vanished with it.
@@ -102,6 +104,7 @@ impl RunWork {
             place: self.place.clone(),
             conversation: self.conversation.clone(),
             details: self.details.clone(),
+            turns: self.turns,
             spent: self.spent,
             lost: self.lost,
             grouped: self.grouped,
@@ -153,14 +156,18 @@ pub enum RunEnd {
     Again(Failure, Usage, Timestamp),
 }
 
-const APPEND: &str = "UPDATE runs SET messages = messages + $1 WHERE id = $2 AND lease = $3 AND state = 'running' \
+pub(super) const APPEND: &str = "UPDATE runs SET messages = messages + $1 WHERE id = $2 AND lease = $3 AND state = 'running' \
     RETURNING messages, attempt, tenant_id";
 
 macro_rules! append {
     ($tx:expr, $lease:expr, $messages:expr) => {{
         let count = i64::try_from($messages.len()).unwrap_or(i64::MAX);
-        let counted: Option<(i64, i64, String)> =
-            sqlx::query_as(APPEND).bind(count).bind(&$lease.id).bind($lease.fence).fetch_optional(&mut *$tx).await?;
+        let counted: Option<(i64, i64, String)> = sqlx::query_as($crate::store::runs_work::APPEND)
+            .bind(count)
+            .bind(&$lease.id)
+            .bind($lease.fence)
+            .fetch_optional(&mut *$tx)
+            .await?;
         match counted {
             None => None,
             Some((last, attempt, tenant)) => {
@@ -182,6 +189,8 @@ macro_rules! append {
         }
     }};
 }
+
+pub(super) use append;
 
 /// A delivery with its queue entry, and what finds the conversation by it.
 macro_rules! owe {
@@ -277,6 +286,7 @@ impl Store {
             place: row.place,
             conversation: None,
             details: RunDetails::default(),
+            turns: 0,
             spent: Usage {
                 turns: run.usage.turns.saturating_sub(row.turns_before).max(0),
                 cost_micros: run.usage.cost_micros.saturating_sub(row.cost_before).max(0),

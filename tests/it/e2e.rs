@@ -21,6 +21,7 @@ mod schedules;
 mod senders;
 mod services;
 mod sessions;
+mod spent;
 mod steering;
 mod threads;
 mod up;

@@ -31,6 +31,7 @@ mod executor_permissions;
 mod executor_places;
 mod executor_replay;
 mod executor_skills;
+mod executor_spent;
 mod executor_steered;
 mod explain;
 mod fetches;

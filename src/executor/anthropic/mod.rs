@@ -19,7 +19,10 @@ use tokio::time::Instant;
 
 pub use self::api::AnthropicSetup;
 use crate::{
-    domain::run::{Failure, FailureCode, MessageKind, RunResult},
+    domain::{
+        details::UnderWay,
+        run::{Failure, FailureCode, MessageKind, RunResult},
+    },
     executor::{
         BoxFuture, Executor, RunSink, RunSpec, Stopped,
         anthropic::{files::Files, order::Order, spent::Spent, talk::Talk, tools::Tools, work::Work},
@@ -92,7 +95,9 @@ impl AnthropicExecutor {
             ended = work.run() => ended,
         };
         work.sink.model(&work.order.model);
+        work.sink.under_way(UnderWay::default());
         work.sink.spent(&work.order.model, work.spent.usage().into());
+        work.sink.turns(work.spent.usage().turns);
         match ended {
             Err(Stopped::Failed(failure, _)) => Err(Stopped::Failed(failure, work.spent.usage())),
             ended => ended,

@@ -1,9 +1,14 @@
 //! One request and the stream that answers it.
 
+use std::collections::BTreeMap;
+
 use tokio::time::Instant;
 
 use crate::{
-    domain::run::{Failure, FailureCode},
+    domain::{
+        details::{ModelUsage, UnderWay},
+        run::{Failure, FailureCode},
+    },
     executor::{
         Stopped,
         anthropic::{
@@ -23,7 +28,17 @@ impl Work<'_> {
         let mut answer = Answer::default();
         let read = self.read(body, &mut answer).await;
         self.spent.add(answer.tokens, self.order.price.as_ref());
+        self.tell_spent();
         Ok(read?.map(|()| answer))
+    }
+
+    /// What was taken so far is the run's also when this worker dies.
+    pub(super) fn tell_spent(&mut self) {
+        let usage = self.spent.usage();
+        let took = ModelUsage::from(usage);
+        let unpriced_tokens = if self.order.price.is_none() { took.tokens() } else { 0 };
+        let models = BTreeMap::from([(self.order.model.clone(), took)]);
+        self.sink.under_way(UnderWay { turns: usage.turns, models, unpriced_tokens });
     }
 
     async fn read(&mut self, body: Vec<u8>, answer: &mut Answer) -> Result<Result<(), Trouble>, Stopped> {

@@ -186,6 +186,7 @@ impl Work<'_> {
         }
         let answer = self.ask().await?;
         self.spent.end_turn();
+        self.tell_spent();
         let stop = answer.stop.unwrap_or_default();
         match stop.as_str() {
             "end_turn" | "stop_sequence" | "tool_use" | "pause_turn" => {}

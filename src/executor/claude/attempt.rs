@@ -4,6 +4,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use serde_json::json;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     domain::{
@@ -30,6 +31,7 @@ use crate::{
         },
         ground::Place,
         mask::Mask,
+        processes::Process,
         sandbox,
         skills::Chosen,
         tools,
@@ -142,18 +144,11 @@ impl Attempt<'_> {
             () = tools::out_of_time(self.until, self.spec.tools.as_ref()) => Err(too_long(bounds.wall_clock)),
             ended = talk.hold(&mut process, &mut pipes) => ended,
         };
+        part(&ended, &self.spec.over, pipes, (&mut process, &mut talk)).await;
+        process.end().await;
+        talk.break_off();
         self.usage = talk.usage();
         self.held.append(&mut talk.state.held);
-        match ended {
-            Ok(_) => {}
-            // A limit: the turn is over, and the conversation shall say so.
-            Err(Stopped::Failed(..)) => pipes.interrupt(&mut process).await,
-            // The session's next run goes on with the conversation.
-            Err(Stopped::Canceled) if self.spec.over.is_cancelled() => pipes.stop(&mut process).await,
-            // Perhaps another worker goes on with the turn, which it could not with one that was interrupted.
-            Err(Stopped::Canceled | Stopped::LeaseLost) => pipes.leave(&mut process).await,
-        }
-        process.end().await;
         if matches!(ended, Err(Stopped::Failed(..) | Stopped::Canceled)) {
             talk.keep_rest().await;
         }
@@ -183,6 +178,24 @@ impl Attempt<'_> {
 
     fn too_long(&self, executor: &ClaudeExecutor) -> Stopped {
         too_long(executor.ground.bounds(self.spec).wall_clock)
+    }
+}
+
+/// Stops the CLI unless it has ended. One that tells what its turn cost is heard.
+async fn part(
+    ended: &Result<Ended, Stopped>,
+    over: &CancellationToken,
+    pipes: Pipes,
+    (process, talk): (&mut Process, &mut Conversation<'_>),
+) {
+    match ended {
+        Ok(_) => {}
+        // A limit: the turn is over, and the conversation shall say so.
+        Err(Stopped::Failed(..)) => pipes.interrupt(process, &mut |said| talk.hear_end(said)).await,
+        // The session's next run goes on with the conversation.
+        Err(Stopped::Canceled) if over.is_cancelled() => pipes.stop(process, &mut |said| talk.hear_end(said)).await,
+        // Perhaps another worker goes on with the turn, which it could not with one that was interrupted.
+        Err(Stopped::Canceled | Stopped::LeaseLost) => pipes.leave(process).await,
     }
 }
 

@@ -57,6 +57,11 @@ impl Clocks {
         self.between = true;
     }
 
+    /// Whether a turn has ended, and no other began.
+    pub(super) const fn is_between(&self) -> bool {
+        self.between
+    }
+
     /// Whether any turn began.
     pub(super) const fn has_begun(&self) -> bool {
         self.begun

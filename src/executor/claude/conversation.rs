@@ -1,6 +1,7 @@
 //! One conversation with a running CLI, from the first request to its exit.
 
 mod answers;
+mod bill;
 
 use std::time::Duration;
 
@@ -13,7 +14,6 @@ use tokio::{
 use crate::{
     domain::{
         control::Control,
-        count::believed,
         run::{Failure, FailureCode, MessageKind, Usage},
     },
     executor::{
@@ -29,6 +29,7 @@ use crate::{
             questions::{Answered, Questions},
             record::{self, Line},
             servers::Servers,
+            spending::Spending,
         },
         ground::Bounds,
         mask::Mask,
@@ -106,6 +107,7 @@ pub(super) struct State<'a> {
     /// The CLI is ready, and is spoken to then if it has not begun.
     nudge_at: Option<Instant>,
     last: Option<Box<TurnResult>>,
+    spending: Spending,
     usage: Usage,
     /// Of the last result; see `TurnResult::duration_api_ms`.
     api_ms: Option<i64>,
@@ -140,6 +142,7 @@ impl<'a> State<'a> {
             held: Vec::new(),
             nudge_at: None,
             last: None,
+            spending: Spending::default(),
             usage,
             api_ms: None,
             retry_after_ms: None,
@@ -215,7 +218,7 @@ impl Conversation<'_> {
             pipes.out_open = read > 0;
             self.heard(&buffer[..read]).await?;
         }
-        pipes.wait(process, until.saturating_duration_since(Instant::now())).await;
+        pipes.wait(process, until.saturating_duration_since(Instant::now()), &mut |_| {}).await;
         Ok(())
     }
 
@@ -254,11 +257,6 @@ impl Conversation<'_> {
         self.state.retry_after_ms
     }
 
-    /// What was consumed so far, as far as the CLI said.
-    pub(super) const fn usage(&self) -> Usage {
-        self.state.usage
-    }
-
     fn did_not_begin(&self) -> Failure {
         let (limit, tail) = (self.state.clocks.start_limit_s(), self.state.tail.text());
         Failure::new(FailureCode::StartTimeout, format!("the CLI did not begin within {limit} s: {tail}"))
@@ -270,7 +268,7 @@ impl Conversation<'_> {
         while let Some(line) = framing.next() {
             let (message, bytes) = (message::parse(line), line.len());
             // The pieces repeat what is counted as a whole; so do transcripts.
-            if !matches!(message, Some(Message::StreamEvent | Message::Mirror(_))) {
+            if !matches!(message, Some(Message::StreamEvent(_) | Message::Mirror(_))) {
                 self.state.meter.count(bytes)?;
                 self.state.messages_left = self.state.messages_left.checked_sub(1).ok_or_else(|| {
                     let why = "more messages than limits.messages allows; raise it or do less in one run";
@@ -328,9 +326,7 @@ impl Conversation<'_> {
         match message {
             Message::System(system) => self.react_to_state(&system).await?,
             Message::Result(result) => {
-                let turns = Usage { turns: believed(result.num_turns), ..result.usage() };
-                self.state.usage = self.state.usage.plus(turns);
-                result.models().for_each(|(model, took)| self.sink.spent(model, took));
+                self.bill(&result);
                 self.count_api_time(&result);
                 self.state.last = Some(result);
                 self.state.clocks.end_turn();
@@ -344,7 +340,10 @@ impl Conversation<'_> {
             Message::ControlResponse(answer) => {
                 self.hear_answer(&answer.response).await?;
             }
-            Message::Mirror(frame) => self.state.mirror.take(frame),
+            Message::Mirror(frame) => {
+                self.count_written(&frame);
+                self.state.mirror.take(frame);
+            }
             Message::RateLimit(limit) if limit.rate_limit_info.status == "rejected" => {
                 let now = crate::clock::Clock::system().now().0;
                 let resets = limit.rate_limit_info.resets_at.map(|at| at.saturating_mul(1000).saturating_sub(now));
@@ -365,20 +364,18 @@ impl Conversation<'_> {
             }
             Message::Assistant(speech) => {
                 self.ask_for_servers();
+                self.count_block(&speech.message);
                 if let Some(error) = &speech.error {
                     tracing::debug!(error, "the model's API gave no answer");
                 }
             }
-            Message::StreamEvent => self.ask_for_servers(),
+            Message::StreamEvent(piece) => {
+                self.ask_for_servers();
+                self.count_piece(piece.as_deref());
+            }
             Message::User(_) | Message::RateLimit(_) => {}
         }
         Ok(())
-    }
-
-    /// It is counted from the process's start, perhaps with what went before it: a turn takes no longer than itself.
-    fn count_api_time(&mut self, result: &TurnResult) {
-        let (now, before) = (result.duration_api_ms, self.state.api_ms.replace(result.duration_api_ms));
-        self.sink.api_time(before.map_or(now.min(result.duration_ms), |before| now.saturating_sub(before)));
     }
 
     async fn react_to_state(&mut self, system: &SystemMessage) -> Result<(), Stopped> {

@@ -22,8 +22,9 @@ pub(in crate::executor) enum Message {
     System(SystemMessage),
     /// The end of a turn; not of the run.
     Result(Box<TurnResult>),
-    /// A piece of what the model is saying. Not recorded, since the whole follows; a sign of life.
-    StreamEvent,
+    /// A piece of what the model is saying. Not recorded, since the whole follows; a sign of life, and where tokens are
+    /// counted.
+    StreamEvent(Option<Box<Piece>>),
     /// A tool is still at work, every 30 seconds.
     ToolProgress(ToolProgress),
     /// How far a message of ours is.
@@ -65,6 +66,37 @@ pub(in crate::executor) struct Speech {
 pub(in crate::executor) struct Content {
     /// A text, or blocks.
     pub(super) content: Value,
+    /// The API's name of the answer that this is a part of.
+    pub(super) id: Value,
+    /// Who answers.
+    pub(super) model: Value,
+    /// Tokens of the answer, as far as they are known.
+    pub(super) usage: Value,
+}
+
+/// The beginning or the end of an answer of the model.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(in crate::executor) struct Piece {
+    /// As the API sent it.
+    pub(super) event: PieceEvent,
+    /// See `Content::id`.
+    pub(super) api_message_id: Value,
+    /// See `Speech::parent_tool_use_id`.
+    pub(super) parent_tool_use_id: Value,
+}
+
+/// See [`Piece`].
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(in crate::executor) struct PieceEvent {
+    /// `message_start` or `message_delta`, which is the end but for a word.
+    #[serde(rename = "type")]
+    pub(super) kind: String,
+    /// What begins.
+    pub(super) message: Content,
+    /// Of what ends.
+    pub(super) usage: Value,
 }
 
 /// A message with `type: system`.
@@ -243,7 +275,7 @@ pub(in crate::executor) fn parse(line: &[u8]) -> Option<Message> {
     }
     let Ok(head) = serde_json::from_slice::<Head<'_>>(line) else { return raw(line) };
     let read = match head.kind.as_ref() {
-        "stream_event" => Some(Message::StreamEvent),
+        "stream_event" => Some(Message::StreamEvent(piece(line))),
         "assistant" => typed(line).map(Message::Assistant),
         "user" => typed(line).map(Message::User),
         "system" => typed(line).map(Message::System),
@@ -258,6 +290,12 @@ pub(in crate::executor) fn parse(line: &[u8]) -> Option<Message> {
         _ => None,
     };
     read.or_else(|| raw(line))
+}
+
+/// Most pieces are words, of which nothing is to be known.
+fn piece(line: &[u8]) -> Option<Box<Piece>> {
+    const OF_ANSWERS: &[u8] = b"\"message_";
+    line.windows(OF_ANSWERS.len()).any(|part| part == OF_ANSWERS).then(|| typed(line)).flatten()
 }
 
 fn typed<T: DeserializeOwned>(line: &[u8]) -> Option<T> {

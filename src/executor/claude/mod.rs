@@ -20,6 +20,7 @@ pub(super) mod record;
 mod served;
 mod servers;
 mod setup;
+mod spending;
 mod transcript;
 
 use std::{ffi::OsString, path::PathBuf, sync::Arc, time::Duration};

@@ -29,7 +29,7 @@ pub(in crate::executor) fn lines(message: &Message) -> Vec<Line> {
         }
         Message::User(_)
         | Message::Result(_)
-        | Message::StreamEvent
+        | Message::StreamEvent(_)
         | Message::ToolProgress(_)
         | Message::Lifecycle(_)
         | Message::Mirror(_)

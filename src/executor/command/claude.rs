@@ -49,7 +49,7 @@ impl Dialect for Claude {
             Message::Assistant(_)
             | Message::User(_)
             | Message::System(_)
-            | Message::StreamEvent
+            | Message::StreamEvent(_)
             | Message::ToolProgress(_)
             | Message::Lifecycle(_)
             | Message::Mirror(_)

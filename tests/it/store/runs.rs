@@ -68,6 +68,35 @@ fn details(model: &str, cost_micros: i64) -> RunDetails {
 }
 
 #[tokio::test]
+async fn what_a_dead_worker_had_taken_stays_with_the_run() {
+    each_engine(async |db| {
+        let world = World::new(&db.store).await;
+        let run = world.start("a", None).await;
+        let work = world.take().await;
+        let so_far = |n: i64| (Usage { turns: n, ..usage(n) }, details("big", n));
+        for (lines, n) in [(vec![world.message("one")], 1), (vec![], 2)] {
+            assert!(db.store.append_with_taken(&work.lease, &lines, &so_far(n)).await.unwrap().is_some());
+        }
+        let seen = world.run(&run).await;
+        assert_eq!((seen.state, seen.usage, &seen.details), (RunState::Running, so_far(2).0, &so_far(2).1));
+        reap_owners(&db.store, RUN_QUEUE, &["one"]).await.unwrap();
+        // It is not dead, only slow: what it says now is nobody's.
+        assert_eq!(db.store.append_with_taken(&work.lease, &[], &so_far(9)).await.unwrap(), None);
+        let mut next = world.take().await;
+        assert_eq!((next.spent.turns, next.spent.cost_micros), (2, 2));
+        assert_eq!(db.store.append_with_taken(&work.lease, &[world.message("late")], &so_far(9)).await.unwrap(), None);
+        (next.details, next.turns) = (details("big", 5), 1);
+        let (usage, details) = next.taken();
+        assert_eq!((usage.turns, usage.cost_micros, details.duration_ms), (3, 7, 20));
+        world.finish(&next, &RunEnd::Canceled).await.unwrap();
+        let ended = world.run(&run).await;
+        assert_eq!((ended.usage.turns, ended.usage.cost_micros), (3, 7));
+        assert_eq!((ended.details.models["big"].cost_micros, ended.details.duration_ms), (7, 20));
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_run_that_is_stopped_keeps_what_it_had_cost() {
     each_engine(async |db| {
         let world = World::new(&db.store).await;

@@ -13,7 +13,7 @@ use postern::{
     crypto::Secret,
     domain::{
         agent::{AgentSpec, AgentVersion, Skill},
-        details::{ModelUsage, RunDetails},
+        details::{ModelUsage, RunDetails, UnderWay},
         id::{AgentId, RunId, SessionId},
         mount::GitProtocol,
         run::{Failure, MessageKind, RunResult},
@@ -35,6 +35,7 @@ pub(crate) struct Record {
     /// The sink refuses once it holds so many.
     pub(crate) lease: Option<usize>,
     pub(crate) details: Arc<Mutex<RunDetails>>,
+    pub(crate) under_way: Arc<Mutex<UnderWay>>,
 }
 
 impl RunSink for Record {
@@ -51,6 +52,15 @@ impl RunSink for Record {
 
     fn spent(&mut self, model: &str, took: ModelUsage) {
         self.details.lock().unwrap().spend(model, took);
+    }
+
+    fn under_way(&mut self, taken: UnderWay) {
+        *self.under_way.lock().unwrap() = taken;
+    }
+
+    fn broke_off(&mut self) {
+        let taken = std::mem::take(&mut *self.under_way.lock().unwrap());
+        self.details.lock().unwrap().break_off(&taken);
     }
 
     fn api_time(&mut self, ms: i64) {
