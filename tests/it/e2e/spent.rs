@@ -19,8 +19,9 @@ on_both_engines!(
     what_a_model_took_before_its_worker_was_killed_is_counted_with_its_cost,
 );
 
-/// Starts a run of `ada`, kills its worker when `tokens` are told, and starts another: the run then, and at its end.
-async fn killed(mut project: TestProject, api: &MessagesApi, tokens: i64) -> (Value, Value) {
+/// Starts a run of `ada`, kills its worker when `tokens` are told and the model was asked so many times, and starts
+/// another: the run then, and at its end.
+async fn killed(mut project: TestProject, api: &MessagesApi, (tokens, asked): (i64, usize)) -> (Value, Value) {
     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     project.set("POSTERN_SERVER__LISTEN", &address.to_string());
     let mut gateway = Gateway::start(&project, "up", "up");
@@ -32,6 +33,7 @@ async fn killed(mut project: TestProject, api: &MessagesApi, tokens: i64) -> (Va
         (run["usage"]["output_tokens"] == tokens).then_some(run)
     })
     .await;
+    api.wait_for(asked).await;
     gateway.kill();
     api.then([Step::Text("All done.")]);
     gateway = Gateway::start(&project, "up", "up");
@@ -54,7 +56,7 @@ async fn what_claude_took_before_its_worker_was_killed_is_counted_once(engine: E
          agents: {looker: {description: Looks, prompt: You look., tools: [Bash], model: claude-haiku-4-5}}\n\
          triggers: [{source: standard}]\n---\nYou are Ada of this test.\n",
     );
-    let (seen, ended) = killed(project, &api, 20).await;
+    let (seen, ended) = killed(project, &api, (20, 3)).await;
     assert_eq!((&seen["state"], &seen["unpriced_tokens"]), (&json!("running"), &json!(220)), "{seen}");
     let usage = ["turns", "input_tokens", "output_tokens"].map(|key| ended["usage"][key].as_i64().unwrap());
     assert_eq!(usage, [2, 300, 30], "{ended}");
@@ -77,7 +79,7 @@ async fn what_a_model_took_before_its_worker_was_killed_is_counted_with_its_cost
         "---\nexecutor: anthropic\nmodel: claude-haiku-5-5\ntools: [mcp__postern__remember]\nlimits: {budget_usd: 0.1}\n\
          triggers: [{source: standard}]\n---\nYou are Ada of this test.\n",
     );
-    let (seen, ended) = killed(project, &api, 10).await;
+    let (seen, ended) = killed(project, &api, (10, 2)).await;
     assert_eq!(seen["usage"]["cost_micros"], 15, "{seen}");
     let usage = ["turns", "input_tokens", "cost_micros"].map(|key| ended["usage"][key].as_i64().unwrap());
     assert_eq!(usage, [2, 200, 30], "{ended}");
