@@ -176,7 +176,7 @@ impl Execute {
         if let Some(ended) = self.prevented(work).await {
             return Err(ended);
         }
-        let spec = match self.spec(controls.job, work, bytes, inputs) {
+        let spec = match self.spec(controls.job, work, (bytes, inputs), sink) {
             Ok(spec) => Box::new(RunSpec { agent: controls.agent().await, orders, ..spec }),
             Err(failure) => return Err(Ended::Run(RunEnd::Failed(failure.bounded(), Usage::default()))),
         };
@@ -265,7 +265,13 @@ impl Execute {
         }
     }
 
-    fn spec(&self, job: &Job, work: &RunWork, bytes: Vec<Vec<u8>>, inputs: Inputs) -> Result<RunSpec, Failure> {
+    fn spec(
+        &self,
+        job: &Job,
+        work: &RunWork,
+        (bytes, inputs): (Vec<Vec<u8>>, Inputs),
+        record: &Recorder,
+    ) -> Result<RunSpec, Failure> {
         let setup = |reason: String| Failure::new(FailureCode::Setup, reason);
         let views: Vec<(&AgentEvent, Value)> = work.events().map(|event| (event, event.view())).collect();
         // What an agent wrote is said as it wrote it.
@@ -297,7 +303,7 @@ impl Execute {
             setup_env: self.setup_environment(&work.agent.spec).map_err(setup)?,
             mcp_secrets: self.server_secrets(&work.agent.spec).map_err(setup)?,
             trust: trust_of(work).0,
-            tools: tools::Host::open(self, work).map(|host| host as Arc<dyn ToolHost>),
+            tools: tools::Host::open(self, work, record).map(|host| host as Arc<dyn ToolHost>),
             uploads: KeptUploads::of(&self.store, &work.run.tenant, &work.agent.spec.mounts),
             transcripts: Some(Arc::new(KeptTranscripts {
                 store: self.store.clone(),

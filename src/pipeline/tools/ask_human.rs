@@ -7,6 +7,7 @@ use crate::{
     crypto,
     domain::{
         approval::{AnswerWay, Approval, ApprovalKind},
+        own_tool::OwnTool,
         template::clip,
     },
     executor::tools::{PermissionAsked, Permit},
@@ -14,7 +15,7 @@ use crate::{
         prompt,
         tools::{
             Context, Said,
-            asking::{self, Question},
+            asking::{self, Asker, Question},
             store_failed,
             waits::Waits,
         },
@@ -53,7 +54,7 @@ pub(super) fn describe() -> (&'static str, Value) {
     (says, json!({"type": "object", "properties": properties, "required": ["question"], "additionalProperties": false}))
 }
 
-pub(super) async fn call(context: &Context, waits: &Waits, input: Input) -> Said {
+pub(super) async fn call(context: &Context, waits: &Waits, call: Option<&str>, input: Input) -> Said {
     let text = input.question.trim().to_owned();
     if text.is_empty() || text.len() > MAX_QUESTION_BYTES {
         return Err(format!("`question` has {} bytes; write 1 to {MAX_QUESTION_BYTES}", text.len()));
@@ -65,7 +66,8 @@ pub(super) async fn call(context: &Context, waits: &Waits, input: Input) -> Said
     }
     let key = crypto::sha256_hex(json!(["question", text, options]).to_string().as_bytes());
     let question = Question { kind: ApprovalKind::Question, key, text, options };
-    let approval = asking::ask(context, waits, question).await?;
+    let asker = Asker { tool: &OwnTool::AskHuman.qualified(), call, rule: None };
+    let approval = asking::ask(context, waits, question, &asker).await?;
     let what = if approval.denied { "refused to answer" } else { "answered" };
     let from = format!("what {} said", who(&approval));
     let said = prompt::marked(approval.answer.as_deref().unwrap_or_default(), &from)?;
@@ -90,7 +92,8 @@ async fn decide(context: &Context, waits: &Waits, asked: PermissionAsked) -> Res
     let text = format!("May it call the tool {} with this?\n\n{shown}{cut}", asked.tool);
     let key = format!("permission:{content}:{number}");
     let question = Question { kind: ApprovalKind::Permission, key, text, options: Vec::new() };
-    let approval = asking::ask(context, waits, question).await?;
+    let asker = Asker { tool: &asked.tool, call: asked.id.as_deref(), rule: Some(&asked.rule) };
+    let approval = asking::ask(context, waits, question, &asker).await?;
     let (who, answer) = (who(&approval), approval.answer.as_deref().unwrap_or_default());
     if !approval.denied {
         // One yes is for one call. A worker that dies between this and the call's end makes somebody say it again.

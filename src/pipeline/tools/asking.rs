@@ -3,15 +3,19 @@
 
 use std::time::Duration;
 
+use serde_json::{Value, json};
+
 use crate::{
     domain::{
         approval::{Approval, ApprovalKind, ApprovalState},
         ask::{Ask, AskWord},
         delivery::Message,
         id::{ApprovalId, DeliveryId},
+        run::MessageKind,
         template::clip,
         texting::number_key,
     },
+    executor::RunSink as _,
     pipeline::{
         answering, prompt,
         tools::{Context, letter::Letter, store_failed, waits::Waits},
@@ -25,6 +29,8 @@ const LOOK: Duration = Duration::from_secs(15);
 const PAUSE: Duration = Duration::from_millis(500);
 /// Bytes of what is told of a delivery that failed, which may be the words of a server of others.
 const MOST_DETAIL: usize = 300;
+/// Bytes of a tool's name, which is the model's.
+const MOST_NAME: usize = 200;
 
 /// What is asked.
 pub(super) struct Question {
@@ -35,17 +41,51 @@ pub(super) struct Question {
     pub(super) options: Vec<String>,
 }
 
-/// Puts a question and waits for its answer.
+/// The call that waits for the answer, as the record tells of it.
+pub(super) struct Asker<'a> {
+    pub(super) tool: &'a str,
+    /// The call's id in the conversation.
+    pub(super) call: Option<&'a str>,
+    /// The rule that wants a person to decide.
+    pub(super) rule: Option<&'a str>,
+}
+
+/// Puts a question and waits for its answer; the record says so meanwhile.
 ///
 /// # Errors
 /// In words for the model: nobody can be asked, or nobody answered.
-pub(super) async fn ask(context: &Context, waits: &Waits, question: Question) -> Result<Approval, String> {
+pub(super) async fn ask(
+    context: &Context,
+    waits: &Waits,
+    question: Question,
+    asker: &Asker<'_>,
+) -> Result<Approval, String> {
     if context.work.run.dry_run {
         return Err("this run is a dry run, which asks nobody".to_owned());
     }
     let approval = put(context, question).await?;
     let _waiting = waits.begin();
+    if approval.state == ApprovalState::Waiting {
+        let told = context.record.clone().message(MessageKind::Status, waiting(&approval, asker)).await;
+        told.map_err(|_| "this run goes on elsewhere".to_owned())?;
+    }
     wait(context, approval).await
+}
+
+/// What the record says while somebody is waited for.
+fn waiting(approval: &Approval, asker: &Asker<'_>) -> Value {
+    let tool = clip(asker.tool, MOST_NAME);
+    let rule = asker.rule.map(|rule| format!("ask: {rule}"));
+    let why = rule.as_ref().map_or_else(String::new, |rule| format!("the rule `{rule}` wants a person; "));
+    let (id, asked, until) = (&approval.id, &approval.asked, &approval.expires_at);
+    let mut line = json!({"text": format!("{tool} waits: {why}{asked} is asked until {until} ({id})"), "tool": tool,
+        "approval": id, "asked": asked, "until": until});
+    for (key, value) in [("call", asker.call), ("rule", rule.as_deref())] {
+        if let Some(value) = value {
+            line[key] = json!(value);
+        }
+    }
+    line
 }
 
 async fn put(context: &Context, question: Question) -> Result<Approval, String> {

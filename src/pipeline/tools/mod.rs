@@ -36,7 +36,7 @@ use crate::{
         BoxFuture,
         tools::{PermissionAsked, Permit, ToolCall, ToolHost, ToolReply, ToolSpec},
     },
-    pipeline::{execute::Execute, tools::waits::Waits},
+    pipeline::{execute::Execute, record::Recorder, tools::waits::Waits},
     store::{CallKey, Numbered, RunWork, StoreError},
 };
 
@@ -56,6 +56,8 @@ pub(super) struct Context {
     pub(super) execute: Execute,
     /// The run with its lease, events, agent and session, as the attempt began; without the bytes of its files.
     pub(super) work: RunWork,
+    /// The run's record.
+    record: Recorder,
     /// Calls of attempts before whose results the conversation holds; set at most once, before any call.
     heard: OnceLock<HashSet<String>>,
 }
@@ -94,13 +96,14 @@ pub(super) struct Host {
 
 impl Host {
     /// The tools that the agent's file names; `None` when it names none and has no need to ask anybody.
-    pub(super) fn open(execute: &Execute, work: &RunWork) -> Option<Arc<Self>> {
+    pub(super) fn open(execute: &Execute, work: &RunWork, record: &Recorder) -> Option<Arc<Self>> {
         let mut tools = OwnTool::of(&work.agent.spec.tools, &work.agent.spec.disallowed);
         tools.retain(|tool| *tool != OwnTool::TriggerAgent || !work.agent.spec.may_trigger.is_empty());
         if tools.is_empty() && work.agent.spec.ask.is_none() {
             return None;
         }
-        let context = Context { execute: execute.clone(), work: work.without_bytes(), heard: OnceLock::new() };
+        let (execute, work, record) = (execute.clone(), work.without_bytes(), record.clone());
+        let context = Context { execute, work, record, heard: OnceLock::new() };
         Some(Arc::new(Self { tools, calls: AtomicUsize::new(0), context, waits: Waits::default() }))
     }
 
@@ -120,7 +123,7 @@ impl Host {
             OwnTool::GetThread => get_thread::call(context, read(&call.input)?).await,
             OwnTool::Remember => remember::call(context, read(&call.input)?).await,
             OwnTool::Recall => recall::call(context, read(&call.input)?).await,
-            OwnTool::AskHuman => ask_human::call(context, &self.waits, read(&call.input)?).await,
+            OwnTool::AskHuman => ask_human::call(context, &self.waits, call.id.as_deref(), read(&call.input)?).await,
             OwnTool::ScheduleFollowup => schedule_followup::call(context, call.id.as_deref(), read(&call.input)?).await,
             OwnTool::TriggerAgent => trigger_agent::call(context, call.id.as_deref(), read(&call.input)?).await,
         }

@@ -58,6 +58,16 @@ pub(super) fn reply(approval: &Value, token: &str, from: &'static str, text: &'s
     mail
 }
 
+/// What the record of a run says while somebody is waited for.
+async fn told(app: &Api, run: &str, approval: &Value) -> Value {
+    eventually("the record to say that it waits", PATIENCE, async || {
+        let lines = app.get(&format!("/v1/runs/{run}/messages")).await;
+        let told = lines["items"].as_array().unwrap().iter().find(|line| line["body"]["approval"] == approval["id"]);
+        told.map(|line| line["body"].clone())
+    })
+    .await
+}
+
 async fn answer(app: &Api, approval: &Value, body: Value) -> u16 {
     let path = format!("/v1/approvals/{}/answer", approval["id"].as_str().unwrap());
     app.ask(Call::post(&path, body.to_string()).with("content-type", "application/json")).await.status
@@ -71,6 +81,12 @@ async fn a_reply_to_the_question_is_its_answer_and_starts_nothing(engine: Engine
     let run = run_of(&app.send(&Mail::new("one", "ada@agents.example").call()).await);
     let approval = waiting(&app).await;
     assert_eq!((&approval["asked"], &approval["run"]), (&json!("boss@example.com"), &json!(run)), "{approval}");
+    let line = told(&app, &run, &approval).await;
+    assert_eq!(
+        (&line["tool"], &line["asked"]),
+        (&json!("mcp__postern__ask_human"), &json!("boss@example.com")),
+        "{line}"
+    );
     let path = format!("/v1/deliveries/{}", approval["delivery"].as_str().unwrap());
     let sent = app.get(&path).await;
     assert!(sent["message"]["text"].as_str().unwrap().contains("Refund order 7?\n"), "{sent}");
@@ -158,6 +174,10 @@ async fn a_rule_that_asks_goes_by_the_answer(engine: Engine) {
     let first = waiting(&app).await;
     assert_eq!(first["kind"], "permission", "{first}");
     assert!(first["question"].as_str().unwrap().contains("echo one > one.txt"), "{first}");
+    let line = told(&app, &run, &first).await;
+    let words = "Bash waits: the rule `ask: Bash(echo *)` wants a person; boss@example.com is asked until ";
+    assert!(line["text"].as_str().unwrap().starts_with(words), "{line}");
+    assert!(line["call"].as_str().unwrap().starts_with("toolu_") && line["until"] == first["expires_at"], "{line}");
     assert_eq!(answer(&app, &first, json!({"answer": "perhaps"})).await, 400);
     assert_eq!(answer(&app, &first, json!({"answer": "yes", "by": "Dana"})).await, 200);
     let second = eventually("another question", PATIENCE, async || {
