@@ -17,7 +17,7 @@ use serde_json::json;
 
 use crate::{
     executor_claude::{agent, bench},
-    support::bench::{Record, left_of, session, wait_until},
+    support::bench::{Record, left_of, session, transcripts, wait_until},
     support::messages_api::{MessagesApi, Step},
 };
 
@@ -91,6 +91,52 @@ async fn a_turn_that_was_cut_off_goes_on_on_another_machine() {
     assert_eq!(here.run(&next, &record).await.unwrap().text, "as you said", "{}", record.all());
     let last = api.asked().last().unwrap().body["messages"].to_string();
     assert!(last.contains("all steps done") && last.contains("first-step-4711"), "{last}");
+}
+
+/// What the CLI asks the model when it goes on here, where subagents' own files are, and there, where they are not, is the same.
+#[tokio::test]
+async fn a_conversation_needs_nothing_that_its_subagents_wrote_for_themselves() {
+    for is_cut in [false, true] {
+        let memory = Arc::new(Memory::default());
+        let give = Step::Tool("Agent", json!({"description": "look", "prompt": "Look.", "subagent_type": "looker"}));
+        let steps = [give, shell("echo seen-4711"), Step::Text("It reports 4712."), Step::Text("Done.")];
+        let api = MessagesApi::start(steps.into_iter().take(if is_cut { 2 } else { 4 })).await;
+        let (here, there) = (bench(&api, SandboxMode::Required), bench(&api, SandboxMode::Required));
+        let record = Record::default();
+        let mut run = agent(json!({"tools": ["Agent", "Bash"], "allowed": ["Bash"],
+            "agents": {"looker": {"description": "Looks", "prompt": "You look.", "tools": ["Bash"]}}}));
+        run.session = Some(session());
+        run.transcripts = Some(memory.clone());
+        if is_cut {
+            api.then([Step::Hang]);
+            let (executor, mut sink) = (here.executors.get(run.agent.spec.executor), record.clone());
+            tokio::select! {
+                outcome = executor.run(&run, &mut sink) => panic!("it ended: {outcome:?}"),
+                () = async {
+                    api.wait_for(3).await;
+                    wait_until("the call in the store", || memory.text().contains("subagent_type")).await;
+                } => {}
+            }
+            wait_until("the CLI to go", || left_of(&run).is_empty()).await;
+            (run.attempt, run.fence, run.interrupted) = (2, 2, true);
+        } else {
+            run.resume_id = here.run(&run, &record).await.unwrap().resume_id;
+            run.run = RunId::new(Timestamp(1_795_000_001_000));
+        }
+        let written = transcripts(&here.root());
+        assert!(written.contains("seen-4711") && written.contains("isSidechain\":true"), "a subagent's file");
+        assert!(!memory.text().contains("seen-4711"), "{}", memory.text());
+        let elsewhere = Memory(Mutex::new(memory.0.lock().unwrap().clone()));
+        let mut asked = Vec::new();
+        for (bench, memory) in [(&here, memory), (&there, Arc::new(elsewhere))] {
+            run.transcripts = Some(memory);
+            api.then([Step::Text("Went on.")]);
+            assert_eq!(bench.run(&run, &record).await.unwrap().text, "Went on.", "{}", record.all());
+            asked.push(api.asked().last().unwrap().body["messages"].clone());
+        }
+        assert_eq!(asked[0], asked[1]);
+        assert_eq!(asked[0].to_string().contains("It reports 4712."), !is_cut, "{}", asked[0]);
+    }
 }
 
 #[tokio::test]
