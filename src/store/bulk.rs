@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 
-use sqlx::{Postgres as PostgresDatabase, QueryBuilder, Sqlite as SqliteDatabase, Transaction};
+use sqlx::{Connection, Postgres as PostgresDatabase, QueryBuilder, Sqlite as SqliteDatabase, Transaction};
 
 use crate::{
     domain::{event::Content, id::SessionId},
@@ -13,7 +13,7 @@ use crate::{
         effects, fetches,
         flow::Written,
         flow_rows, groups,
-        intake::{Fresh, NewRun, Prepared, SessionOf, newest, session_keys, sessions_of},
+        intake::{Fresh, NewRun, Prepared, SessionKey, SessionOf, newest, session_keys, sessions_of},
         mails, steering, threads,
     },
 };
@@ -95,12 +95,26 @@ pub(super) async fn accept_postgres(db: &Postgres, batch: &[&Prepared]) -> Resul
             || acceptance.runs.iter().any(|run| !run.is_plain())
     });
     if keys.is_empty() && !has_files && !has_more {
-        let mut connection = db.intake().acquire().await?;
+        let mut writer = db.writers().take().await?;
         let runs = plain_runs(batch, &HashSet::new());
-        let fresh = insert_postgres(&mut connection, batch, &runs, &SessionOf::new(), 0).await?;
+        let fresh = insert_postgres(&mut writer, batch, &runs, &SessionOf::new(), 0).await?;
+        db.writers().keep(writer);
         return Ok(Written { fresh, ..Written::default() });
     }
-    let mut tx = db.intake().begin().await?;
+    let mut writer = db.writers().take().await?;
+    let written = accept_more_postgres(db, &mut writer, batch, &keys).await?;
+    db.writers().keep(writer);
+    Ok(written)
+}
+
+/// What is more than events with a run that stands alone, in one transaction.
+async fn accept_more_postgres(
+    db: &Postgres,
+    writer: &mut sqlx::PgConnection,
+    batch: &[&Prepared],
+    keys: &[SessionKey<'_>],
+) -> Result<Written, StoreError> {
+    let mut tx = writer.begin().await?;
     let (mut sessions, mut arrival) = (SessionOf::new(), 0);
     if !keys.is_empty() {
         let found: Vec<(String, String, String, i64)> = sqlx::query_as(UPSERT_SESSIONS)
@@ -136,7 +150,7 @@ pub(super) async fn accept_postgres(db: &Postgres, batch: &[&Prepared]) -> Resul
 }
 
 async fn settle_postgres(
-    tx: &mut Transaction<'static, PostgresDatabase>,
+    tx: &mut Transaction<'_, PostgresDatabase>,
     db: &Postgres,
     batch: &[&Prepared],
     sessions: &SessionOf,
@@ -241,7 +255,7 @@ macro_rules! insert_files {
 }
 
 async fn insert_files_postgres(
-    tx: &mut Transaction<'static, PostgresDatabase>,
+    tx: &mut Transaction<'_, PostgresDatabase>,
     batch: &[&Prepared],
     fresh: &Fresh,
 ) -> Result<(), StoreError> {

@@ -1,11 +1,6 @@
 //! Pools for both engines, and what is checked before anything is written.
 
-use std::{
-    path::PathBuf,
-    str::FromStr,
-    sync::{Arc, PoisonError, RwLock},
-    time::Duration,
-};
+use std::{path::PathBuf, str::FromStr, sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
 use sqlx::{
@@ -17,7 +12,7 @@ use sqlx::{
 use crate::{
     clock::Clock,
     crypto::Secret,
-    store::{Engine, Store, StoreError, migrate, on_engine, trust, turns::Turns, versions::Versions},
+    store::{Engine, Store, StoreError, migrate, on_engine, trust, turns::Turns, versions::Versions, writers::Writers},
 };
 
 /// How long a statement waits for a lock of another process on SQLite.
@@ -55,9 +50,7 @@ pub struct ConnectOptions {
 #[derive(Clone, Debug)]
 pub(super) struct Postgres {
     pool: PgPool,
-    /// The connections of the accepting writers, so that commits never wait behind other work. Exchanged
-    /// for new ones when one of them is given up.
-    intake: Arc<RwLock<PgPool>>,
+    writers: Writers,
     connect: Arc<PgConnectOptions>,
 }
 
@@ -71,8 +64,8 @@ impl Postgres {
     pub(super) const fn read(&self) -> &PgPool {
         &self.pool
     }
-    pub(super) fn intake(&self) -> PgPool {
-        self.intake.read().unwrap_or_else(PoisonError::into_inner).clone()
+    pub(super) const fn writers(&self) -> &Writers {
+        &self.writers
     }
     /// A connection whose statements may last, and which waits for a lock only as long as others may wait for what it
     /// holds meanwhile.
@@ -88,7 +81,7 @@ impl Postgres {
     /// Lets one process at a time pass the gates of a tenant's groups, until the transaction ends.
     pub(super) async fn lock_gates(
         &self,
-        tx: &mut Transaction<'static, PostgresDatabase>,
+        tx: &mut Transaction<'_, PostgresDatabase>,
         tenant: &str,
     ) -> sqlx::Result<()> {
         let sql = "SELECT pg_advisory_xact_lock(hashtextextended($1, 7305808869229538))";
@@ -98,7 +91,7 @@ impl Postgres {
     /// few: different mails may share one. They are taken in order.
     pub(super) async fn lock_copies(
         &self,
-        tx: &mut Transaction<'static, PostgresDatabase>,
+        tx: &mut Transaction<'_, PostgresDatabase>,
         once_keys: &[String],
     ) -> sqlx::Result<()> {
         let sql = "SELECT pg_advisory_xact_lock(1886352244, bucket) FROM (SELECT DISTINCT hashtext(key) & 127 AS bucket \
@@ -323,8 +316,7 @@ impl Store {
     /// Gives up the connections of the accepting writers, after one did not answer in time.
     pub fn renew_intake(&self) {
         if let Engine::Postgres(db) = &self.engine {
-            let fresh = lazy_pool(&db.connect, INTAKE_WRITERS);
-            *db.intake.write().unwrap_or_else(PoisonError::into_inner) = fresh;
+            db.writers.replace(lazy_pool(&db.connect, INTAKE_WRITERS));
         }
     }
 
@@ -332,7 +324,7 @@ impl Store {
     pub async fn close(&self) {
         match &self.engine {
             Engine::Postgres(db) => {
-                db.intake().close().await;
+                db.writers.close().await;
                 db.pool.close().await;
             }
             Engine::Sqlite(db) => {
@@ -356,7 +348,7 @@ async fn open_postgres(options: &ConnectOptions) -> Result<Postgres, StoreError>
     let intake = connect.clone().options([("plan_cache_mode", "force_generic_plan")]);
     let opened = Postgres {
         pool: lazy_pool(&connect, options.max_connections.max(2)),
-        intake: Arc::new(RwLock::new(lazy_pool(&intake, INTAKE_WRITERS))),
+        writers: Writers::new(lazy_pool(&intake, INTAKE_WRITERS)),
         connect: Arc::new(intake),
     };
     sqlx::query("SELECT 1").execute(&opened.pool).await?;

@@ -311,8 +311,11 @@ fn is_json(headers: &[(String, String)]) -> bool {
     })
 }
 
+/// An agent, what the events of one of its sessions share, and the first of them.
+pub(super) type SessionKey<'a> = (&'a AgentId, Cow<'a, str>, &'a AgentEvent);
+
 /// The distinct (agent, key) pairs of a batch in a fixed order, so that two writers lock sessions alike.
-pub(super) fn session_keys<'a>(batch: &[&'a Prepared]) -> Vec<(&'a AgentId, Cow<'a, str>, &'a AgentEvent)> {
+pub(super) fn session_keys<'a>(batch: &[&'a Prepared]) -> Vec<SessionKey<'a>> {
     let mut keys = BTreeMap::new();
     for prepared in batch {
         for run in &prepared.acceptance.runs {

@@ -69,6 +69,7 @@ mod upload_pieces;
 mod uploads;
 mod versions;
 mod webhooks;
+mod writers;
 
 pub use approvals::{ApprovalFilter, Asked, NewApproval};
 pub use approvals_found::MailIds;
