@@ -360,6 +360,21 @@ async fn a_change_of_any_file_of_the_project_is_heard() {
         write(dir.path(), path, "# changed\n");
         tokio::time::timeout(Duration::from_secs(20), watch.changed()).await.unwrap().unwrap();
     }
+    // As editors and deployments do: beside it, then in its place.
+    for (new, name) in [("postern.toml.new", "postern.toml"), ("agents.new", "agents")] {
+        match new.contains("toml") {
+            true => write(dir.path(), new, "# another\n"),
+            false => {
+                write(dir.path(), "agents.new/new.md", "# another\n");
+                std::fs::rename(dir.path().join("agents"), dir.path().join("agents.old")).unwrap();
+            }
+        }
+        std::fs::rename(dir.path().join(new), dir.path().join(name)).unwrap();
+        tokio::time::timeout(Duration::from_secs(20), watch.changed()).await.unwrap().unwrap();
+    }
+    write(dir.path(), "agents/new.md", "# in the folder that came later\n");
+    tokio::time::timeout(Duration::from_secs(20), watch.changed()).await.unwrap().unwrap();
     write(dir.path(), ".postern/postern.db", "x");
-    assert!(tokio::time::timeout(Duration::from_millis(400), watch.changed()).await.is_err());
+    write(dir.path(), "log", "x");
+    assert!(tokio::time::timeout(Duration::from_millis(1_200), watch.changed()).await.is_err());
 }
