@@ -108,7 +108,8 @@ need_faketime() {
 
 need_python() {
   command -v python3 >/dev/null || apt_install python3
-  python3 -c 'import tomllib' 2>/dev/null || fail "python3 is older than 3.11: put a newer one into PATH"
+  # before 3.11 its reader of TOML is a package
+  python3 -c 'import tomllib' 2>/dev/null || python3 -c 'import tomli' 2>/dev/null || apt_install python3-tomli
 }
 
 need_npm() {

@@ -1,9 +1,8 @@
 """The cases of a project: evals/<skill>/*.toml, with what is the same for all of them in common.toml."""
 
-import tomllib
-
 import checks
 import documents
+import toml
 from checks import Fault
 
 COMMON = {"agent", "baseline", "rubric", "known", "fields", "language_field", "length", "mail", "webhook", "check"}
@@ -75,7 +74,7 @@ def _where(path, project):
 
 def _load(path, where):
     try:
-        return tomllib.loads(path.read_text("utf-8"))
+        return toml.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as fault:
         raise Fault(f"{where}: {fault}") from None
 

@@ -10,9 +10,9 @@ import subprocess
 import tempfile
 import threading
 import time
-import tomllib
 from pathlib import Path
 
+import toml
 from checks import Fault
 
 # Settings of this machine that a copy has, too; others, such as its database, are not for a copy.
@@ -134,7 +134,7 @@ def _environment(project):
     kept = {name: value for name, value in os.environ.items()
             if not name.startswith("POSTERN_") or name.startswith(SETTINGS)}
     made = {name: "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
-            for name in _names(tomllib.loads((project / "postern.toml").read_text("utf-8")))}
+            for name in _names(toml.loads((project / "postern.toml").read_text("utf-8")))}
     base = {"POSTERN_CLAUDE__BASE_URL": kept[name] for name in ["ANTHROPIC_BASE_URL"] if kept.get(name)}
     return made | base | kept | {"POSTERN_SERVER__LISTEN": "127.0.0.1:0", "POSTERN_SERVER__SHUTDOWN_GRACE": "1s"}
 

@@ -169,7 +169,7 @@ async fn runs_that_wait_are_begun_by_priority_and_after_a_restart(engine: Engine
     project.agent(
         "desk",
         "cat \"$POSTERN_PROMPT_FILE\"\n",
-        "triggers: [{source: standard, priority: 5, debounce: {quiet: 1500ms, longest: 1m}}]",
+        "triggers: [{source: standard, priority: 5, debounce: {quiet: 6s, longest: 1m}}]",
     );
     let app = TestApp::start(project).await;
     let send = async |app: &TestApp, id: &str| {
