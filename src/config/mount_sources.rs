@@ -7,7 +7,7 @@ use std::{
 
 use crate::{
     config::{agents::Checker, checks::Files, load::FILE, settings::Settings},
-    domain::path::without_dots,
+    domain::{mount::BORDER, path::without_dots},
 };
 
 /// Entries of a mounted folder that are looked at for links.
@@ -68,6 +68,15 @@ pub(super) fn check(
         }
         Links::None => {}
     }
+}
+
+/// What is kept of a relative path that was found to be no fault: where it leads, links resolved, behind the project. So that is
+/// what is mounted, and not what a link that is put there later leads to.
+pub(super) fn judged(text: &str, files: Files<'_>) -> Option<String> {
+    let Files::Project(dir) = files else { return None };
+    let real = fs::canonicalize(without_dots(&files.absolute(text))).ok().filter(|_| Path::new(text).is_relative())?;
+    let rest = real.strip_prefix(fs::canonicalize(dir).ok()?).ok()?.to_str().filter(|rest| !rest.is_empty())?;
+    Some(format!("{}{BORDER}{rest}", without_dots(dir).display()))
 }
 
 fn closed(project: Option<&Path>, settings: &Settings) -> Vec<Closed> {

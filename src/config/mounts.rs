@@ -125,7 +125,8 @@ fn check_host(
             "end it in `:ro` unless that is meant",
         );
     }
-    *mount = format!("{}:{container}:{}", host.display(), read.mode);
+    let host = mount_sources::judged(read.host, files).unwrap_or_else(|| host.display().to_string());
+    *mount = format!("{host}:{container}:{}", read.mode);
     Some(container)
 }
 

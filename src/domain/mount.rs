@@ -5,6 +5,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::{agent::EnvValue, time::Span};
 
+/// In a host path: before it stands the project that names the mount, behind it where it leads, through no link. The check of
+/// mounts writes it into relative ones, as it found them.
+pub const BORDER: &str = "/./";
+
 /// One entry of `mounts:`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]

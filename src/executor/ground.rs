@@ -206,6 +206,7 @@ impl Place {
             network: self.network,
         };
         let mut all = inside.args();
+        all.extend(sandbox::look(&self.workdir.mounts));
         all.push(program.into());
         all.extend(args);
         Launch {

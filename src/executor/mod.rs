@@ -17,6 +17,7 @@ mod leftovers;
 mod lines;
 mod marks;
 mod mask;
+mod mount_source;
 mod mounts;
 mod orders;
 pub mod outbox;

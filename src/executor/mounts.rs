@@ -2,10 +2,13 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use crate::domain::{
-    agent::CLOSED_PLACES,
-    mount::MountSpec,
-    run::{Failure, FailureCode},
+use crate::{
+    domain::{
+        agent::CLOSED_PLACES,
+        mount::{BORDER, MountSpec},
+        run::{Failure, FailureCode},
+    },
+    executor::mount_source::{self, Identity, Source},
 };
 
 /// One entry of `mounts:`.
@@ -13,6 +16,8 @@ use crate::domain::{
 pub(super) struct Mount {
     /// What is mounted.
     pub(super) host: PathBuf,
+    /// Which file or directory that must be, where it was judged before.
+    pub(super) identity: Option<Identity>,
     /// Where, absolute and without `.` or `..`.
     pub(super) container: PathBuf,
     /// Nothing can be written there; without a sandbox by convention only.
@@ -23,16 +28,11 @@ pub(super) struct Mount {
 pub(super) fn parse(entries: &[MountSpec], fetched: Vec<Mount>) -> Result<Vec<Mount>, Failure> {
     let mut mounts: Vec<Mount> = Vec::new();
     let of_host = entries.iter().filter_map(|entry| match entry {
-        MountSpec::Host(entry) => Some(parse_one(entry).map_err(|why| refusal(entry, why))),
+        MountSpec::Host(entry) => Some(parse_one(entry)),
         MountSpec::Git(_) | MountSpec::Upload(_) => None,
     });
     for mount in of_host.chain(fetched.into_iter().map(Ok)) {
         let mount = mount?;
-        if !mount.host.exists() {
-            let (host, inside) = (mount.host.display(), mount.container.display());
-            let why = format!("mount `{host}:{inside}`: there is nothing at that path on this worker");
-            return Err(Failure::new(FailureCode::FileAccess, why));
-        }
         if let Some(other) = mounts.iter().find(|other| overlap(&other.container, &mount.container)) {
             let entry = mount.container.display().to_string();
             return Err(refusal(&entry, &format!("it clashes with `{}`", other.container.display())));
@@ -42,18 +42,23 @@ pub(super) fn parse(entries: &[MountSpec], fetched: Vec<Mount>) -> Result<Vec<Mo
     Ok(mounts)
 }
 
-fn parse_one(entry: &str) -> Result<Mount, &'static str> {
+fn parse_one(entry: &str) -> Result<Mount, Failure> {
     let (rest, read_only) = match entry.rsplit_once(':') {
         Some((rest, "ro")) => (rest, true),
         Some((rest, "rw")) => (rest, false),
         Some(_) | None => (entry, true),
     };
-    let (host, inside) = rest.rsplit_once(':').ok_or("write host:/container, host:/container:ro or :rw")?;
-    let (host, container) = (PathBuf::from(host), container(inside)?);
-    if entry.contains('\0') || !host.is_absolute() {
-        return Err("the path on the host must be absolute");
+    let refused = |why: &str| refusal(entry, why);
+    let split = rest.rsplit_once(':').ok_or("write host:/container, host:/container:ro or :rw").map_err(refused)?;
+    let (host, container) = (split.0, container(split.1).map_err(refused)?);
+    if entry.contains('\0') || !Path::new(host).is_absolute() {
+        return Err(refused("the path on the host must be absolute"));
     }
-    Ok(Mount { host, container, read_only })
+    let Source { path, identity } = mount_source::find(host).map_err(|why| {
+        let (host, inside) = (host.replace(BORDER, "/"), container.display());
+        Failure::new(FailureCode::FileAccess, format!("mount `{host}:{inside}`: {why}"))
+    })?;
+    Ok(Mount { host: path, identity, container, read_only })
 }
 
 /// A place inside that may be mounted on.

@@ -30,6 +30,12 @@ pub(super) const ETC: [&str; 6] = ["ssl", "pki", "ca-certificates", "ld.so.cache
 pub(super) const ETC_OF_NETWORK: [&str; 3] = ["resolv.conf", "hosts", "nsswitch.conf"];
 /// Links of the root to what is in `/usr`.
 pub(super) const LINKS: [&str; 4] = ["bin", "sbin", "lib", "lib64"];
+/// What [`LOOK`] says of a mount.
+const SWAPPED: &str = "postern: swapped mount ";
+/// Compares mounts with what they must be, then becomes the program behind `--`.
+const LOOK: &str = "while [ \"$1\" != -- ]; do\n\
+    [ \"$(PATH=/usr/bin:/bin stat -c %d:%i \"$1\")\" = \"$2\" ] || { echo \"postern: swapped mount $1\" >&2; exit 126; }\n\
+    shift 2\ndone\nshift\nexec \"$@\"";
 const PROBE_LIMIT: Duration = Duration::from_secs(10);
 /// What bubblewrap says when user namespaces are not allowed here (bubblewrap.c, strerror(3)).
 const REFUSALS: &[&str] = &["Operation not permitted", "Permission denied", "No permissions to create"];
@@ -208,10 +214,31 @@ impl Inside<'_> {
     }
 }
 
-/// The failure of a program that ended with these words on standard error, when they are bubblewrap's own: it could not
-/// put its walls up, and never started the program.
+/// Goes before the program where mounts were judged: looks once more at what is mounted, since a link may have been put in the
+/// way between the look at it and its mounting. From here on nobody outside can change it.
+pub(super) fn look(mounts: &[Mount]) -> Vec<OsString> {
+    let judged: Vec<(&Path, String)> =
+        mounts.iter().filter_map(|mount| Some((mount.container.as_path(), mount.identity?.in_words()))).collect();
+    if judged.is_empty() {
+        return Vec::new();
+    }
+    let mut args = texts(&["/bin/sh", "-c", LOOK, "sh"]);
+    for (container, identity) in judged {
+        args.extend([container.into(), OsString::from(identity)]);
+    }
+    args.push("--".into());
+    args
+}
+
+/// The failure of a program that ended with these words on standard error, when they are bubblewrap's own, or ours:
+/// it could not put its walls up, and never started the program.
 pub(super) fn broke(said: &str) -> Option<Failure> {
-    let why = said.lines().last()?.strip_prefix("bwrap: ")?;
+    let last = said.lines().last()?;
+    if let Some(mount) = last.strip_prefix(SWAPPED) {
+        let why = format!("mount `{mount}` is not what was looked at: something was put in its way in that moment");
+        return Some(Failure::new(FailureCode::FileAccess, why));
+    }
+    let why = last.strip_prefix("bwrap: ")?;
     let code = if why.starts_with("execvp ") { FailureCode::Setup } else { FailureCode::Sandbox };
     Some(Failure::new(code, format!("bubblewrap could not start the agent: {why}")))
 }
@@ -243,4 +270,40 @@ fn texts(args: &[&str]) -> Vec<OsString> {
 
 fn bind(args: &mut Vec<OsString>, how: &str, from: &Path, to: &Path) {
     args.extend([OsString::from(how), from.into(), to.into()]);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, process::Command};
+
+    use super::{broke, look};
+    use crate::{
+        domain::run::FailureCode,
+        executor::{mount_source, mounts::Mount},
+    };
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "the script itself is what is tested")]
+    fn a_mount_that_was_swapped_in_the_last_moment_keeps_the_program_from_starting() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = |name: &str| dir.path().join(name);
+        for name in ["one book", "other"] {
+            fs::create_dir(place(name)).unwrap();
+        }
+        let mount = |name: &str| {
+            let source = mount_source::find(&format!("{}/./{name}", dir.path().display())).unwrap();
+            Mount { host: source.path, identity: source.identity, container: place(name), read_only: true }
+        };
+        let mounts = [mount("one book"), mount("other")];
+        assert!(look(&[Mount { identity: None, ..mounts[0].clone() }]).is_empty());
+        let args = look(&mounts);
+        let run = || Command::new(&args[0]).args(&args[1..]).args(["echo", "ran", "a b"]).output().unwrap();
+        assert_eq!(run().stdout, b"ran a b\n");
+        fs::rename(place("one book"), place("away")).unwrap();
+        fs::rename(place("other"), place("one book")).unwrap();
+        let output = run();
+        assert!(output.stdout.is_empty() && !output.status.success());
+        let failure = broke(&String::from_utf8(output.stderr).unwrap()).unwrap();
+        assert!(failure.code == FailureCode::FileAccess && failure.message.contains("one book"), "{failure:?}");
+    }
 }

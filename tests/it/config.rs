@@ -221,7 +221,7 @@ fn paths_are_absolute_against_the_project() {
     let (loaded, root) = (load(dir.path()), dir.path().display());
     assert_eq!(loaded.settings.database.url, format!("sqlite:{root}/.postern/postern.db"));
     assert_eq!(loaded.settings.worker.work_dir.display().to_string(), format!("{root}/.postern/work"));
-    assert_eq!(loaded.agents["a"].spec.mounts, [MountSpec::Host(format!("{root}/book:/context/book:ro"))]);
+    assert_eq!(loaded.agents["a"].spec.mounts, [MountSpec::Host(format!("{root}/./book:/context/book:ro"))]);
     let file = format!("{root}/key");
     assert_eq!(loaded.settings.sources["hooks"].secret.as_ref().unwrap().reference(), &SecretRef::File { file });
 }

@@ -14,6 +14,7 @@ mod identity;
 mod left;
 mod loops;
 mod many;
+mod mounts;
 mod operators;
 mod own_tools;
 mod replays;
