@@ -7,7 +7,7 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
-use rustix::fs::{FileType, Mode, OFlags, fstat, open, openat};
+use rustix::fs::{FileType, Mode, OFlags, Stat, fstat, open, openat};
 
 use crate::domain::mount::BORDER;
 
@@ -19,7 +19,23 @@ pub(super) struct Source {
     /// Where it is.
     pub(super) path: PathBuf,
     /// Which file or directory it must be; `None` for a path that the operator wrote out, wherever it leads.
-    pub(super) identity: Option<Identity>,
+    pub(super) judged: Option<Judged>,
+}
+
+/// A path behind which no link is followed, and what was there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Judged {
+    host: String,
+    identity: Identity,
+}
+
+impl Judged {
+    /// What is there now, since files and folders are replaced by others in use; what was there, when now there is nothing
+    /// or a link.
+    pub(super) fn now(&self) -> Identity {
+        let again = find(&self.host).ok().and_then(|source| source.judged);
+        again.map_or(self.identity, |judged| judged.identity)
+    }
 }
 
 /// A file or directory of this machine, whatever its name.
@@ -30,6 +46,11 @@ pub(super) struct Identity {
 }
 
 impl Identity {
+    /// That of what was opened.
+    pub(super) const fn of(found: &Stat) -> Self {
+        Self { device: found.st_dev, inode: found.st_ino }
+    }
+
     /// As `stat -c %d:%i` says it.
     pub(super) fn in_words(self) -> String {
         format!("{}:{}", self.device, self.inode)
@@ -43,7 +64,7 @@ impl Identity {
 pub(super) fn find(host: &str) -> Result<Source, String> {
     let Some((project, rest)) = host.rsplit_once(BORDER) else {
         let path = PathBuf::from(host);
-        return if path.exists() { Ok(Source { path, identity: None }) } else { Err(MISSING.to_owned()) };
+        return if path.exists() { Ok(Source { path, judged: None }) } else { Err(MISSING.to_owned()) };
     };
     let mut path = fs::canonicalize(project).map_err(|_| MISSING.to_owned())?;
     let how = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -62,9 +83,9 @@ pub(super) fn find(host: &str) -> Result<Source, String> {
                 path.display()
             ));
         }
-        identity = Some(Identity { device: found.st_dev, inode: found.st_ino });
+        identity = Some(Identity::of(&found));
     }
-    Ok(Source { path, identity })
+    Ok(Source { path, judged: identity.map(|identity| Judged { host: host.to_owned(), identity }) })
 }
 
 #[cfg(test)]
@@ -83,9 +104,9 @@ mod tests {
         let project = real.join("current").display().to_string();
         let found = find(&format!("{project}/./docs/book")).unwrap();
         assert_eq!(found.path, real.join("project/docs/book"), "the way to the project is the operator's");
-        let words = found.identity.unwrap().in_words();
+        let words = found.judged.unwrap().now().in_words();
         assert!(words.split(':').all(|number| number.parse::<u64>().is_ok()), "{words}");
-        assert!(find(&format!("{project}/./page")).unwrap().identity.is_some());
+        assert!(find(&format!("{project}/./page")).unwrap().judged.is_some());
         for rest in ["docs/none", "page/deeper", "none"] {
             assert!(find(&format!("{project}/./{rest}")).unwrap_err().contains("nothing at that path"), "{rest}");
         }
@@ -99,6 +120,6 @@ mod tests {
         assert!(find(&format!("{project}/./docs/book")).unwrap_err().contains("project/docs` is a link now"));
         // What the operator wrote out leads where it leads.
         let written = find(&format!("{project}/docs/book")).unwrap();
-        assert!(written.identity.is_none() && written.path.starts_with(real.join("current")));
+        assert!(written.judged.is_none() && written.path.starts_with(real.join("current")));
     }
 }

@@ -8,7 +8,7 @@ use crate::{
         mount::{BORDER, MountSpec},
         run::{Failure, FailureCode},
     },
-    executor::mount_source::{self, Identity, Source},
+    executor::mount_source::{self, Judged, Source},
 };
 
 /// One entry of `mounts:`.
@@ -17,7 +17,7 @@ pub(super) struct Mount {
     /// What is mounted.
     pub(super) host: PathBuf,
     /// Which file or directory that must be, where it was judged before.
-    pub(super) identity: Option<Identity>,
+    pub(super) judged: Option<Judged>,
     /// Where, absolute and without `.` or `..`.
     pub(super) container: PathBuf,
     /// Nothing can be written there; without a sandbox by convention only.
@@ -54,11 +54,11 @@ fn parse_one(entry: &str) -> Result<Mount, Failure> {
     if entry.contains('\0') || !Path::new(host).is_absolute() {
         return Err(refused("the path on the host must be absolute"));
     }
-    let Source { path, identity } = mount_source::find(host).map_err(|why| {
+    let Source { path, judged } = mount_source::find(host).map_err(|why| {
         let (host, inside) = (host.replace(BORDER, "/"), container.display());
         Failure::new(FailureCode::FileAccess, format!("mount `{host}:{inside}`: {why}"))
     })?;
-    Ok(Mount { host: path, identity, container, read_only })
+    Ok(Mount { host: path, judged, container, read_only })
 }
 
 /// A place inside that may be mounted on.

@@ -35,7 +35,9 @@ const SWAPPED: &str = "postern: swapped mount ";
 /// Compares mounts with what they must be, then becomes the program behind `--`.
 const LOOK: &str = "while [ \"$1\" != -- ]; do\n\
     [ \"$(PATH=/usr/bin:/bin stat -c %d:%i \"$1\")\" = \"$2\" ] || { echo \"postern: swapped mount $1\" >&2; exit 126; }\n\
-    shift 2\ndone\nshift\nexec \"$@\"";
+    shift 2\ndone\nshift\n\
+    command -v -- \"$1\" > /dev/null || { echo \"bwrap: execvp $1: it is not there inside\" >&2; exit 127; }\n\
+    exec \"$@\"";
 const PROBE_LIMIT: Duration = Duration::from_secs(10);
 /// What bubblewrap says when user namespaces are not allowed here (bubblewrap.c, strerror(3)).
 const REFUSALS: &[&str] = &["Operation not permitted", "Permission denied", "No permissions to create"];
@@ -217,8 +219,10 @@ impl Inside<'_> {
 /// Goes before the program where mounts were judged: looks once more at what is mounted, since a link may have been put in the
 /// way between the look at it and its mounting. From here on nobody outside can change it.
 pub(super) fn look(mounts: &[Mount]) -> Vec<OsString> {
-    let judged: Vec<(&Path, String)> =
-        mounts.iter().filter_map(|mount| Some((mount.container.as_path(), mount.identity?.in_words()))).collect();
+    let judged: Vec<(&Path, String)> = mounts
+        .iter()
+        .filter_map(|mount| Some((mount.container.as_path(), mount.judged.as_ref()?.now().in_words())))
+        .collect();
     if judged.is_empty() {
         return Vec::new();
     }
@@ -292,13 +296,16 @@ mod tests {
         }
         let mount = |name: &str| {
             let source = mount_source::find(&format!("{}/./{name}", dir.path().display())).unwrap();
-            Mount { host: source.path, identity: source.identity, container: place(name), read_only: true }
+            Mount { host: source.path, judged: source.judged, container: place(name), read_only: true }
         };
         let mounts = [mount("one book"), mount("other")];
-        assert!(look(&[Mount { identity: None, ..mounts[0].clone() }]).is_empty());
+        assert!(look(&[Mount { judged: None, ..mounts[0].clone() }]).is_empty());
         let args = look(&mounts);
         let run = || Command::new(&args[0]).args(&args[1..]).args(["echo", "ran", "a b"]).output().unwrap();
         assert_eq!(run().stdout, b"ran a b\n");
+        let missing = Command::new(&args[0]).args(&args[1..]).arg("/no/such/program").output().unwrap();
+        let failure = broke(&String::from_utf8(missing.stderr).unwrap()).unwrap();
+        assert!(failure.code == FailureCode::Setup && failure.message.contains("/no/such/program"), "{failure:?}");
         fs::rename(place("one book"), place("away")).unwrap();
         fs::rename(place("other"), place("one book")).unwrap();
         let output = run();

@@ -138,6 +138,8 @@ impl ToolHost for Masked {
 
     fn permit(&self, mut asked: PermissionAsked) -> BoxFuture<'_, Permit> {
         self.mask.value(&mut asked.input);
+        asked.tool = self.mask.text(&asked.tool);
+        asked.id = asked.id.map(|id| self.mask.text(&id));
         self.host.permit(asked)
     }
 

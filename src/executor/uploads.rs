@@ -93,7 +93,7 @@ async fn one(
         return Err(fail(&format!("`{}` is not in it", mount.path)));
     }
     let container = mounts::container(&mount.to).map_err(fail)?;
-    Ok((Mount { host, identity: None, container, read_only: true }, vec![used]))
+    Ok((Mount { host, judged: None, container, read_only: true }, vec![used]))
 }
 
 async fn hold(path: PathBuf, how: FlockOperation) -> Result<Held, String> {

@@ -150,7 +150,7 @@ impl Repository<'_> {
         drop(fetching);
         let host = if self.mount.path.is_empty() { tree } else { tree.join(&self.mount.path) };
         let container = mounts::container(&self.mount.to).map_err(|why| setup(self.mount, why))?;
-        Ok((Mount { host, identity: None, container, read_only: true }, vec![used, kept], commit))
+        Ok((Mount { host, judged: None, container, read_only: true }, vec![used, kept], commit))
     }
 
     /// The commit, and its files.

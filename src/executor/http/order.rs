@@ -24,6 +24,7 @@ use crate::{
         AttachmentFile, RunSpec, Stopped,
         git::Fetched,
         http::Attempt,
+        mount_source::Identity,
         mounts::{self, Mount},
         skills::Chosen,
         trash::Held,
@@ -113,7 +114,7 @@ fn attachments(files: &[AttachmentFile]) -> Vec<Value> {
 fn files(mounted: &Mounted) -> Result<Vec<Value>, Failure> {
     let mut found = Found { files: Vec::new(), room: MAX_FILE_BYTES, names: MAX_NAMES };
     for mount in &mounted.mounts {
-        found.mount(&mount.host, &mount.container)?;
+        found.mount(mount)?;
     }
     Ok(found.files)
 }
@@ -130,8 +131,16 @@ struct Found {
 
 impl Found {
     /// Adds a file, or all in a directory; links in it are left out.
-    fn mount(&mut self, host: &Path, inside: &Path) -> Result<(), Failure> {
-        let opened = open(host, OFlags::RDONLY | WHOLE, Mode::empty()).map_err(|why| cannot(inside, why))?;
+    fn mount(&mut self, mount: &Mount) -> Result<(), Failure> {
+        let inside = &mount.container;
+        let opened = open(&mount.host, OFlags::RDONLY | WHOLE, Mode::empty()).map_err(|why| cannot(inside, why))?;
+        let found = Identity::of(&fstat(&opened).map_err(|why| cannot(inside, why))?);
+        if mount.judged.as_ref().is_some_and(|judged| judged.now() != found) {
+            let inside = inside.display();
+            let why =
+                format!("mount `{inside}` is not what was looked at: something was put in its way in that moment");
+            return Err(Failure::new(FailureCode::FileAccess, why));
+        }
         self.add(opened, inside, MAX_DEPTH)
     }
 
@@ -212,11 +221,18 @@ mod tests {
     use rustix::fs::{CWD, FileType, Mode, mknodat};
 
     use super::{Found, MAX_FILE_BYTES, MAX_NAMES};
-    use crate::domain::run::Failure;
+    use crate::{
+        domain::run::{Failure, FailureCode},
+        executor::{mount_source, mounts::Mount},
+    };
+
+    fn mount(host: &Path) -> Mount {
+        Mount { host: host.to_owned(), judged: None, container: "/context".into(), read_only: true }
+    }
 
     fn sent(host: &Path, room: usize) -> Result<Vec<String>, Failure> {
         let mut found = Found { files: Vec::new(), room, names: MAX_NAMES };
-        found.mount(host, Path::new("/context"))?;
+        found.mount(&mount(host))?;
         Ok(found.files.iter().map(|file| file["path"].as_str().unwrap().to_owned()).collect())
     }
 
@@ -234,6 +250,30 @@ mod tests {
         assert_eq!(sent(&dir.path().join("a"), 1).unwrap(), ["/context"]);
         assert_eq!(sent(&dir.path().join("pipe"), 1).unwrap(), [""; 0]);
         assert!(sent(dir.path(), 1).unwrap_err().message.contains("mount less"));
+    }
+
+    #[test]
+    fn a_mount_that_was_judged_is_not_followed_elsewhere_and_may_be_replaced() {
+        let (dir, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        for (place, word) in [(dir.path(), "old"), (outside.path(), "secret")] {
+            fs::create_dir(place.join("book")).unwrap();
+            fs::write(place.join("book/page"), word).unwrap();
+        }
+        let source = mount_source::find(&format!("{}/./book", dir.path().display())).unwrap();
+        let mount = Mount { judged: source.judged, ..mount(&source.path) };
+        let read = || {
+            let mut found = Found { files: Vec::new(), room: MAX_FILE_BYTES, names: MAX_NAMES };
+            found.mount(&mount).map(|()| found.files[0]["content"].as_str().unwrap().to_owned())
+        };
+        assert_eq!(read().unwrap(), data_encoding::BASE64.encode(b"old"));
+        // As a deployment does it.
+        fs::rename(dir.path().join("book"), dir.path().join("book.old")).unwrap();
+        fs::create_dir(dir.path().join("book")).unwrap();
+        fs::write(dir.path().join("book/page"), "new").unwrap();
+        assert_eq!(read().unwrap(), data_encoding::BASE64.encode(b"new"));
+        fs::rename(dir.path().join("book"), dir.path().join("book.new")).unwrap();
+        symlink(outside.path().join("book"), dir.path().join("book")).unwrap();
+        assert_eq!(read().unwrap_err().code, FailureCode::FileAccess);
     }
 
     #[test]
@@ -258,7 +298,7 @@ mod tests {
             let secret = data_encoding::BASE64.encode(b"secret");
             for _ in 0..20_000 {
                 let mut found = Found { files: Vec::new(), room: MAX_FILE_BYTES, names: MAX_NAMES };
-                found.mount(dir.path(), Path::new("/context")).unwrap();
+                found.mount(&mount(dir.path())).unwrap();
                 assert!(found.files.iter().all(|file| file["content"] != secret.as_str()), "{:?}", found.files);
             }
             stop.store(true, std::sync::atomic::Ordering::Relaxed);

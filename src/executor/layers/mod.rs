@@ -146,7 +146,7 @@ impl Slot<'_> {
         let dir = self.dir.clone();
         let held = workdir::blocking(move || Ok(trash::hold(&dir, FlockOperation::NonBlockingLockShared))).await?;
         let held = held.map_err(|fault| self.failure(&fault.to_string()))?;
-        let mount = Mount { host: self.dir.join("layer"), identity: None, container: LAYER.into(), read_only: true };
+        let mount = Mount { host: self.dir.join("layer"), judged: None, container: LAYER.into(), read_only: true };
         if let Some(ready) = self.ready().await? {
             let text = format!("layer {}, prepared {}", self.short(), ready.in_words());
             sink.message(MessageKind::Status, json!({"text": text})).await?;

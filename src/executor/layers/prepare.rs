@@ -158,7 +158,7 @@ impl Slot<'_> {
         let launch = match self.bwrap {
             None => Launch { program, args, env, directory: work, belief: Belief::default() },
             Some(bwrap) => {
-                let mount = Mount { host: layer, identity: None, container: LAYER.into(), read_only: false };
+                let mount = Mount { host: layer, judged: None, container: LAYER.into(), read_only: false };
                 let inside = Inside {
                     work: &work,
                     home: &home,

@@ -19,7 +19,7 @@ impl Conversation<'_> {
         let mut took = result.usage();
         if ModelUsage::from(took).tokens() == 0 {
             let counted = UnderWay { turns: 0, ..self.state.spending.so_far() };
-            took = counted.usage();
+            took = took.plus(counted.usage());
             self.sink.under_way(counted);
             self.sink.broke_off();
         } else {
