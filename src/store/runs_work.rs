@@ -52,7 +52,7 @@ pub struct RunWork {
     pub conversation: Option<String>,
     /// What this attempt took and left beside its end.
     pub details: RunDetails,
-    /// Turns of this attempt, as far as no result tells them.
+    /// Turns of this attempt.
     pub turns: i64,
     /// What it took since somebody last asked for a retry, or since it was made: turns and cost alone.
     pub spent: Usage,

@@ -3,7 +3,10 @@
 
 use std::{
     ops::{Deref, DerefMut},
-    sync::{Arc, Mutex, PoisonError, RwLock},
+    sync::{
+        Arc, Mutex, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -12,9 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::store::trust;
 
-/// A connection that nobody used for longer goes back to the pool, which knows whether it still holds.
-const FRESH: Duration = Duration::from_secs(1);
-/// A connection is kept so long at most.
+/// A connection that is kept is used so long at most.
 const LONGEST: Duration = Duration::from_secs(600);
 
 /// The writers' own pool, so that commits never wait behind other work, and what is kept beside it.
@@ -26,25 +27,22 @@ pub(super) struct Writers {
     /// One for each connection: who waits for the pool alone would never see one that is kept.
     turns: Arc<Semaphore>,
     patience: Duration,
+    /// How often all connections were given up.
+    generation: Arc<AtomicU64>,
 }
 
 #[derive(Debug)]
 struct Kept {
     connection: PoolConnection<Postgres>,
     since: Instant,
-    used_at: Instant,
-}
-
-impl Kept {
-    fn holds(&self) -> bool {
-        self.used_at.elapsed() < FRESH && self.since.elapsed() < LONGEST && trust::holds(self.since.elapsed())
-    }
+    generation: u64,
 }
 
 /// A connection in use. It goes back to the pool when this is dropped, unless it is [kept](Writer::keep).
 pub(super) struct Writer {
     connection: PoolConnection<Postgres>,
     since: Instant,
+    generation: u64,
     turn: OwnedSemaphorePermit,
 }
 
@@ -53,7 +51,7 @@ impl Writers {
         let options = pool.options();
         let (turns, patience) = (options.get_max_connections(), options.get_acquire_timeout());
         let turns = Arc::new(Semaphore::new(turns as usize));
-        Self { pool: Arc::new(RwLock::new(pool)), kept: Arc::default(), turns, patience }
+        Self { pool: Arc::new(RwLock::new(pool)), kept: Arc::default(), turns, patience, generation: Arc::default() }
     }
 
     /// One of the connections, alone for the caller. Like the pool, it gives up after a while.
@@ -61,19 +59,23 @@ impl Writers {
         let turn = tokio::time::timeout(self.patience, Arc::clone(&self.turns).acquire_owned()).await;
         let turn = turn.map_err(|_| sqlx::Error::PoolTimedOut)?.map_err(|_| sqlx::Error::PoolClosed)?;
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        if let Some(Kept { connection, since, .. }) = kept.filter(Kept::holds) {
-            return Ok(Writer { connection, since, turn });
+        if let Some(Kept { connection, since, generation }) = kept {
+            if since.elapsed() < LONGEST && trust::holds(since.elapsed()) {
+                return Ok(Writer { connection, since, generation, turn });
+            }
+            // The pool would wait for a sign of life.
+            drop(connection.detach());
         }
-        let pool = self.pool();
-        Ok(Writer { connection: pool.acquire().await?, since: Instant::now(), turn })
+        let (pool, generation) = (self.pool(), self.generation.load(Ordering::SeqCst));
+        Ok(Writer { connection: pool.acquire().await?, since: Instant::now(), generation, turn })
     }
 
     /// Keeps a connection on which all went well for the next commit.
-    pub(super) fn keep(&self, Writer { connection, since, turn }: Writer) {
+    pub(super) fn keep(&self, Writer { connection, since, generation, turn }: Writer) {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         // Whoever closes the pool waits for all of its connections.
-        if !self.pool().is_closed() {
-            kept.push(Kept { connection, since, used_at: Instant::now() });
+        if generation == self.generation.load(Ordering::SeqCst) && !self.pool().is_closed() {
+            kept.push(Kept { connection, since, generation });
         }
         drop(turn);
     }
@@ -81,6 +83,7 @@ impl Writers {
     /// Gives all connections up for those of a new pool.
     pub(super) fn replace(&self, pool: PgPool) {
         *self.pool.write().unwrap_or_else(PoisonError::into_inner) = pool;
+        self.generation.fetch_add(1, Ordering::SeqCst);
         self.let_go();
     }
 
@@ -98,7 +101,7 @@ impl Writers {
 
     fn let_go(&self) {
         let kept = std::mem::take(&mut *self.kept.lock().unwrap_or_else(PoisonError::into_inner));
-        drop(kept);
+        kept.into_iter().for_each(|kept| drop(kept.connection.detach()));
     }
 }
 
