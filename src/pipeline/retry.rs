@@ -45,7 +45,8 @@ pub(super) fn judge(
     let believed = busy || failure.class == FailureClass::Layer;
     let named = failure.retry_after_ms.filter(|ms| believed && *ms > 0).map(|ms| ms.min(LONGEST_PAUSE_MS));
     let again_at = (failed < attempts).then(|| match named {
-        Some(ms) => spread_after(now.plus_ms(ms)),
+        // It says when to come at the earliest; one that stays busy is left alone for longer each time all the same.
+        Some(ms) => spread_after(now.plus_ms(ms)).max(now.plus_ms(wait_ms(failed, longest_ms, random()))),
         None => now.plus_ms(wait_ms(failed, longest_ms, random())),
     });
     let paused_until = named.filter(|ms| busy && *ms >= WORTH_A_PAUSE_MS).map(|ms| now.plus_ms(ms));
@@ -146,6 +147,9 @@ mod tests {
         assert_eq!(hour.paused_until, Some(NOW.plus_ms(3_600_000)));
         assert!((3_600_000..=3_600_000 + SPREAD_MS).contains(&(hour.again_at.unwrap().0 - NOW.0)), "{hour:?}");
         assert_eq!(after(500).paused_until, None, "not worth it");
+        let often = |ms| judge(&agent(), &[(FailureClass::ModelBusy, 1)].into(), &busy(Some(ms)), NOW);
+        let waits: Vec<i64> = (0..200).map(|_| often(1).again_at.unwrap().0 - NOW.0).collect();
+        assert!(waits.iter().any(|wait| *wait > SPREAD_MS) && waits.iter().all(|wait| *wait <= 10_000), "{waits:?}");
         assert_eq!(after(i64::MAX).paused_until, Some(NOW.plus_ms(LONGEST_PAUSE_MS)));
         let other = Failure { retry_after_ms: Some(3_600_000), ..Failure::new(FailureCode::Agent, "broke") };
         assert_eq!(judge(&agent(), &[].into(), &other, NOW).paused_until, None);

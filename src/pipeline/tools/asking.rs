@@ -80,7 +80,8 @@ fn waiting(approval: &Approval, asker: &Asker<'_>) -> Value {
     let (id, asked, until) = (&approval.id, &approval.asked, &approval.expires_at);
     let mut line = json!({"text": format!("{tool} waits: {why}{asked} is asked until {until} ({id})"), "tool": tool,
         "approval": id, "asked": asked, "until": until});
-    for (key, value) in [("call", asker.call), ("rule", rule.as_deref())] {
+    let call = asker.call.map(|call| clip(call, MOST_NAME));
+    for (key, value) in [("call", call), ("rule", rule.as_deref())] {
         if let Some(value) = value {
             line[key] = json!(value);
         }
