@@ -110,6 +110,8 @@ need_python() {
   command -v python3 >/dev/null || apt_install python3
   # before 3.11 its reader of TOML is a package
   python3 -c 'import tomllib' 2>/dev/null || python3 -c 'import tomli' 2>/dev/null || apt_install python3-tomli
+  python3 -c 'import tomllib' 2>/dev/null || python3 -c 'import tomli' 2>/dev/null ||
+    fail "python3 is older than 3.11 and has no tomli: put a newer one into PATH"
 }
 
 need_npm() {

@@ -66,6 +66,7 @@ class Gateway:
         self.process = subprocess.Popen([self.program, "--json", "-C", self.project, "up", "--dev"], env=self.environment,
                                         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log.open("wb"))
         watch = threading.Timer(START_S, self.process.kill)
+        watch.daemon = True
         watch.start()
         said = ""
         for line in self.process.stdout:

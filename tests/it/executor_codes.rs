@@ -30,6 +30,19 @@ async fn what_the_api_refuses_as_it_stands_is_not_tried_again_but_what_fails_oth
 }
 
 #[tokio::test]
+async fn a_refused_request_is_repeated_by_the_cli_and_dollars_end_in_the_middle_of_a_turn() {
+    let api = MessagesApi::start([Step::Error(429), Step::Text("at last")]).await;
+    let result = bench(&api, SandboxMode::Auto).run(&agent(json!({})), &Record::default()).await.unwrap();
+    assert_eq!((result.text.as_str(), api.asked().len()), ("at last", 2));
+    let api = MessagesApi::start([Step::Tool("Read", json!({"file_path": "/x"})), Step::Text("never")]).await;
+    let run = agent(json!({"tools": ["Read"], "limits": {"budget_usd": 0.000_001}}));
+    let record = Record::default();
+    let failure = failed(bench(&api, SandboxMode::Auto).run(&run, &record).await);
+    assert_eq!(failure.code, FailureCode::Budget, "{failure:?}");
+    assert!(record.details().usage().cost_micros > 1, "what it cost is told: {:?}", record.details());
+}
+
+#[tokio::test]
 async fn an_attempt_has_the_turns_and_dollars_that_those_before_it_left() {
     for (limits, spent, code) in [
         (json!({"budget_usd": 0.5}), Usage { cost_micros: 500_000, ..Usage::default() }, FailureCode::Budget),
