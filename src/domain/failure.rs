@@ -27,7 +27,9 @@ pub enum FailureCode {
     Output,
     /// The model's API refused the credentials.
     ModelAuth,
-    /// The model's API is overloaded, limits us or cannot be reached; worth another try.
+    /// The model's API limits how much we ask, or a quota is used up; worth another try.
+    RateLimit,
+    /// The model's API is overloaded, fails or cannot be reached; worth another try.
     ModelBusy,
     /// The model's API failed otherwise.
     Model,
@@ -51,7 +53,7 @@ pub enum FailureCode {
 
 impl FailureCode {
     /// Every code, as the documentation lists them.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::Timeout,
         Self::Idle,
         Self::StartTimeout,
@@ -59,6 +61,7 @@ impl FailureCode {
         Self::Budget,
         Self::OutputLimit,
         Self::Output,
+        Self::RateLimit,
         Self::ModelBusy,
         Self::ModelAuth,
         Self::InvalidPrompt,
@@ -79,7 +82,8 @@ impl FailureCode {
             Some(401..=403) => Self::ModelAuth,
             Some(404) => Self::Setup,
             Some(400 | 413 | 422) => Self::InvalidPrompt,
-            Some(408 | 429 | 500..=599) | None => Self::ModelBusy,
+            Some(429) => Self::RateLimit,
+            Some(408 | 500..=599) | None => Self::ModelBusy,
             Some(_) => Self::Model,
         }
     }
@@ -96,6 +100,7 @@ impl FailureCode {
             Self::OutputLimit => "output_limit",
             Self::Output => "output",
             Self::ModelAuth => "model_auth",
+            Self::RateLimit => "rate_limit",
             Self::ModelBusy => "model_busy",
             Self::Model => "model",
             Self::InvalidPrompt => "invalid_prompt",
@@ -137,7 +142,7 @@ impl FailureCode {
     #[must_use]
     pub const fn class(self) -> FailureClass {
         match self {
-            Self::ModelBusy => FailureClass::ModelBusy,
+            Self::RateLimit | Self::ModelBusy => FailureClass::ModelBusy,
             Self::Model => FailureClass::Model,
             Self::Agent | Self::Output => FailureClass::Agent,
             Self::Executor | Self::StartTimeout => FailureClass::Executor,

@@ -148,9 +148,13 @@ fn refused(status: u16, words: &str, retry_after_ms: Option<i64>) -> Trouble {
         }
         413 => Trouble::TooLong(Failure::new(FailureCode::InvalidPrompt, format!("the request is too large: {words}"))),
         408 | 429 | 500..=599 => {
-            let what = if matches!(status, 429 | 529) { "is overloaded, or limits us" } else { "failed" };
-            let mut failure =
-                Failure::new(FailureCode::ModelBusy, format!("the model's API {what} ({status}): {words}"));
+            let what = match status {
+                429 => "limits us",
+                529 => "is overloaded",
+                _ => "failed",
+            };
+            let code = FailureCode::of_api_status(Some(status));
+            let mut failure = Failure::new(code, format!("the model's API {what} ({status}): {words}"));
             failure.retry_after_ms = retry_after_ms;
             Trouble::Passing(failure)
         }
@@ -173,7 +177,7 @@ mod tests {
             (403, "", ("lasting", FailureCode::ModelAuth)),
             (404, "model: x", ("lasting", FailureCode::Setup)),
             (413, "", ("too long", FailureCode::InvalidPrompt)),
-            (429, "slow down", ("passing", FailureCode::ModelBusy)),
+            (429, "slow down", ("passing", FailureCode::RateLimit)),
             (500, "", ("passing", FailureCode::ModelBusy)),
             (529, "Overloaded", ("passing", FailureCode::ModelBusy)),
             (422, "", ("lasting", FailureCode::InvalidPrompt)),

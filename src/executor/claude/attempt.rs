@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     domain::{
         control::Control,
-        run::{Failure, FailureCode, MessageKind, RunResult, Usage},
+        run::{Failure, FailureClass, FailureCode, MessageKind, RunResult, Usage},
     },
     executor::{
         RunSink, RunSpec, Stopped,
@@ -224,7 +224,7 @@ fn result_of(ended: Ended, talk: &Conversation<'_>, round: u32) -> Result<Option
         Ended::Result(last) => match outcome::outcome(*last, talk.wanted, &talk.session, talk.mask) {
             Ok(result) => Ok(Some(result)),
             Err(mut failure) => {
-                if failure.code == FailureCode::ModelBusy {
+                if failure.class == FailureClass::ModelBusy {
                     failure.retry_after_ms = talk.retry_after_ms();
                 }
                 Err(failure.into())

@@ -83,7 +83,8 @@ fn message(last: &TurnResult) -> String {
         FailureCode::Setup if last.api_error_status == Some(404) => {
             format!("the model's API knows no such model; check `model` and claude.base_url: {}", last.reason())
         }
-        FailureCode::ModelBusy
+        FailureCode::RateLimit
+        | FailureCode::ModelBusy
         | FailureCode::Model
         | FailureCode::InvalidPrompt
         | FailureCode::Setup
@@ -123,7 +124,7 @@ mod tests {
             ends(&format!(r#"{{"type":"result","subtype":"success","is_error":true,{more}}}"#), Wanted::Text)
         };
         assert_eq!(failed(r#""terminal_reason":"api_error","api_error_status":403"#), Err(FailureCode::ModelAuth));
-        assert_eq!(failed(r#""terminal_reason":"api_error","api_error_status":429"#), Err(FailureCode::ModelBusy));
+        assert_eq!(failed(r#""terminal_reason":"api_error","api_error_status":429"#), Err(FailureCode::RateLimit));
         assert_eq!(failed(r#""terminal_reason":"api_error","result":"Not logged in""#), Err(FailureCode::ModelAuth));
         let unpaid = r#""terminal_reason":"api_error","api_error_status":400,"result":"Credit balance is too low""#;
         assert_eq!(failed(unpaid), Err(FailureCode::ModelAuth));

@@ -2,8 +2,8 @@
 
 use crate::domain::run::{Failure, FailureCode};
 
-/// Words of an API that is overloaded or limits us.
-const BUSY: [&str; 11] = [
+/// Words of an API that limits us.
+const LIMITED: [&str; 10] = [
     "rate limit",
     "rate_limit",
     "ratelimit",
@@ -14,7 +14,6 @@ const BUSY: [&str; 11] = [
     "quota",
     "resource_exhausted",
     "resource exhausted",
-    "overloaded",
 ];
 /// Words of one that does not believe who we are.
 const AUTH: [&str; 13] = [
@@ -57,7 +56,9 @@ pub(super) fn of_status(status: i64, words: &str) -> FailureCode {
 pub(super) fn code_of(words: &str) -> Option<FailureCode> {
     let words = words.to_lowercase();
     let number = |wanted: &[&str]| words.split(|c: char| !c.is_alphanumeric()).any(|word| wanted.contains(&word));
-    if BUSY.iter().any(|phrase| words.contains(phrase)) || number(&["429", "529"]) {
+    if LIMITED.iter().any(|phrase| words.contains(phrase)) || number(&["429"]) {
+        Some(FailureCode::RateLimit)
+    } else if words.contains("overloaded") || number(&["529"]) {
         Some(FailureCode::ModelBusy)
     } else if AUTH.iter().any(|phrase| words.contains(phrase)) || number(&["401", "403"]) {
         Some(FailureCode::ModelAuth)
@@ -135,7 +136,8 @@ mod tests {
             "API key not valid. Please pass a valid API key.",
             "AI_APICallError: 403",
         ];
-        assert!(busy.iter().all(|words| code_of(words) == Some(FailureCode::ModelBusy)));
+        assert!(busy.iter().all(|words| code_of(words) == Some(FailureCode::RateLimit)));
+        assert_eq!(code_of("API Error: 529 Overloaded"), Some(FailureCode::ModelBusy));
         assert!(auth.iter().all(|words| code_of(words) == Some(FailureCode::ModelAuth)));
         let invalid = [
             "unexpected status 400 Bad Request: unknown parameter",

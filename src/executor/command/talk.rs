@@ -194,8 +194,8 @@ impl<'a> Talk<'a> {
         };
         // One that could not even be taken up again would fail in each run to come.
         let of_model = |code| {
-            use FailureCode::{InvalidPrompt, Model, ModelAuth, ModelBusy};
-            matches!(code, ModelAuth | ModelBusy | Model | InvalidPrompt)
+            use FailureCode::{InvalidPrompt, Model, ModelAuth, ModelBusy, RateLimit};
+            matches!(code, ModelAuth | RateLimit | ModelBusy | Model | InvalidPrompt)
         };
         let is_lost = result.as_ref().is_err_and(|(failure, _)| !of_model(failure.code));
         let conversation = heard.or_else(|| self.before.filter(|_| !is_lost).cloned());

@@ -89,7 +89,7 @@ fn codex_says_what_it_did_and_counts_its_thread() {
 fn codex_failures_have_codes_whatever_the_exit_code_is() {
     let limit = read(ResultFrom::Codex, &fixture("codex-limit.jsonl"), 0, "");
     let failure = limit.result.unwrap_err();
-    assert_eq!((failure.code, failure.retry_after_ms), (FailureCode::ModelBusy, Some(10_920_000)));
+    assert_eq!((failure.code, failure.retry_after_ms), (FailureCode::RateLimit, Some(10_920_000)));
     assert_eq!(limit.conversation, None, "the thread does not hold the prompt");
     assert_eq!(read(ResultFrom::Codex, &fixture("codex-auth.jsonl"), 1, "").code(), FailureCode::ModelAuth);
 }
@@ -115,7 +115,7 @@ fn gemini_tells_all_in_one_object_too() {
         (3_676, 21_263, 174)
     );
     let failure = read(ResultFrom::Gemini, &fixture("gemini-error.json"), 1, "").result.unwrap_err();
-    assert_eq!((failure.code, failure.retry_after_ms), (FailureCode::ModelBusy, Some(36_500)));
+    assert_eq!((failure.code, failure.retry_after_ms), (FailureCode::RateLimit, Some(36_500)));
 }
 
 #[test]
@@ -125,7 +125,7 @@ fn gemini_fails_by_its_errors_and_by_its_exit_codes() {
         (41, "", FailureCode::ModelAuth),
         (52, "", FailureCode::Setup),
         (53, "", FailureCode::MaxTurns),
-        (1, "[API Error: 429 RESOURCE_EXHAUSTED]", FailureCode::ModelBusy),
+        (1, "[API Error: 429 RESOURCE_EXHAUSTED]", FailureCode::RateLimit),
         (1, "TypeError: x", FailureCode::Agent),
         (0, "", FailureCode::Executor),
     ] {
@@ -153,7 +153,7 @@ fn opencode_recovers_and_its_steps_add_up() {
 #[test]
 fn opencode_failures_are_found_behind_exit_code_0() {
     let failure = read(ResultFrom::Opencode, &fixture("opencode-limit.jsonl"), 0, "").result.unwrap_err();
-    assert_eq!((failure.code, failure.retry_after_ms), (FailureCode::ModelBusy, Some(20_000)));
+    assert_eq!((failure.code, failure.retry_after_ms), (FailureCode::RateLimit, Some(20_000)));
     assert_eq!(read(ResultFrom::Opencode, &fixture("opencode-auth.jsonl"), 0, "").code(), FailureCode::ModelAuth);
     let nothing = read(ResultFrom::Opencode, b"", 0, "NotFoundError: Session not found: ses_x");
     assert_eq!(nothing.code(), FailureCode::Executor);

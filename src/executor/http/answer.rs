@@ -103,6 +103,7 @@ fn fails(event: &Value, heard: &mut Heard) {
         "timeout" => FailureCode::Timeout,
         "output" => FailureCode::Output,
         "model_auth" => FailureCode::ModelAuth,
+        "rate_limit" => FailureCode::RateLimit,
         "model_busy" => FailureCode::ModelBusy,
         "model" => FailureCode::Model,
         "invalid_prompt" => FailureCode::InvalidPrompt,

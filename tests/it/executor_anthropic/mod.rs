@@ -233,7 +233,7 @@ async fn what_passes_soon_is_tried_again_and_what_does_not_is_left_to_the_queue(
     }
     let api = MessagesApi::start([Step::Wait(429, "3600")]).await;
     let failure = failed(bench(&api).run(&agent(json!({})), &Record::default()).await);
-    assert_eq!((failure.code, failure.retry_after_ms, api.asked().len()), (FailureCode::ModelBusy, Some(3_600_000), 1));
+    assert_eq!((failure.code, failure.retry_after_ms, api.asked().len()), (FailureCode::RateLimit, Some(3_600_000), 1));
     let api = MessagesApi::start([Step::Error(529), Step::Error(529), Step::Error(529)]).await;
     let failure = failed(bench(&api).run(&agent(json!({})), &Record::default()).await);
     assert_eq!((failure.code, failure.retry_after_ms, api.asked().len()), (FailureCode::ModelBusy, None, 3));
